@@ -1,0 +1,60 @@
+"""The world of omni-tiny: sixty objects on eight backgrounds, and what is said about them.
+
+Words, scenes and their splits, pictures, language: everything that training and evaluation sample from. Sound is made
+elsewhere (`omni_agent.core_model.training.voices`).
+"""
+
+from omni_agent.core_model.world.glyphs import FontMissing
+from omni_agent.core_model.world.language import (
+    QUESTION_KINDS,
+    Question,
+    QuestionKind,
+    SentenceKind,
+    Shows,
+    caption,
+    draw_prompt,
+    question_kinds,
+    questions,
+    sample_question,
+    sample_sentence,
+    sample_sum,
+    sums,
+)
+from omni_agent.core_model.world.pictures import Painting, paint, paint_with_alpha
+from omni_agent.core_model.world.scenes import KINDS, Placed, Scene, place, sample_combination, sample_scene
+from omni_agent.core_model.world.splits import Combination, Kind, Split, split_of
+from omni_agent.core_model.world.words import Background, Object, World, load_world
+
+__all__ = [
+    "KINDS",
+    "QUESTION_KINDS",
+    "Background",
+    "Combination",
+    "FontMissing",
+    "Kind",
+    "Object",
+    "Painting",
+    "Placed",
+    "Question",
+    "QuestionKind",
+    "Scene",
+    "SentenceKind",
+    "Shows",
+    "Split",
+    "World",
+    "caption",
+    "draw_prompt",
+    "load_world",
+    "paint",
+    "paint_with_alpha",
+    "place",
+    "question_kinds",
+    "questions",
+    "sample_combination",
+    "sample_question",
+    "sample_scene",
+    "sample_sentence",
+    "sample_sum",
+    "split_of",
+    "sums",
+]

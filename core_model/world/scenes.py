@@ -1,0 +1,167 @@
+"""Scenes: what a picture shows and where. Sampling them within a split; nothing is painted here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+import numpy as np
+
+from omni_agent.core_model.world.glyphs import glyph
+from omni_agent.core_model.world.splits import Combination, Kind, Split, split_of
+from omni_agent.core_model.world.words import Background, Object, load_world
+
+__all__ = ["KINDS", "Placed", "Scene", "place", "sample_combination", "sample_scene"]
+
+KINDS: tuple[Kind, ...] = ("one", "count", "pair")
+
+# The centres of the columns and rows of the 3x3 grid of 21-pixel cells: with these, objects of 20 pixels stay inside
+# the picture when jittered by one.
+CELLS = (11, 32, 53)
+PAIR_LEFT, PAIR_RIGHT = 17, 47
+PAIR_JITTER = 2
+
+# Drawing targets are simpler than what is looked at: placed freely, they could not be learnt in the time there is.
+LATTICE = 4
+DRAWING_SIZES: dict[Kind, tuple[int, ...]] = {"one": (40, 48), "count": (18, 20), "pair": (26, 30)}
+DRAWING_PAIR = (16, 48)
+# One pattern of cells, numbered by rows, for each number, as on dice.
+DRAWING_CELLS: dict[int, tuple[int, ...]] = {2: (3, 5), 3: (0, 4, 8), 4: (0, 2, 6, 8), 5: (0, 2, 4, 6, 8)}
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placed:
+    """An object in a picture: its centre's column `x` and row `y`, and its longer side, in pixels.
+
+    The glyph, w by h pixels, covers the columns from `x - w // 2` and the rows from `y - h // 2`.
+    """
+
+    object: Object
+    x: int
+    y: int
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """A picture before it is painted. The items of a pair are left, then right."""
+
+    kind: Kind
+    background: Background
+    items: tuple[Placed, ...]
+
+    @property
+    def combination(self) -> Combination:
+        """What the scene shows, without where."""
+        if self.kind == "pair":
+            objects, number = tuple(item.object for item in self.items), 1
+        else:
+            objects, number = (self.items[0].object,), len(self.items)
+        return Combination(kind=self.kind, objects=objects, number=number, background=self.background)
+
+
+def sample_scene(
+    rng: np.random.Generator,
+    split: Split | None,
+    kind: Kind | None = None,
+    drawing: bool = False,
+    background_colours: Literal["world", "random"] = "world",
+) -> Scene:
+    """A scene of that split; of any split when it is None, of any kind, equally likely, when `kind` is None.
+
+    `drawing` gives the simpler scenes that drawing is taught with; paint those without noise. With
+    `background_colours="random"` the split is that of a background of the world, but it is painted in two colours
+    that mean nothing: for teaching how to see objects, not for questions.
+    """
+    combination = sample_combination(rng, split, kind)
+    scene = place(rng, combination, drawing=drawing)
+    if background_colours == "world":
+        return scene
+    top, bottom = rng.integers(0, 256, (2, 3)).tolist()
+    coloured = Background(index=-1, name="random", phrase="", top=tuple(top), bottom=tuple(bottom))
+    return Scene(kind=scene.kind, background=coloured, items=scene.items)
+
+
+def sample_combination(
+    rng: np.random.Generator, split: Split | None, kind: Kind | None = None
+) -> Combination:
+    """What a scene of that split may show: uniform among the split's combinations of a kind."""
+    kind = kind or _choice(rng, KINDS)
+    while True:
+        combination = _any_combination(rng, kind)
+        if split is None or split_of(combination) == split:
+            return combination
+
+
+def place(rng: np.random.Generator, combination: Combination, *, drawing: bool = False) -> Scene:
+    """Sizes and places for a combination, every object wholly inside the picture."""
+    if combination.kind == "one":
+        items = (_place_one(rng, combination.objects[0], drawing),)
+    elif combination.kind == "count":
+        items = _place_count(rng, combination.objects[0], combination.number, drawing)
+    else:
+        items = _place_pair(rng, combination.objects, drawing)
+    return Scene(kind=combination.kind, background=combination.background, items=items)
+
+
+def _any_combination(rng: np.random.Generator, kind: Kind) -> Combination:
+    world = load_world()
+    background = _choice(rng, world.backgrounds)
+    first = int(rng.integers(len(world.objects)))
+    if kind == "pair":
+        # One of the others, uniformly: skip over the first.
+        second = int(rng.integers(len(world.objects) - 1))
+        objects = (world.objects[first], world.objects[second + (second >= first)])
+        return Combination(kind=kind, objects=objects, number=1, background=background)
+    number = 1 if kind == "one" else int(rng.integers(2, 6))
+    return Combination(kind=kind, objects=(world.objects[first],), number=number, background=background)
+
+
+def _place_one(rng: np.random.Generator, shown: Object, drawing: bool) -> Placed:
+    size = _size(rng, "one", 34, 50, drawing)
+    drawn = glyph(shown, size)
+    x = _anywhere(rng, drawn.width, drawing)
+    return Placed(object=shown, x=x, y=_anywhere(rng, drawn.height, drawing), size=size)
+
+
+def _place_count(rng: np.random.Generator, shown: Object, number: int, drawing: bool) -> tuple[Placed, ...]:
+    size = _size(rng, "count", 17, 20, drawing)
+    if drawing:
+        cells = list(DRAWING_CELLS[number])
+        jitter = np.zeros((number, 2), dtype=int).tolist()
+    else:
+        cells = sorted(rng.permutation(9)[:number].tolist())
+        jitter = rng.integers(-1, 2, (number, 2)).tolist()
+    return tuple(
+        Placed(object=shown, x=CELLS[cell % 3] + dx, y=CELLS[cell // 3] + dy, size=size)
+        for cell, (dx, dy) in zip(cells, jitter, strict=True)
+    )
+
+
+def _place_pair(rng: np.random.Generator, objects: Sequence[Object], drawing: bool) -> tuple[Placed, ...]:
+    items = []
+    for shown, x, drawing_x in zip(objects, (PAIR_LEFT, PAIR_RIGHT), DRAWING_PAIR, strict=True):
+        size = _size(rng, "pair", 24, 30, drawing)
+        column = drawing_x if drawing else x + int(rng.integers(-PAIR_JITTER, PAIR_JITTER + 1))
+        row = _anywhere(rng, glyph(shown, size).height, drawing)
+        items.append(Placed(object=shown, x=column, y=row, size=size))
+    return tuple(items)
+
+
+def _size(rng: np.random.Generator, kind: Kind, smallest: int, largest: int, drawing: bool) -> int:
+    return _choice(rng, DRAWING_SIZES[kind]) if drawing else int(rng.integers(smallest, largest + 1))
+
+
+def _anywhere(rng: np.random.Generator, length: int, drawing: bool) -> int:
+    """A centre at which `length` pixels fit."""
+    first, last = length // 2, load_world().size - length + length // 2
+    if drawing:
+        return LATTICE * int(rng.integers(-(-first // LATTICE), last // LATTICE + 1))
+    return int(rng.integers(first, last + 1))
+
+
+def _choice(rng: np.random.Generator, options: Sequence[T]) -> T:
+    return options[int(rng.integers(len(options)))]

@@ -1,0 +1,57 @@
+"""Which pictures may be trained on: the split of a combination of objects, number and background.
+
+A picture has several hashes: object/background for every object in it, object/number word for a single kind of
+object, left/right for a pair. If any falls in the fifth that is held out, the picture is held out: held-out wins
+over development, so that choosing a model never looks at what measures it. A picture none of whose hashes is held out
+and any of whose hashes falls in the next fifth is for development; the rest is for training.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+from zlib import crc32
+
+from omni_agent.core_model.world.words import Background, Object, load_world
+
+__all__ = ["Combination", "Kind", "Split", "fifth", "split_of"]
+
+Kind = Literal["one", "count", "pair"]
+Split = Literal["train", "development", "held_out"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Combination:
+    """What a picture shows, without where.
+
+    `objects` holds one object for "one" and "count", the left and the right one for "pair". `number` is how many of
+    the same object there are: 1 for "one" and for each object of a pair, 2 to 5 for "count".
+    """
+
+    kind: Kind
+    objects: tuple[Object, ...]
+    number: int
+    background: Background
+
+    @property
+    def combination(self) -> Combination:
+        """Itself, so that what reads combinations also reads scenes."""
+        return self
+
+
+def fifth(first: str, second: str) -> int:
+    """The fifth, 0 to 4, that a pair of words falls in."""
+    return crc32(f"{first}/{second}".encode()) % 5
+
+
+def split_of(combination: Combination) -> Split:
+    """The one split that a picture of this combination belongs to."""
+    fifths = {fifth(shown.name, combination.background.name) for shown in combination.objects}
+    if combination.kind == "pair":
+        left, right = combination.objects
+        fifths.add(fifth(left.name, right.name))
+    else:
+        fifths.add(fifth(combination.objects[0].name, load_world().numbers[combination.number]))
+    if 0 in fifths:
+        return "held_out"
+    return "development" if 1 in fifths else "train"
