@@ -1,7 +1,7 @@
 """The world of omni-tiny: sixty objects on eight backgrounds, and what is said about them.
 
-Words, scenes and their splits, pictures, language: everything that training and evaluation sample from. Sound is made
-elsewhere (`omni_agent.core_model.training.voices`).
+Words, scenes and their splits, pictures, language: everything that training and evaluation sample from. Sound
+is made elsewhere (`omni_agent.core_model.training.voices`).
 """
 
 from omni_agent.core_model.world.glyphs import FontMissing

@@ -63,7 +63,8 @@ def _inked(character: str) -> Image.Image:
     box = image.getbbox()
     if box is None:
         raise FontMissing(
-            f"the emoji font has no glyph for U+{ord(character):X}; install the Debian package fonts-noto-color-emoji"
+            f"the emoji font has no glyph for U+{ord(character):X}: "
+            "install the Debian package fonts-noto-color-emoji"
         )
     return image.crop(box)
 

@@ -1,6 +1,7 @@
-"""What is said about the world: questions with their answers, captions, drawing prompts, sums. Lower case, words only.
+"""What is said about the world: questions with their answers, captions, drawing prompts, sums.
 
-Every function reads a scene or a combination; where an object lies never matters to the words, beyond left and right.
+Lower case, no punctuation, numbers as words. Every function reads a scene or a combination: where an object lies
+never matters to the words, beyond left and right.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ QuestionKind = Literal["what", "caption", "count", "one or zero", "where", "is t
 QUESTION_KINDS: tuple[QuestionKind, ...] = get_args(QuestionKind)
 
 SentenceKind = Literal["question", "answer", "draw", "sum", "word"]
-# Answers include captions. Sums and words are few; half of what is said is questions and answers about pictures.
+# Answers include captions. Sums and single words are few, so more than half is about pictures.
 SENTENCE_SHARES: dict[SentenceKind, float] = {
     "question": 0.32,
     "answer": 0.24,
@@ -100,8 +101,8 @@ def question_kinds(shows: Shows) -> tuple[QuestionKind, ...]:
 def sample_question(rng: np.random.Generator, shows: Shows, kind: QuestionKind | None = None) -> Question:
     """A question of that kind about the scene; of any kind that fits, equally likely, when `kind` is None.
 
-    Half of "is there" is answered no, and half of "one or zero" is zero where one is possible; the absent object is
-    uniform among those the scene does not show. ValueError when the kind does not fit the scene.
+    Half of "is there" is answered no, and half of "one or zero" is zero where one is possible; the absent object
+    is uniform among those the scene does not show. ValueError when the kind does not fit the scene.
     """
     if kind == "sum":
         return sample_sum(rng)
@@ -109,7 +110,8 @@ def sample_question(rng: np.random.Generator, shows: Shows, kind: QuestionKind |
     kind = kind or _choice(rng, kinds)
     if kind not in kinds:
         raise ValueError(
-            f"{kind!r} cannot be asked about a {shows.combination.kind!r} scene; choose from {', '.join(kinds)}"
+            f"{kind!r} cannot be asked about a {shows.combination.kind!r} scene: "
+            f"choose from {', '.join(kinds)}"
         )
     present = shows.combination.objects
     asked: Sequence[Object] = present
@@ -149,7 +151,8 @@ def sample_sentence(
 ) -> str:
     """Something that is said in the world: a question, an answer, a drawing prompt, a sum, or a single word.
 
-    `split` restricts the scenes that are spoken about. Hearing and speaking cover every sentence, so it is None there.
+    `split` restricts the scenes that are spoken about. Hearing and speaking cover every sentence, so it is None
+    there.
     """
     if kind is None:
         kinds = tuple(SENTENCE_SHARES)

@@ -68,7 +68,8 @@ def _background(top: Colour, bottom: Colour) -> Float32[np.ndarray, "64 64 3"]:
     size = load_world().size
     share = np.linspace(0, 1, size, dtype=np.float32)[:, None, None]
     rows = np.asarray(top, np.float32) * (1 - share) + np.asarray(bottom, np.float32) * share
-    return np.broadcast_to(rows, (size, size, 3))
+    blend: Float32[np.ndarray, "64 64 3"] = np.broadcast_to(rows, (size, size, 3))
+    return blend
 
 
 def _noise(rng: np.random.Generator) -> Float32[np.ndarray, "64 64 3"]:

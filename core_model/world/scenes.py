@@ -16,13 +16,13 @@ __all__ = ["KINDS", "Placed", "Scene", "place", "sample_combination", "sample_sc
 
 KINDS: tuple[Kind, ...] = ("one", "count", "pair")
 
-# The centres of the columns and rows of the 3x3 grid of 21-pixel cells: with these, objects of 20 pixels stay inside
-# the picture when jittered by one.
+# The centres of the columns and rows of the 3x3 grid of 21-pixel cells: with these, objects of 20 pixels stay
+# inside the picture when jittered by one.
 CELLS = (11, 32, 53)
 PAIR_LEFT, PAIR_RIGHT = 17, 47
 PAIR_JITTER = 2
 
-# Drawing targets are simpler than what is looked at: placed freely, they could not be learnt in the time there is.
+# Drawing targets are simpler than what is looked at: freely placed ones take far longer to learn.
 LATTICE = 4
 DRAWING_SIZES: dict[Kind, tuple[int, ...]] = {"one": (40, 48), "count": (18, 20), "pair": (26, 30)}
 DRAWING_PAIR = (16, 48)
@@ -73,8 +73,8 @@ def sample_scene(
     """A scene of that split; of any split when it is None, of any kind, equally likely, when `kind` is None.
 
     `drawing` gives the simpler scenes that drawing is taught with; paint those without noise. With
-    `background_colours="random"` the split is that of a background of the world, but it is painted in two colours
-    that mean nothing: for teaching how to see objects, not for questions.
+    `background_colours="random"` the split is that of a background of the world, but it is painted in two
+    colours that mean nothing: for teaching how to see objects, not for questions.
     """
     combination = sample_combination(rng, split, kind)
     scene = place(rng, combination, drawing=drawing)
@@ -89,15 +89,16 @@ def sample_combination(
     rng: np.random.Generator, split: Split | None, kind: Kind | None = None
 ) -> Combination:
     """What a scene of that split may show: uniform among the split's combinations of a kind."""
-    kind = kind or _choice(rng, KINDS)
+    wanted: Kind = kind or _choice(rng, KINDS)
     while True:
-        combination = _any_combination(rng, kind)
+        combination = _any_combination(rng, wanted)
         if split is None or split_of(combination) == split:
             return combination
 
 
 def place(rng: np.random.Generator, combination: Combination, *, drawing: bool = False) -> Scene:
     """Sizes and places for a combination, every object wholly inside the picture."""
+    items: tuple[Placed, ...]
     if combination.kind == "one":
         items = (_place_one(rng, combination.objects[0], drawing),)
     elif combination.kind == "count":
