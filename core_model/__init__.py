@@ -1,0 +1,1 @@
+"""The resident masked-diffusion core: its parts, its engine, and how it is trained and measured."""

@@ -1,0 +1,120 @@
+"""The synthetic voices that omni-tiny learns to hear, the one it speaks with, and those kept aside to test it.
+
+Each voice is a program of the system (flite, espeak-ng, festival), run once per sentence. This is not a speech
+synthesiser for users: omni-tiny's own voice is the speech codec's decoder. A held-out voice only ever measures.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from jaxtyping import Float32
+
+from omni_agent.errors import InputError, MissingExtra
+
+__all__ = ["ESPEAK_VOICES", "HELD_OUT_VOICES", "SPEAKING_VOICE", "TRAINING_VOICES", "speak_with"]
+
+SPEAKING_VOICE = "rms"
+_FLITE_TRAINING = (SPEAKING_VOICE, "slt", "kal16")
+# Variants that read as a person: whispers, robots and shouting monsters would only teach noise.
+_ACCENTS = (
+    "en-us",
+    "en-gb",
+    "en-gb-x-rp",
+    "en-gb-scotland",
+    "en-gb-x-gbclan",
+    "en-gb-x-gbcwmd",
+    "en-029",
+    "en-us-nyc",
+)
+_VARIANTS = (
+    "m1 m2 m3 m4 m5 m6 m7 m8 f1 f2 f3 f4 f5 klatt klatt2 klatt3 klatt4 klatt5 Alex Alicia Andrea Andy Annie Denis "
+    "Diogo Gene Gene2 Jacky Lee Marco Mario Michael Mike Mr adam anika antonio aunty belinda benjamin boris caleb "
+    "david ed edward edward2 gustave iven john linda max michel miguel norbert paul pedro quincy rob robert sandro "
+    "shelby steph steph2 travis victor zac"
+).split()
+ESPEAK_VOICES = tuple(f"espeak:{accent}+{variant}" for accent in _ACCENTS for variant in _VARIANTS)
+TRAINING_VOICES = (*_FLITE_TRAINING, *ESPEAK_VOICES)
+
+_FESTIVAL = {
+    "ked": ("ked_diphone", "festvox-kdlpc16k"),
+    "slt_arctic_hts": ("cmu_us_slt_arctic_hts", "festvox-us-slt-hts"),
+    "kal_diphone": ("kal_diphone", "festvox-kallpc16k"),
+}
+HELD_OUT_VOICES = ("awb", *_FESTIVAL)
+
+_KAL16_PITCH = 105.0  # Hz, the mean that flite gives kal16 by itself
+_ESPEAK_WORDS_PER_MINUTE = 175
+_SECONDS = 60  # a sentence takes 0.02 to 0.5 s: longer means that the program hangs
+
+
+def speak_with(
+    voice: str, text: str, *, tempo: float = 1.0, pitch: float = 1.0
+) -> tuple[Float32[np.ndarray, " n"], int]:
+    """Speak `text` with one of TRAINING_VOICES or HELD_OUT_VOICES: mono samples in [-1, 1] and their rate in Hz.
+
+    `tempo` (0.5 to 2) above 1 is faster; `pitch` (0.5 to 2) multiplies the voice's own, which rms, slt, awb and the
+    festival voices cannot change. Raises InputError for an unknown voice, empty text or a setting the voice lacks,
+    and MissingExtra, naming the Debian package, for a program that is not installed.
+    """
+    if not text.strip():
+        raise InputError("given an empty text to speak; wanted at least one word")
+    if not (0.5 <= tempo <= 2.0 and 0.5 <= pitch <= 2.0):
+        raise InputError(f"given tempo {tempo} and pitch {pitch}; wanted both within 0.5 to 2")
+    if voice.startswith("espeak:"):
+        return _espeak(voice.removeprefix("espeak:"), text, tempo, pitch)
+    if pitch != 1.0 and voice != "kal16":
+        raise InputError(f"given pitch {pitch} for the voice {voice!r}; only kal16 and espeak voices change pitch")
+    if voice in _FESTIVAL:
+        return _festival(voice, text, tempo)
+    if voice in (*_FLITE_TRAINING, "awb"):
+        return _flite(voice, text, tempo, pitch)
+    wanted = ", ".join((*_FLITE_TRAINING, *HELD_OUT_VOICES, "espeak:ACCENT+VARIANT"))
+    raise InputError(f"given the voice {voice!r}; wanted one of {wanted}")
+
+
+def _flite(voice: str, text: str, tempo: float, pitch: float) -> tuple[Float32[np.ndarray, " n"], int]:
+    settings = ["--setf", f"duration_stretch={1 / tempo:.4f}"]
+    if pitch != 1.0:
+        settings += ["--setf", f"int_f0_target_mean={_KAL16_PITCH * pitch:.2f}"]
+    return _spoken("flite", "flite", ["-voice", voice, *settings, "-t", text], "-o", stdin="")
+
+
+def _espeak(name: str, text: str, tempo: float, pitch: float) -> tuple[Float32[np.ndarray, " n"], int]:
+    if f"espeak:{name}" not in ESPEAK_VOICES:
+        raise InputError(f"given the voice 'espeak:{name}'; wanted one of ESPEAK_VOICES, such as {ESPEAK_VOICES[0]!r}")
+    options = ["-v", name, "-s", str(round(_ESPEAK_WORDS_PER_MINUTE * tempo)), "-p", str(round(min(50 * pitch, 99)))]
+    return _spoken("espeak-ng", "espeak-ng", [*options, "--stdin"], "-w", stdin=text)
+
+
+def _festival(voice: str, text: str, tempo: float) -> tuple[Float32[np.ndarray, " n"], int]:
+    name, package = _FESTIVAL[voice]
+    options = ["-eval", f"(voice_{name})"]
+    if tempo != 1.0:
+        options += ["-eval", f"(Parameter.set 'Duration_Stretch {1 / tempo:.4f})"]
+    return _spoken("text2wave", f"festival {package}", options, "-o", stdin=text)
+
+
+def _spoken(
+    program: str, packages: str, options: list[str], out: str, *, stdin: str
+) -> tuple[Float32[np.ndarray, " n"], int]:
+    if shutil.which(program) is None:
+        raise MissingExtra(f"given no program {program!r} to speak with; install it: apt-get install {packages}")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "spoken.wav")
+        done = subprocess.run(
+            [program, *options, out, str(path)], input=stdin.encode(), capture_output=True, timeout=_SECONDS
+        )
+        if done.returncode != 0 or not path.exists() or path.stat().st_size <= 44:
+            said = (done.stderr or done.stdout).decode(errors="replace").strip()[:200]
+            raise MissingExtra(
+                f"{program} gave no sound for {stdin or options[-1]!r}: {said or 'no message'}; "
+                f"is the voice installed? apt-get install {packages}"
+            )
+        samples, rate = soundfile.read(path, dtype="float32")
+    return np.ascontiguousarray(samples, dtype=np.float32), int(rate)

@@ -1,0 +1,136 @@
+"""The core's transformer: Qwen2 layout, attention in both directions, untied output head.
+
+It knows nothing of modalities or masks: embeddings go in, hidden states come out, and `head` gives logits. Parameter
+names are the published ones (`modeling_dream.py` of Omni-Diffusion and Dream), so their weights load by name.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .config import TransformerConfig
+
+__all__ = ["Transformer"]
+
+
+class Transformer(nn.Module):
+    """Token embeddings, the stack of layers, and the head.
+
+    Logits are *not* shifted here: position p of a canvas is read from the output at p - 1 (position 0 from itself),
+    which is the reader's business (`omni_agent.core_model.model`).
+    """
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.model = _Stack(config)
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+
+    def embed(self, ids: Int[Tensor, "*batch n"]) -> Float[Tensor, "*batch n hidden"]:
+        """Embeddings of token ids."""
+        embedded: Tensor = self.model.embed_tokens(ids)
+        return embedded
+
+    def forward(
+        self,
+        embeddings: Float[Tensor, "batch n hidden"],
+        mask: Bool[Tensor, "#batch 1 n n"] | None = None,
+        positions: Int[Tensor, "#batch n"] | None = None,
+    ) -> Float[Tensor, "batch n hidden"]:
+        """Hidden states after the last norm.
+
+        Args:
+            embeddings: one row a canvas.
+            mask: True where a position (row) may look at another (column); None lets all see all.
+            positions: rotary positions; None counts from 0.
+        """
+        hidden: Tensor = self.model(embeddings, mask, positions)
+        return hidden
+
+    def head(self, hidden: Float[Tensor, "*batch hidden"]) -> Float[Tensor, "*batch vocab"]:
+        """Logits over the whole vocabulary."""
+        logits: Tensor = self.lm_head(hidden)
+        return logits
+
+
+class _Stack(nn.Module):
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList(_Layer(config) for _ in range(config.num_layers))
+        self.norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+
+    def forward(self, x: Tensor, mask: Tensor | None, positions: Tensor | None) -> Tensor:
+        if positions is None:
+            positions = torch.arange(x.shape[1], device=x.device)[None]
+        rotation = _rotation(positions, self.config.hidden_size // self.config.num_heads, self.config.rope_theta)
+        for layer in self.layers:
+            x = layer(x, rotation, mask)
+        normed: Tensor = self.norm(x)
+        return normed
+
+
+class _Layer(nn.Module):
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.self_attn = _Attention(config)
+        self.mlp = _GatedMLP(config.hidden_size, config.intermediate_size)
+        self.input_layernorm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.post_attention_layernorm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+
+    def forward(self, x: Tensor, rotation: tuple[Tensor, Tensor], mask: Tensor | None) -> Tensor:
+        x = x + self.self_attn(self.input_layernorm(x), rotation, mask)
+        after: Tensor = x + self.mlp(self.post_attention_layernorm(x))
+        return after
+
+
+class _Attention(nn.Module):
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.num_heads, self.num_kv = config.num_heads, config.num_key_value_heads
+        head = config.hidden_size // config.num_heads
+        self.q_proj = nn.Linear(config.hidden_size, self.num_heads * head)
+        self.k_proj = nn.Linear(config.hidden_size, self.num_kv * head)
+        self.v_proj = nn.Linear(config.hidden_size, self.num_kv * head)
+        self.o_proj = nn.Linear(self.num_heads * head, config.hidden_size, bias=False)
+
+    def forward(self, x: Tensor, rotation: tuple[Tensor, Tensor], mask: Tensor | None) -> Tensor:
+        q = _rotate(self.q_proj(x).unflatten(-1, (self.num_heads, -1)).transpose(1, 2), rotation)
+        k = _rotate(self.k_proj(x).unflatten(-1, (self.num_kv, -1)).transpose(1, 2), rotation)
+        v = self.v_proj(x).unflatten(-1, (self.num_kv, -1)).transpose(1, 2)
+        if self.num_kv != self.num_heads:
+            repeats = self.num_heads // self.num_kv
+            k, v = k.repeat_interleave(repeats, 1), v.repeat_interleave(repeats, 1)
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        out: Tensor = self.o_proj(mixed.transpose(1, 2).flatten(2))
+        return out
+
+
+class _GatedMLP(nn.Module):
+    def __init__(self, hidden_size: int, intermediate_size: int) -> None:
+        super().__init__()
+        self.gate_proj = nn.Linear(hidden_size, intermediate_size, bias=False)
+        self.up_proj = nn.Linear(hidden_size, intermediate_size, bias=False)
+        self.down_proj = nn.Linear(intermediate_size, hidden_size, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        return out
+
+
+def _rotation(positions: Tensor, head_size: int, theta: float) -> tuple[Tensor, Tensor]:
+    """Cosines and sines (batch, 1, n, head_size) of the half-split rotary embedding."""
+    exponents = torch.arange(0, head_size, 2, device=positions.device, dtype=torch.float32) / head_size
+    angles = positions[..., None].float() * (1.0 / theta**exponents)
+    angles = torch.cat([angles, angles], -1)[:, None]
+    return angles.cos(), angles.sin()
+
+
+def _rotate(x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
+    cos, sin = rotation
+    first, second = x.chunk(2, -1)
+    return x * cos.to(x.dtype) + torch.cat([-second, first], -1) * sin.to(x.dtype)
