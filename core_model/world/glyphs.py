@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from omni_agent.core_model.world.words import Object
 
-__all__ = ["FontMissing", "Glyph", "glyph"]
+__all__ = ["FontMissingError", "Glyph", "glyph"]
 
 # The bitmap font has this one size.
 FONT_SIZE = 109
@@ -25,7 +25,7 @@ FONT_PATHS = (
 )
 
 
-class FontMissing(RuntimeError):
+class FontMissingError(RuntimeError):
     """The emoji font that the world's pictures are drawn with is not installed."""
 
 
@@ -62,7 +62,7 @@ def _inked(character: str) -> Image.Image:
     ImageDraw.Draw(image).text((12, 12), character, font=_font(), embedded_color=True)
     box = image.getbbox()
     if box is None:
-        raise FontMissing(
+        raise FontMissingError(
             f"the emoji font has no glyph for U+{ord(character):X}: "
             "install the Debian package fonts-noto-color-emoji"
         )
@@ -74,7 +74,7 @@ def _font() -> ImageFont.FreeTypeFont:
     for path in FONT_PATHS:
         if path.is_file():
             return ImageFont.truetype(str(path), FONT_SIZE)
-    raise FontMissing(
+    raise FontMissingError(
         "the world's pictures are drawn with the font Noto Color Emoji, which is not installed: "
         f"looked for {', '.join(map(str, FONT_PATHS))}; install the Debian package fonts-noto-color-emoji"
     )

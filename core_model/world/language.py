@@ -1,7 +1,7 @@
 """What is said about the world: questions with their answers, captions, drawing prompts, sums.
 
-Lower case, no punctuation, numbers as words. Every function reads a scene or a combination: where an object lies
-never matters to the words, beyond left and right.
+Lower case, no punctuation, numbers as words. Every function reads a scene or a combination: where an object
+lies never matters to the words, beyond left and right.
 """
 
 from __future__ import annotations
@@ -101,8 +101,8 @@ def question_kinds(shows: Shows) -> tuple[QuestionKind, ...]:
 def sample_question(rng: np.random.Generator, shows: Shows, kind: QuestionKind | None = None) -> Question:
     """A question of that kind about the scene; of any kind that fits, equally likely, when `kind` is None.
 
-    Half of "is there" is answered no, and half of "one or zero" is zero where one is possible; the absent object
-    is uniform among those the scene does not show. ValueError when the kind does not fit the scene.
+    Half of "is there" is answered no, and half of "one or zero" is zero where one is possible; the absent
+    object is uniform among those the scene does not show. ValueError when the kind does not fit the scene.
     """
     if kind == "sum":
         return sample_sum(rng)
@@ -151,8 +151,8 @@ def sample_sentence(
 ) -> str:
     """Something that is said in the world: a question, an answer, a drawing prompt, a sum, or a single word.
 
-    `split` restricts the scenes that are spoken about. Hearing and speaking cover every sentence, so it is None
-    there.
+    `split` restricts the scenes that are spoken about. Hearing and speaking cover every sentence, so it is
+    None there.
     """
     if kind is None:
         kinds = tuple(SENTENCE_SHARES)

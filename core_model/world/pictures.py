@@ -78,4 +78,5 @@ def _noise(rng: np.random.Generator) -> Float32[np.ndarray, "64 64 3"]:
 
 
 def _levels(canvas: Float32[np.ndarray, "64 64 3"]) -> UInt8[np.ndarray, "64 64 3"]:
-    return np.clip(np.rint(canvas), 0, 255).astype(np.uint8)
+    levels: UInt8[np.ndarray, "64 64 3"] = np.clip(np.rint(canvas), 0, 255).astype(np.uint8)
+    return levels

@@ -89,7 +89,7 @@ def sample_combination(
     rng: np.random.Generator, split: Split | None, kind: Kind | None = None
 ) -> Combination:
     """What a scene of that split may show: uniform among the split's combinations of a kind."""
-    wanted: Kind = kind or _choice(rng, KINDS)
+    wanted = _choice(rng, KINDS) if kind is None else kind
     while True:
         combination = _any_combination(rng, wanted)
         if split is None or split_of(combination) == split:

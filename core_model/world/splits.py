@@ -1,9 +1,9 @@
 """Which pictures may be trained on: the split of a combination of objects, number and background.
 
 A picture has several hashes: object/background for every object in it, object/number word for a single kind
-of object, left/right for a pair. If any falls in the fifth that is held out, the picture is held out: held-out
-wins over development, so that choosing a model never looks at what measures it. A picture with no held-out hash
-and any in the next fifth is for development; the rest is for training.
+of object, left/right for a pair. If any falls in the fifth that is held out, the picture is held out:
+held-out wins over development, so that choosing a model never looks at what measures it. A picture with no
+held-out hash and any in the next fifth is for development; the rest is for training.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ Split = Literal["train", "development", "held_out"]
 class Combination:
     """What a picture shows, without where.
 
-    `objects` holds one object for "one" and "count", the left and the right one for "pair". `number` is how many
-    of the same object there are: 1 for "one" and for each object of a pair, 2 to 5 for "count".
+    `objects` holds one object for "one" and "count", the left and the right one for "pair". `number` is how
+    many of the same object there are: 1 for "one" and for each object of a pair, 2 to 5 for "count".
     """
 
     kind: Kind
