@@ -1,0 +1,167 @@
+"""Every error omni-agent raises on purpose, in one tree.
+
+    OmniError
+    ├── InputError (ValueError)          a value, file or argument of the user's is not acceptable
+    │   └── CheckpointError              a checkpoint is missing, damaged or of another kind
+    ├── NotDecoded                       pixels or samples were asked of a value that holds only tokens
+    ├── CoreClosed                       the core is not entered yet, or already left
+    ├── Overloaded                       the core's queue is full and the caller did not want to wait
+    ├── NotAvailable                     this version has no such thing
+    ├── MissingExtra (ImportError)       an optional extra is not installed
+    ├── GraphError                       a graph has faults; `.faults` holds all of them
+    ├── StepError                        a step failed; its cause is what the step raised
+    │   └── StepTimedOut (TimeoutError)  the same, where the cause is a timeout
+    ├── RunTimedOut (TimeoutError)       a run took longer than its options allow
+    ├── WrongReturn (TypeError)          a step returned another type than it is annotated with
+    └── NoSuchResult (LookupError)       a result was asked for what the run does not keep
+
+A message says what was given, what was wanted, and what to do. Cancellation is not in the tree: it stays
+`asyncio.CancelledError`.
+"""
+
+# ruff: noqa: N818 - the names say what happened; only the roots of branches end in Error
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+__all__ = [
+    "CheckpointError",
+    "CoreClosed",
+    "Fault",
+    "GraphError",
+    "InputError",
+    "MissingExtra",
+    "NoSuchResult",
+    "NotAvailable",
+    "NotDecoded",
+    "OmniError",
+    "Overloaded",
+    "RunTimedOut",
+    "StepError",
+    "StepTimedOut",
+    "WrongReturn",
+]
+
+
+class OmniError(Exception):
+    """The root of the tree: catches everything omni-agent raises on purpose."""
+
+
+class InputError(OmniError, ValueError):
+    """A value, file or argument of the user's is not acceptable. The command line prints it on one line."""
+
+
+class CheckpointError(InputError):
+    """A checkpoint is missing, damaged, or made for something else."""
+
+
+class NotDecoded(OmniError):
+    """Pixels or samples were asked of a value that holds only a core's tokens."""
+
+
+class CoreClosed(OmniError):
+    """The core has not been entered with `async with` yet, or was left already."""
+
+
+class Overloaded(OmniError):
+    """The core's queue is full, and the request was made with `wait=False`."""
+
+
+class NotAvailable(OmniError):
+    """What was asked for is not part of this version."""
+
+
+class MissingExtra(OmniError, ImportError):
+    """An optional part of omni-agent was used without its extra.
+
+    Args:
+        feature: what was used, e.g. ``"omni_agent.tools"``.
+        extra: the name of the extra that brings it, e.g. ``"langchain"``.
+    """
+
+    def __init__(self, feature: str, extra: str) -> None:
+        super().__init__(
+            f"{feature} needs the extra {extra!r}: install it with"
+            f" `pip install 'omni-agent-diffusion[{extra}]'`"
+        )
+        self.feature = feature
+        self.extra = extra
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """One thing wrong with a graph, found by `Graph.check()` before anything runs."""
+
+    subject: str
+    """What is at fault: a step's parameter, return, name or the graph."""
+    given: str
+    wanted: str
+    mend: str
+    places: tuple[str, ...] = ()
+    """``file:line`` of the functions involved, the one at fault first."""
+
+    def __str__(self) -> str:
+        at = "".join(f"\n      at {place}" for place in self.places)
+        return f"{self.subject}: {self.given}; wanted {self.wanted}. {self.mend}{at}"
+
+
+class GraphError(OmniError):
+    """A graph has faults. All of them are in `faults`, and in the message."""
+
+    def __init__(self, graph: str, faults: tuple[Fault, ...]) -> None:
+        count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+        listed = "\n".join(f"  {number}. {fault}" for number, fault in enumerate(faults, start=1))
+        super().__init__(f"graph {graph!r} has {count}:\n{listed}")
+        self.graph = graph
+        self.faults = faults
+
+
+class StepError(OmniError):
+    """A step of a run failed; `__cause__` is what its function raised.
+
+    Attributes:
+        step: the step's name.
+        path: where in the run it stands, its own name last.
+        inputs: what the step was given, each in a few words.
+        others: steps that failed at the same time, in the order they failed.
+    """
+
+    def __init__(
+        self,
+        step: str,
+        *,
+        cause: BaseException,
+        path: tuple[str | int, ...] = (),
+        inputs: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        self.step = step
+        self.path = path or (step,)
+        self.inputs = MappingProxyType(dict(inputs))
+        self.others: tuple[StepError, ...] = ()
+        given = ", ".join(f"{name}={value}" for name, value in self.inputs.items()) or "nothing"
+        what = f"{type(cause).__name__}: {cause}" if str(cause) else type(cause).__name__
+        super().__init__(f"step {'/'.join(map(str, self.path))!r} failed with {what} (it was given {given})")
+        self.__cause__ = cause
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return text + "".join(f"\n  at the same time: {other}" for other in self.others)
+
+
+class StepTimedOut(StepError, TimeoutError):
+    """A step failed because something it waited for took too long."""
+
+
+class RunTimedOut(OmniError, TimeoutError):
+    """A run took longer than `RunOptions.timeout`; its steps were cancelled."""
+
+
+class WrongReturn(OmniError, TypeError):
+    """A step returned a value of another type than its annotation says."""
+
+
+class NoSuchResult(OmniError, LookupError):
+    """A result was asked for a step whose value the run does not keep, or that the graph does not have."""

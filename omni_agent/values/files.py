@@ -1,0 +1,60 @@
+"""Reading and writing a user's files, with errors that name the file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from omni_agent.errors import InputError
+
+__all__ = ["read_file", "write_file"]
+
+
+def read_file(path: str | os.PathLike[str], *, what: str, most_bytes: int) -> bytes:
+    """The bytes of a regular file.
+
+    Args:
+        what: what the file should be, for the error ("picture").
+        most_bytes: larger files are refused before they are read.
+
+    Raises:
+        InputError: no such file, not a regular file, not readable, empty, or too large.
+    """
+    if "://" in str(path) or str(path)[:5].lower() == "data:":
+        raise InputError(
+            f"{str(path)[:60]!r} is not a path; URLs are never followed: download the {what} first,"
+            " or use from_data_uri for a data URI"
+        )
+    file = Path(path)
+    try:
+        if not file.exists():
+            raise InputError(f"{file}: no such file; wanted the path of a {what}")
+        if not file.is_file():
+            raise InputError(f"{file}: not a regular file; wanted the path of a {what}")
+        with file.open("rb") as stream:
+            data = stream.read(most_bytes + 1) if file.stat().st_size <= most_bytes else None
+    except (OSError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"{str(path)!r} could not be read ({reason})") from error
+    if data is None or len(data) > most_bytes:
+        raise InputError(
+            f"{file}: {file.stat().st_size:,} bytes; the limit for a {what} is {most_bytes:,} bytes"
+        )
+    if not data:
+        raise InputError(f"{file}: the file is empty (0 bytes); wanted a {what}")
+    return data
+
+
+def write_file(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write a file, replacing what is there.
+
+    Raises:
+        InputError: it cannot be written there.
+    """
+    try:
+        Path(path).write_bytes(data)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"{str(path)!r} could not be written ({reason})") from error
