@@ -4,7 +4,6 @@ Words, scenes and their splits, pictures, language: everything that training and
 is made elsewhere (`omni_agent.core_model.training.voices`).
 """
 
-from omni_agent.core_model.world.glyphs import FontMissingError
 from omni_agent.core_model.world.language import (
     QUESTION_KINDS,
     Question,
@@ -30,7 +29,6 @@ __all__ = [
     "QUESTION_KINDS",
     "Background",
     "Combination",
-    "FontMissingError",
     "Kind",
     "Object",
     "Painting",

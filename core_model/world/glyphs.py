@@ -11,8 +11,9 @@ from jaxtyping import Float32
 from PIL import Image, ImageDraw, ImageFont
 
 from omni_agent.core_model.world.words import Object
+from omni_agent.errors import NotAvailable
 
-__all__ = ["FontMissingError", "Glyph", "glyph"]
+__all__ = ["Glyph", "glyph"]
 
 # The bitmap font has this one size.
 FONT_SIZE = 109
@@ -23,10 +24,6 @@ FONT_PATHS = (
     Path("/usr/share/fonts/google-noto-emoji/NotoColorEmoji.ttf"),
     Path("/usr/share/fonts/google-noto-color-emoji-fonts/NotoColorEmoji.ttf"),
 )
-
-
-class FontMissingError(RuntimeError):
-    """The emoji font that the world's pictures are drawn with is not installed."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -47,7 +44,10 @@ class Glyph:
 
 @cache
 def glyph(shown: Object, size: int) -> Glyph:
-    """The object's glyph, cropped to its ink and resized so that its longer side is `size` pixels."""
+    """The object's glyph, cropped to its ink and resized so that its longer side is `size` pixels.
+
+    NotAvailable, naming the Debian package, when the font is not installed.
+    """
     inked = _inked(shown.glyph)
     scale = size / max(inked.size)
     width, height = (max(1, round(side * scale)) for side in inked.size)
@@ -62,7 +62,7 @@ def _inked(character: str) -> Image.Image:
     ImageDraw.Draw(image).text((12, 12), character, font=_font(), embedded_color=True)
     box = image.getbbox()
     if box is None:
-        raise FontMissingError(
+        raise NotAvailable(
             f"the emoji font has no glyph for U+{ord(character):X}: "
             "install the Debian package fonts-noto-color-emoji"
         )
@@ -74,7 +74,7 @@ def _font() -> ImageFont.FreeTypeFont:
     for path in FONT_PATHS:
         if path.is_file():
             return ImageFont.truetype(str(path), FONT_SIZE)
-    raise FontMissingError(
+    raise NotAvailable(
         "the world's pictures are drawn with the font Noto Color Emoji, which is not installed: "
         f"looked for {', '.join(map(str, FONT_PATHS))}; install the Debian package fonts-noto-color-emoji"
     )

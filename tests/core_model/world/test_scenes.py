@@ -1,0 +1,96 @@
+"""Scenes: where things lie."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from omni_agent.core_model.world import KINDS, Kind, Scene, load_world, sample_scene
+from omni_agent.core_model.world.glyphs import glyph
+
+SIZES: dict[Kind, tuple[int, int]] = {"one": (34, 50), "count": (17, 20), "pair": (24, 30)}
+
+
+def boxes(scene: Scene) -> list[tuple[int, int, int, int]]:
+    found = []
+    for item in scene.items:
+        drawn = glyph(item.object, item.size)
+        left, top = item.x - drawn.width // 2, item.y - drawn.height // 2
+        found.append((left, top, left + drawn.width, top + drawn.height))
+    return found
+
+
+@pytest.mark.parametrize("drawing", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_object_is_wholly_inside_and_as_large_as_its_kind_says(kind: Kind, drawing: bool) -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        scene = sample_scene(rng, None, kind, drawing=drawing)
+        for item, (left, top, right, bottom) in zip(scene.items, boxes(scene), strict=True):
+            assert 0 <= left < right <= 64
+            assert 0 <= top < bottom <= 64
+            assert SIZES[kind][0] <= item.size <= SIZES[kind][1]
+            assert max(right - left, bottom - top) == item.size
+
+
+def test_counts_lie_in_distinct_cells_within_a_pixel_of_their_centres() -> None:
+    rng = np.random.default_rng(1)
+    numbers = set()
+    for _ in range(300):
+        scene = sample_scene(rng, None, "count")
+        numbers.add(len(scene.items))
+        cells = {(round((item.x - 11) / 21), round((item.y - 11) / 21)) for item in scene.items}
+        assert len(cells) == len(scene.items)
+        for item in scene.items:
+            assert abs(item.x - 11 - 21 * round((item.x - 11) / 21)) <= 1
+            assert abs(item.y - 11 - 21 * round((item.y - 11) / 21)) <= 1
+    assert numbers == {2, 3, 4, 5}
+
+
+def test_a_pair_is_two_different_objects_left_then_right() -> None:
+    rng = np.random.default_rng(2)
+    for _ in range(300):
+        left, right = sample_scene(rng, None, "pair").items
+        assert left.object != right.object
+        assert abs(left.x - 17) <= 2
+        assert abs(right.x - 47) <= 2
+
+
+def test_single_objects_reach_every_edge() -> None:
+    rng = np.random.default_rng(3)
+    found = [boxes(sample_scene(rng, None, "one"))[0] for _ in range(2000)]
+    assert min(box[0] for box in found) == 0
+    assert min(box[1] for box in found) == 0
+    assert max(box[2] for box in found) == 64
+    assert max(box[3] for box in found) == 64
+
+
+def test_drawing_scenes_have_two_sizes_and_centres_on_the_lattice() -> None:
+    rng = np.random.default_rng(4)
+    for kind in KINDS:
+        scenes = [sample_scene(rng, None, kind, drawing=True) for _ in range(200)]
+        assert len({item.size for scene in scenes for item in scene.items}) == 2
+        if kind != "count":
+            assert all(item.x % 4 == 0 and item.y % 4 == 0 for scene in scenes for item in scene.items)
+
+
+def test_a_drawn_number_of_objects_has_one_pattern() -> None:
+    rng = np.random.default_rng(5)
+    scenes = [sample_scene(rng, None, "count", drawing=True) for _ in range(200)]
+    patterns = {tuple((item.x, item.y) for item in scene.items) for scene in scenes}
+    assert sorted(map(len, patterns)) == [2, 3, 4, 5]
+
+
+def test_the_seed_decides_the_scene() -> None:
+    first, second = (
+        [sample_scene(np.random.default_rng(seed), "train") for seed in range(20)] for _ in range(2)
+    )
+    assert first == second
+    assert len({scene.items for scene in first}) == 20
+
+
+def test_random_colours_are_not_a_background_of_the_world() -> None:
+    rng = np.random.default_rng(6)
+    scene = sample_scene(rng, "train", background_colours="random")
+    assert scene.background not in load_world().backgrounds
+    assert scene.background.phrase == ""
