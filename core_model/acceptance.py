@@ -1,0 +1,130 @@
+"""What a core in this process accepts: requests and tokens are checked here, before they take a place at the
+engine.
+
+Only what can be told at once and without the weights. Texts too long, words unknown to the tokenizer and the
+like are found when the canvas is made, and fail that one request then.
+"""
+
+from __future__ import annotations
+
+from omni_agent.core import Modality, Request, Task, Value
+from omni_agent.core_model.model import Model
+from omni_agent.errors import InputError
+from omni_agent.values import Image, Speech, Text
+
+__all__ = ["check_request", "check_tokens"]
+
+_BLANKS = {
+    Task.TRANSCRIBE: Modality.TEXT,
+    Task.SPEAK: Modality.SPEECH,
+    Task.ANSWER: Modality.TEXT,
+    Task.DESCRIBE: Modality.TEXT,
+    Task.DRAW: Modality.IMAGE,
+}
+
+_CONTENTS: dict[Task, tuple[tuple[type[Value], ...], ...]] = {
+    Task.TRANSCRIBE: ((Speech,),),
+    Task.SPEAK: ((Text,),),
+    Task.ANSWER: ((Text,), (Speech,), (Image, Text), (Image, Speech)),
+    Task.DESCRIBE: ((Image,),),
+    Task.DRAW: ((Text,), (Speech,)),
+}
+
+
+def check_request(request: Request, model: Model) -> None:
+    """Refuse what `model` cannot fill.
+
+    Raises:
+        InputError: content or a blank that the task does not have, a text without words, speech that is too
+            long, tokens of another core, or a length the blank cannot have.
+    """
+    task = request.task
+    if task not in model.config.tasks:
+        known = ", ".join(sorted(model.config.tasks))
+        raise InputError(f"{model.config.name} was asked to {task}; it was made to {known}")
+    if not any(_are(request.content, kinds) for kinds in _CONTENTS[task]):
+        given = ", ".join(type(value).__name__ for value in request.content)
+        wanted = "; or ".join(", ".join(kind.__name__ for kind in each) for each in _CONTENTS[task])
+        raise InputError(f"{task} was given {given}; it wants {wanted}")
+    if request.blank is not _BLANKS[task]:
+        raise InputError(
+            f"{task} was asked to fill a blank of {request.blank}; it fills one of {_BLANKS[task]}"
+        )
+    for value in request.content:
+        if isinstance(value, Text):
+            if not value.strip():
+                raise InputError(f"{task} was given an empty text; it wants at least one word")
+        elif not value.is_decoded:
+            check_tokens(value, model)
+        if isinstance(value, Speech):
+            _check_seconds(value, model, model.config.max_speech_seconds)
+    _check_length(request, model)
+
+
+def check_tokens(value: Image | Speech, model: Model) -> None:
+    """Refuse a value without pixels or samples whose tokens `model` cannot read.
+
+    Raises:
+        InputError: they are another core's, codes that there are not, or not as many as a picture or a sound
+            may have.
+    """
+    tokens = value.tokens
+    assert tokens is not None  # it is not decoded, so it has nothing else
+    modality = Modality.IMAGE if isinstance(value, Image) else Modality.SPEECH
+    own = model.tokenizer_name(modality)
+    if tokens.tokenizer != own:
+        raise InputError(
+            f"the {modality} holds tokens of the tokenizer {tokens.tokenizer!r} and this core's is {own!r}:"
+            " decode it with the core that made it"
+        )
+    codes = len(model.vocabulary.range_of(modality))
+    if max(tokens.ids) >= codes:
+        raise InputError(
+            f"the {modality} holds the code {max(tokens.ids)}; the codes of this core are 0 to {codes - 1}"
+        )
+    if isinstance(value, Speech):
+        _check_seconds(value, model, _MOST_SECONDS)
+    else:
+        config = model.config.image_tokenizer
+        wanted = (config.image_size // config.pixels_per_code) ** 2
+        if len(tokens.ids) != wanted:
+            raise InputError(
+                f"the picture holds {len(tokens.ids)} codes; a picture of this core has {wanted}"
+            )
+
+
+_MOST_SECONDS = 300.0
+"""What a `Speech` may last at all: decoding more could only fail, after much work."""
+
+
+def _are(values: tuple[Value, ...], kinds: tuple[type[Value], ...]) -> bool:
+    return len(values) == len(kinds) and all(map(isinstance, values, kinds))
+
+
+def _check_seconds(speech: Speech, model: Model, most: float) -> None:
+    if speech.is_decoded:
+        seconds = speech.seconds
+    else:
+        assert speech.tokens is not None
+        seconds = len(speech.tokens.ids) / model.config.speech_codec.codes_per_second
+    if seconds > most:
+        raise InputError(
+            f"the speech is {seconds:.1f} seconds long; {model.config.name} takes {most:g} at most:"
+            " cut it into parts"
+        )
+
+
+def _check_length(request: Request, model: Model) -> None:
+    length, task = request.settings.length, model.config.tasks[request.task]
+    if length is None:
+        return
+    if request.blank is Modality.IMAGE and length not in task.lengths:
+        fits = " or ".join(map(str, task.lengths))
+        raise InputError(
+            f"{request.task} was given length={length}; a picture of {model.config.name} has {fits} codes"
+        )
+    if length > task.lengths[-1]:
+        raise InputError(
+            f"{request.task} was given length={length}; {model.config.name} fills {task.lengths[-1]} places"
+            " at most"
+        )

@@ -1,0 +1,157 @@
+"""A core's folder: `config.json`, `model.safetensors` and `tokenizer.json`.
+
+Weights are stored as float16 and held as float32; whatever is measured is measured after that rounding.
+Nothing is unpickled, nothing is fetched.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping
+from importlib.resources import files
+from pathlib import Path
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from omni_agent.core_model.config import CoreConfig
+from omni_agent.core_model.model import Model
+from omni_agent.core_model.tokenizers.text import TextTokenizer
+from omni_agent.errors import CheckpointError
+
+__all__ = ["find", "load", "save"]
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+TOKENIZER = "tokenizer.json"
+
+
+def find(name_or_path: object) -> Path:
+    """The folder of a checkpoint: by its name, of one that comes with the package; by its path, of any other.
+
+    Raises:
+        CheckpointError: there is neither, or the folder lacks one of its files.
+    """
+    if not isinstance(name_or_path, str | os.PathLike) or not os.fspath(name_or_path):
+        raise CheckpointError(f"the checkpoint was {name_or_path!r}; wanted a name or a path: {_wanted()}")
+    folder = _packaged().get(str(name_or_path), Path(name_or_path))
+    if not os.path.isdir(folder):
+        raise CheckpointError(f"there is no checkpoint {str(name_or_path)!r}: {_wanted()}")
+    absent = [name for name in (CONFIG, WEIGHTS, TOKENIZER) if not os.path.isfile(folder / name)]
+    if absent:
+        raise CheckpointError(
+            f"{str(folder)!r} is no checkpoint, as it lacks {', '.join(absent)}: {_wanted()}"
+        )
+    return folder
+
+
+def load(folder: str | os.PathLike[str]) -> Model:
+    """The model in a folder, ready to be asked: float32, on the CPU, without gradients.
+
+    Names and shapes are compared before any weight is read.
+
+    Raises:
+        CheckpointError: a file is missing or damaged, or the weights are not those of the configuration; the
+            error lists every weight that is missing, unexpected or of another shape.
+    """
+    folder = Path(folder)
+    try:
+        config = CoreConfig.model_validate_json((folder / CONFIG).read_bytes())
+    except (OSError, ValidationError) as error:
+        raise CheckpointError(f"{str(folder / CONFIG)!r} cannot be read: {error}") from error
+    try:
+        model = Model(config, TextTokenizer.open(folder / TOKENIZER))
+    except Exception as error:  # tokenizers raises nothing narrower
+        raise CheckpointError(f"{str(folder / TOKENIZER)!r} cannot be read: {error}") from error
+    model.load_state_dict(_weights(folder / WEIGHTS, model.state_dict()))
+    model.fingerprint = _fingerprint(folder)
+    return model.eval().requires_grad_(False)
+
+
+def save(model: Model, folder: str | os.PathLike[str]) -> None:
+    """Write a model as a folder that `load` reads: a whole new folder, or over the files of an older one.
+
+    Raises:
+        CheckpointError: a weight is not a number that float16 holds.
+    """
+    folder = Path(folder)
+    stored = {name: _stored(name, tensor) for name, tensor in model.state_dict().items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    _replace(folder / CONFIG, lambda path: _write_text(path, model.config.model_dump_json(indent=2) + "\n"))
+    _replace(folder / TOKENIZER, model.text_tokenizer.save)
+    _replace(folder / WEIGHTS, lambda path: save_file(stored, path))
+
+
+def _packaged() -> dict[str, Path]:
+    """The checkpoints that come with the package, by name: `omni-tiny` lies in `omni_tiny`."""
+    here = Path(str(files("omni_agent.core_model.checkpoints")))
+    return {path.parent.name.replace("_", "-"): path.parent for path in sorted(here.glob(f"*/{CONFIG}"))}
+
+
+def _wanted() -> str:
+    names = ", ".join(_packaged()) or "none is installed"
+    return (
+        f"give the name of one that comes with the package ({names}) "
+        f"or the path of a folder with {CONFIG}, {WEIGHTS} and {TOKENIZER}"
+    )
+
+
+def _weights(path: Path, wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The file's tensors, once their names and shapes are those of `wanted`."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            given = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - no mapping
+            _check(path, given, {name: tuple(tensor.shape) for name, tensor in wanted.items()})
+            return {name: file.get_tensor(name) for name in given}
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{str(path)!r} cannot be read as safetensors: {error}") from error
+
+
+def _check(path: Path, given: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]]) -> None:
+    faults = [f"{name} is missing" for name in wanted if name not in given]
+    faults += [f"{name} is unexpected" for name in given if name not in wanted]
+    faults += [
+        f"{name} is {list(shape)} and should be {list(wanted[name])}"
+        for name, shape in given.items()
+        if name in wanted and shape != wanted[name]
+    ]
+    if faults:
+        raise CheckpointError(
+            f"{str(path)!r} does not hold the weights that its {CONFIG} describes: {'; '.join(faults)}"
+        )
+
+
+def _stored(name: str, tensor: Tensor) -> Tensor:
+    if not tensor.is_floating_point():
+        return tensor.detach().cpu().contiguous()
+    half = tensor.detach().to("cpu", torch.float16, copy=True).contiguous()
+    if not half.isfinite().all():
+        raise CheckpointError(
+            f"{name} holds infinities, not-a-numbers or numbers past float16's 65504, and cannot be stored"
+        )
+    return half
+
+
+def _replace(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file beside `path`, then put it in its place: a reader sees the old one or the new one,
+    whole.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    write(partial)
+    os.replace(partial, path)
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+def _fingerprint(folder: Path) -> str:
+    """SHA-256 over the files: equal for equal weights, configuration and tokenizer."""
+    digest = hashlib.sha256()
+    for name in (CONFIG, TOKENIZER, WEIGHTS):
+        digest.update(hashlib.sha256((folder / name).read_bytes()).digest())
+    return digest.hexdigest()

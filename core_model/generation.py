@@ -1,0 +1,128 @@
+"""A request at the engine of this process, as something to await, to iterate and to leave.
+
+The engine's thread rings; event loops listen. However slow a loop is, one ring at most waits in it, and what
+it then finds is the latest state: that is how changes coalesce and how no reader slows the engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Generator
+from concurrent.futures import CancelledError
+from typing import Any, Self
+
+from omni_agent.core import CanvasChange, Generation, Value, observer
+from omni_agent.core_model.engine import Finished, Ticket
+
+__all__ = ["LocalGeneration", "finished"]
+
+
+class _Bell:
+    """Wakes one task of the running loop when its ticket has news. Rings nobody has heard yet count as
+    one.
+    """
+
+    def __init__(self, ticket: Ticket) -> None:
+        self._ticket = ticket
+        self._loop = asyncio.get_running_loop()
+        self._event = asyncio.Event()
+        self._rung = False
+
+    def __enter__(self) -> Self:
+        self._ticket.watch(self._ring)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ticket.unwatch(self._ring)
+
+    async def heard(self) -> None:
+        """Return once there was a ring since the last call. Look at the ticket after this, never before."""
+        await self._event.wait()
+        self._event.clear()
+        self._rung = False  # before the ticket is read: a change after that reading rings anew
+
+    def _ring(self) -> None:
+        if self._rung:
+            return
+        self._rung = True
+        try:
+            self._loop.call_soon_threadsafe(self._event.set)
+        except RuntimeError:  # the loop was closed over its waiting task, which will never ask again
+            self._ticket.unwatch(self._ring)
+            if not self._ticket.watched:
+                self._ticket.cancel()
+
+
+class LocalGeneration(Generation):
+    """A request going on in the engine's thread: it goes on whether or not anybody awaits or iterates it."""
+
+    def __init__(self, ticket: Ticket) -> None:
+        self._ticket = ticket
+        self._observer = observer.get()
+        self._observed: CanvasChange | None = None
+
+    def __await__(self) -> Generator[Any, None, Value]:
+        return self._value().__await__()
+
+    async def __aiter__(self) -> AsyncIterator[CanvasChange]:
+        seen: CanvasChange | None = None
+        with _Bell(self._ticket) as bell:
+            while True:
+                done, change = self._ticket.done, self._ticket.change  # in this order: the end comes last
+                if change is not None and change is not seen:
+                    seen = change
+                    self._observe(change)
+                    yield change
+                elif done:
+                    return
+                else:
+                    await bell.heard()
+
+    def cancel(self) -> None:
+        """Cancel, unless it is finished: no model call is begun for it any more."""
+        self._ticket.cancel()
+
+    @property
+    def confidence(self) -> float | None:
+        """The lowest confidence among the committed tokens; None until finished, and when it failed."""
+        return self._ticket.confidence
+
+    async def _value(self) -> Value:
+        with _Bell(self._ticket) as bell:
+            try:
+                while True:
+                    done, change = self._ticket.done, self._ticket.change
+                    if change is not None:
+                        self._observe(change)
+                    if done:
+                        return _outcome(self._ticket).value
+                    await bell.heard()
+            except BaseException:  # cancelled, or dropped unfinished with its loop
+                self.cancel()
+                raise
+
+    def _observe(self, change: CanvasChange) -> None:
+        """Show a change to the graph's step this was asked in, once, whoever reads it here."""
+        if self._observer is not None and change is not self._observed:
+            self._observed = change
+            self._observer(change)
+
+
+async def finished(ticket: Ticket) -> Finished:
+    """Wait for a ticket's outcome. Cancelling this cancels the ticket."""
+    with _Bell(ticket) as bell:
+        try:
+            while not ticket.done:
+                await bell.heard()
+        except BaseException:
+            ticket.cancel()
+            raise
+    return _outcome(ticket)
+
+
+def _outcome(ticket: Ticket) -> Finished:
+    """The outcome of a ticket that is done, in asyncio's words."""
+    try:
+        return ticket.result(timeout=0)
+    except CancelledError:
+        raise asyncio.CancelledError(f"request {ticket.number} was cancelled") from None

@@ -1,0 +1,122 @@
+"""A core in this process: the verbs on an engine, with the event loop kept free.
+
+Loading, denoising and decoding happen in threads. A `LocalCore` may be used from several event loops at once,
+as its engine knows none of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Self, TypeVar, cast
+
+from omni_agent.core import Core, Modality, Request
+from omni_agent.core_model import checkpoints
+from omni_agent.core_model.acceptance import check_request, check_tokens
+from omni_agent.core_model.engine import IN_FLIGHT, QUEUE_SIZE, Engine
+from omni_agent.core_model.generation import LocalGeneration, finished
+from omni_agent.core_model.model import Model
+from omni_agent.errors import CoreClosed, OmniError
+from omni_agent.values import Conversation, Image, Reply, Speech
+
+__all__ = ["LocalCore"]
+
+V = TypeVar("V")
+
+
+class LocalCore(Core):
+    """A model in this process. `LocalCore.load` makes one of a checkpoint.
+
+    Args:
+        open_model: makes the model, when the core is entered, in a thread.
+        queue_size: how many requests may be queued behind those that are advanced, before `generate` waits
+            for room.
+        in_flight: how many requests are advanced in turns.
+    """
+
+    def __init__(
+        self, open_model: Callable[[], Model], *, queue_size: int = QUEUE_SIZE, in_flight: int = IN_FLIGHT
+    ) -> None:
+        self._open_model = open_model
+        self._queue_size = queue_size
+        self._in_flight = in_flight
+        self._entered = False
+        self._model: Model | None = None
+        self._engine: Engine | None = None
+
+    @staticmethod
+    def load(name_or_path: str = "omni-tiny") -> LocalCore:
+        """A core on a checkpoint that comes with the package, by its name, or on a folder's. Nothing is read
+        yet.
+
+        Raises:
+            CheckpointError: there is no such checkpoint.
+        """
+        return LocalCore(partial(checkpoints.load, checkpoints.find(name_or_path)))
+
+    async def __aenter__(self) -> Self:
+        if self._entered:
+            raise OmniError("this core is entered already: use the one from the outer `async with`")
+        self._entered = True
+        try:
+            self._model = await asyncio.to_thread(self._opened)
+        except BaseException:
+            self._entered = False
+            raise
+        self._engine = Engine(self._model, queue_size=self._queue_size, in_flight=self._in_flight)
+        return self
+
+    async def aclose(self) -> None:
+        """Cancel all requests, wait until they stopped, and free the model. May be called again."""
+        engine = self._engine
+        if engine is None:
+            return
+        engine.stop()  # at once, whatever becomes of the waiting
+        try:
+            await asyncio.to_thread(engine.close)
+        finally:
+            if self._engine is engine:
+                self._engine = self._model = None
+                self._entered = False
+
+    def generate(self, request: Request, *, wait: bool = True) -> LocalGeneration:
+        """Start filling a blank; see `Core.generate`."""
+        engine, model = self._running()
+        check_request(request, model)
+        return LocalGeneration(engine.submit(request, wait=wait))
+
+    async def decoded(self, value: V) -> V:
+        """The same value with pixels or samples; a reply's or a conversation's values too; else itself.
+
+        Raises:
+            InputError: tokens of another core.
+            CoreClosed: it has to be decoded, and the core is not inside its `async with`.
+        """
+        if isinstance(value, Image | Speech):
+            return value if value.is_decoded else cast(V, await self._decoded(value))
+        if isinstance(value, Reply):
+            return cast(V, replace(value, speech=await self.decoded(value.speech)))
+        if isinstance(value, Conversation):
+            turns = [replace(turn, value=await self.decoded(turn.value)) for turn in value]
+            return cast(V, replace(value, turns=tuple(turns)))
+        return value
+
+    async def _decoded(self, value: Image | Speech) -> Image | Speech:
+        engine, model = self._running()
+        check_tokens(value, model)
+        decoded = (await finished(engine.decode(value))).value
+        assert isinstance(decoded, Image | Speech)
+        return decoded
+
+    def _opened(self) -> Model:
+        model = self._open_model()
+        for modality in (Modality.IMAGE, Modality.SPEECH):
+            model.tokenizer_name(modality)  # hashes the weights once, here, as event loops ask for it later
+        return model
+
+    def _running(self) -> tuple[Engine, Model]:
+        if self._engine is None or self._model is None:
+            raise CoreClosed("this core is not entered: use it within `async with Core.load(...) as core:`")
+        return self._engine, self._model
