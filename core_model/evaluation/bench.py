@@ -1,0 +1,74 @@
+"""What every part of an evaluation works with: the core, random numbers, and work done a few at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+from zlib import crc32
+
+import numpy as np
+from rich.progress import Progress
+
+from omni_agent.core import Core
+from omni_agent.core_model.evaluation.picture_judge import PictureJudge
+from omni_agent.core_model.training.voices import speak_with
+from omni_agent.core_model.world import Split
+from omni_agent.values import Speech
+
+if TYPE_CHECKING:
+    from omni_agent.core_model.evaluation.speech_judge import SpeechJudge
+
+__all__ = ["Bench"]
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """One evaluation under way."""
+
+    core: Core
+    split: Split
+    questions: int
+    seed: int
+    concurrency: int
+    progress: Progress | None
+
+    def rng(self, part: str) -> np.random.Generator:
+        """The part's own random numbers: what else is evaluated does not change its questions."""
+        return np.random.default_rng([self.seed, crc32(part.encode())])
+
+    async def each(self, what: str, items: Sequence[A], work: Callable[[A], Awaitable[B]]) -> list[B]:
+        """The work's results for all items, in order, so many at a time; a failure stops the rest."""
+        slots = asyncio.Semaphore(self.concurrency)
+        task = self.progress.add_task(what, total=len(items)) if self.progress else None
+
+        async def one(item: A) -> B:
+            async with slots:
+                result = await work(item)
+            if self.progress and task is not None:
+                self.progress.advance(task)
+            return result
+
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one(item)) for item in items]
+        return [done.result() for done in tasks]
+
+    async def spoken(self, voice: str, text: str) -> Speech:
+        """The text in one of the world's voices."""
+        samples, rate = await asyncio.to_thread(speak_with, voice, text)
+        return Speech(samples, rate)
+
+    async def picture_judge(self) -> PictureJudge:
+        """The judge of pictures."""
+        return await asyncio.to_thread(PictureJudge.load)
+
+    async def speech_judge(self, sentences: Sequence[str]) -> SpeechJudge:
+        """The judge of speech, which has not seen these sentences."""
+        # It needs an extra that most parts of an evaluation do without.
+        from omni_agent.core_model.evaluation.speech_judge import SpeechJudge
+
+        return await asyncio.to_thread(SpeechJudge, sentences)

@@ -1,0 +1,90 @@
+"""Evaluating a core on the world: every row of README's table, asked through the public verbs alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Iterable
+
+from rich.progress import Progress
+
+from omni_agent.core import Core
+from omni_agent.core_model.evaluation.answering import (
+    describing,
+    questions_about,
+    spoken_questions,
+    sums_typed,
+)
+from omni_agent.core_model.evaluation.bench import Bench
+from omni_agent.core_model.evaluation.drawing import drawing, drawing_spoken
+from omni_agent.core_model.evaluation.hearing_and_speaking import hearing, speaking
+from omni_agent.core_model.evaluation.table import Row, Table
+from omni_agent.core_model.world import Split
+from omni_agent.errors import InputError
+
+__all__ = ["SUITES", "evaluate"]
+
+PARTS: dict[str, Callable[[Bench], Awaitable[list[Row]]]] = {
+    "what": questions_about("what"),
+    "count": questions_about("count"),
+    "one or zero": questions_about("one or zero"),
+    "where": questions_about("where"),
+    "left or right": questions_about("left or right"),
+    "is there": questions_about("is there"),
+    "sum": sums_typed,
+    "describe": describing,
+    "hearing": hearing,
+    "speaking": speaking,
+    "spoken questions": spoken_questions,
+    "drawing": drawing,
+    "drawing spoken": drawing_spoken,
+}
+SUITES: dict[str, tuple[str, ...]] = {
+    "all": tuple(PARTS),
+    "answers": tuple(PARTS)[:8],
+    "speech": ("hearing", "speaking", "spoken questions"),
+    "pictures": ("drawing", "drawing spoken"),
+}
+
+
+async def evaluate(
+    core: Core,
+    suite: str | Iterable[str] = "all",
+    questions: int = 200,
+    seed: int = 0,
+    *,
+    split: Split = "held_out",
+    concurrency: int = 4,
+    progress: Progress | None = None,
+) -> Table:
+    """Measures a core that is entered already.
+
+    Args:
+        core: what is measured; only its verbs are used. suite: the name of a suite (all, answers, speech,
+        pictures) or of a part (what, count, ...), or several. questions: how many for each row; sums are
+        always all 155. seed: of the questions. The same seed asks the same, whatever else is measured.
+        split: the held-out split measures; the development split is for choosing models and thresholds.
+        concurrency: requests at the core at once. progress: where progress is shown.
+
+    Raises:
+        InputError: an unknown suite, or fewer than one question.
+        NotAvailable: a voice or the emoji font is not installed.
+    """
+    if questions < 1 or concurrency < 1:
+        raise InputError(f"given {questions} questions, {concurrency} at once; wanted at least one of each")
+    bench = Bench(
+        core=core, split=split, questions=questions, seed=seed, concurrency=concurrency, progress=progress
+    )
+    started = time.monotonic()
+    rows = [row for name in _parts(suite) for row in await PARTS[name](bench)]
+    seconds = time.monotonic() - started
+    return Table(rows=tuple(rows), split=split, questions=questions, seed=seed, seconds=seconds)
+
+
+def _parts(suite: str | Iterable[str]) -> list[str]:
+    """The parts that are asked for, each once, in the table's order."""
+    names = [suite] if isinstance(suite, str) else list(suite)
+    for name in names:
+        if name not in SUITES and name not in PARTS:
+            raise InputError(f"given the suite {name!r}; wanted one of {', '.join([*SUITES, *PARTS])}")
+    wanted = {part for name in names for part in SUITES.get(name, (name,))}
+    return [part for part in PARTS if part in wanted]

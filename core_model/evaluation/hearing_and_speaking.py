@@ -1,0 +1,93 @@
+"""Hearing voices that were never trained on, and being understood: word errors both ways."""
+
+from __future__ import annotations
+
+import asyncio
+
+import numpy as np
+
+from omni_agent.core_model.evaluation.answering import HEARD_VOICES
+from omni_agent.core_model.evaluation.bench import Bench
+from omni_agent.core_model.evaluation.scores import word_errors
+from omni_agent.core_model.evaluation.table import Row
+from omni_agent.core_model.training.voices import SPEAKING_VOICE
+from omni_agent.core_model.world import SentenceKind, Split, sample_sentence
+
+__all__ = ["hearing", "speaking"]
+
+HEARING_FLOOR = 0.15
+SPEAKING_FLOOR = 0.25
+SENTENCES: tuple[SentenceKind, ...] = ("question", "draw", "sum")
+ANSWERS: tuple[SentenceKind, ...] = ("answer", "word")
+
+
+async def hearing(bench: Bench) -> list[Row]:
+    """Word errors of what is written down of each held-out voice."""
+    rows = []
+    for voice in HEARD_VOICES:
+        rng = bench.rng(f"hearing {voice}")
+        sentences = [sample_sentence(rng, bench.split) for _ in range(bench.questions)]
+
+        async def heard(text: str, voice: str = voice) -> str:
+            return await bench.core.transcribe(await bench.spoken(voice, text))
+
+        share = word_errors(sentences, await bench.each(f"hear {voice}", sentences, heard))
+        note = f"{share.total} words, a voice never trained on"
+        rows.append(
+            Row(part="hearing", name=voice, measure="word error", share=share, floor=HEARING_FLOOR, note=note)
+        )
+    return rows
+
+
+async def speaking(bench: Bench) -> list[Row]:
+    """Word errors of the judge of speech on what the core says, beside the original voice and chance."""
+    rng = bench.rng("speaking")
+    halves = {
+        "sentences": _sentences(rng, SENTENCES, bench.questions // 2, bench.split),
+        "answers": _sentences(rng, ANSWERS, bench.questions - bench.questions // 2, bench.split),
+    }
+    judge = await bench.speech_judge([text for texts in halves.values() for text in texts])
+    # The judge is not thread-safe: it reads one sound at a time.
+    reading = asyncio.Lock()
+
+    async def read_back(text: str) -> tuple[str, str]:
+        said = await bench.core.speak(text)
+        original = await bench.spoken(SPEAKING_VOICE, text)
+        async with reading:
+            return (
+                await asyncio.to_thread(judge.transcribe, said.samples, said.rate),
+                await asyncio.to_thread(judge.transcribe, original.samples, original.rate),
+            )
+
+    rows: list[Row] = []
+    all_wanted: list[str] = []
+    all_said: list[str] = []
+    all_original: list[str] = []
+    for name, texts in halves.items():
+        both = await bench.each(f"speak {name}", texts, read_back)
+        said, original = [each[0] for each in both], [each[1] for each in both]
+        rows.append(_row(name, texts, said, original, floor=False))
+        all_wanted += texts
+        all_said += said
+        all_original += original
+    return [_row("all", all_wanted, all_said, all_original, floor=True), *rows]
+
+
+def _row(name: str, wanted: list[str], said: list[str], original: list[str], *, floor: bool) -> Row:
+    voice = word_errors(wanted, original).value
+    # Chance: what was understood, held against the next sentence.
+    chance = word_errors(wanted, said[1:] + said[:1]).value
+    return Row(
+        part="speaking",
+        name=name,
+        measure="word error",
+        share=word_errors(wanted, said),
+        floor=voice + SPEAKING_FLOOR if floor else None,
+        note=f"the original voice {100 * voice:.1f} %, chance {100 * chance:.0f} %",
+    )
+
+
+def _sentences(
+    rng: np.random.Generator, kinds: tuple[SentenceKind, ...], count: int, split: Split
+) -> list[str]:
+    return [sample_sentence(rng, split, kinds[turn % len(kinds)]) for turn in range(count)]
