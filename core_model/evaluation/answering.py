@@ -57,7 +57,8 @@ def questions_about(name: str) -> Callable[[Bench], Awaitable[list[Row]]]:
         asked = sample(bench.rng(name), name, bench.questions, bench.split)
 
         async def right(one: Asked) -> bool:
-            return agree(await bench.core.answer(one.question.text, one.picture), one.question.answer)
+            answer = await bench.attempt(bench.core.answer(one.question.text, one.picture))
+            return agree(answer or "", one.question.answer)
 
         done = await bench.each(name, asked, right)
         return [Row(part="answers", name=name, measure="right", share=_share(done), floor=FLOORS.get(name))]
@@ -69,7 +70,7 @@ async def sums_typed(bench: Bench) -> list[Row]:
     """All 155 sums, which are all trained on."""
 
     async def right(question: Question) -> bool:
-        return agree(await bench.core.answer(question.text), question.answer)
+        return agree(await bench.attempt(bench.core.answer(question.text)) or "", question.answer)
 
     done = await bench.each("sum", sums(), right)
     note = "all 155; all of them trained on"
@@ -83,7 +84,7 @@ async def describing(bench: Bench) -> list[Row]:
     pictures = [(Image(paint(scene, rng)), caption(scene)) for scene in scenes]
 
     async def right(one: tuple[Image, str]) -> bool:
-        return agree(await bench.core.describe(one[0]), one[1])
+        return agree(await bench.attempt(bench.core.describe(one[0])) or "", one[1])
 
     done = await bench.each("describe", pictures, right)
     note = "every word right"
@@ -99,9 +100,10 @@ async def spoken_questions(bench: Bench) -> list[Row]:
 
     async def right(one: Asked) -> tuple[bool, bool]:
         sound = await bench.spoken(one.voice, one.question.text)
-        straight = await bench.core.answer(sound, one.picture)
-        heard = await bench.core.answer(await bench.core.transcribe(sound), one.picture)
-        return agree(straight, one.question.answer), agree(heard, one.question.answer)
+        straight = await bench.attempt(bench.core.answer(sound, one.picture))
+        written = await bench.attempt(bench.core.transcribe(sound))
+        after = await bench.attempt(bench.core.answer(written, one.picture)) if written else None
+        return agree(straight or "", one.question.answer), agree(after or "", one.question.answer)
 
     done = await bench.each("spoken question", asked, right)
     voices = f"voices {' and '.join(HEARD_VOICES)}, never trained on"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
@@ -15,6 +16,7 @@ from omni_agent.core import Core
 from omni_agent.core_model.evaluation.picture_judge import PictureJudge
 from omni_agent.core_model.training.voices import speak_with
 from omni_agent.core_model.world import Split
+from omni_agent.errors import InputError
 from omni_agent.values import Speech
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ class Bench:
     seed: int
     concurrency: int
     progress: Progress | None
+    failures: Counter[str]
 
     def rng(self, part: str) -> np.random.Generator:
         """The part's own random numbers: what else is evaluated does not change its questions."""
@@ -56,6 +59,17 @@ class Bench:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(one(item)) for item in items]
         return [done.result() for done in tasks]
+
+    async def attempt(self, verb: Awaitable[B]) -> B | None:
+        """What the core gives, or None where it gives nothing, say a blank that ended before it began.
+
+        That is a wrong answer, not the end of the evaluation; the table says how often it happened and why.
+        """
+        try:
+            return await verb
+        except InputError as error:
+            self.failures[str(error)] += 1
+            return None
 
     async def spoken(self, voice: str, text: str) -> Speech:
         """The text in one of the world's voices."""

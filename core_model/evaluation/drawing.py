@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from omni_agent.core import Settings
 from omni_agent.core_model.evaluation.answering import HEARD_VOICES
@@ -18,70 +20,75 @@ __all__ = ["drawing", "drawing_spoken"]
 FLOOR = 0.75
 # The second drawing of a prompt has a seed that no first one has.
 SECOND = 1_000_000
+NOT_DRAWN = Seen(layout="nothing", objects=(), background="", confidence=1.0)
+
+
+class Drawn(NamedTuple):
+    """A picture drawn from a prompt, if one was, and what the judge sees in it."""
+
+    wanted: Combination
+    picture: Image | None
+    seen: Seen
 
 
 async def drawing(bench: Bench) -> list[Row]:
     """Drawings of each kind from typed prompts, and single objects drawn twice."""
     rng = bench.rng("drawing")
-    judge = await bench.picture_judge()
-    rows: list[Row] = []
-    everything: list[tuple[Combination, Seen]] = []
-    singles: list[tuple[int, str, Image, Seen]] = []
-    for kind in KINDS:
-        wanted = [sample_combination(rng, bench.split, kind) for _ in range(bench.questions)]
-
-        async def drawn(item: tuple[int, Combination]) -> Image:
-            return await bench.core.draw(draw_prompt(item[1]), settings=Settings(seed=item[0]))
-
-        pictures = await bench.each(f"draw {kind}", list(enumerate(wanted)), drawn)
-        pairs = list(zip(wanted, judge.read([picture.array for picture in pictures]), strict=True))
-        everything += pairs
-        rows.append(_row(f"draw {kind}: object", pairs, _objects_right, FLOOR if kind == "one" else None))
-        if kind == "count":
-            rows.append(_row("draw count: number", pairs, _number_right))
-        if kind == "one":
-            singles = [
-                (n, draw_prompt(combination), picture, seen)
-                for n, ((combination, seen), picture) in enumerate(zip(pairs, pictures, strict=True))
-            ]
-    rows.append(_row("background", everything, _background_right))
-
-    async def again(item: tuple[int, str, Image, Seen]) -> Image:
-        return await bench.core.draw(item[1], settings=Settings(seed=SECOND + item[0]))
-
-    second = await bench.each("draw again", singles, again)
-    seen_again = judge.read([picture.array for picture in second])
-    differ = [
-        (first.array != other.array).any() for (_, _, first, _), other in zip(singles, second, strict=True)
+    wanted = {
+        kind: [sample_combination(rng, bench.split, kind) for _ in range(bench.questions)] for kind in KINDS
+    }
+    drawn = {kind: await _draw(bench, f"draw {kind}", wanted[kind]) for kind in KINDS}
+    again = await _draw(bench, "draw one again", wanted["one"], first_seed=SECOND)
+    every = [each for kind in KINDS for each in drawn[kind]]
+    return [
+        _row("one: object", drawn["one"], _objects_right, floor=FLOOR),
+        _row("count: object", drawn["count"], _objects_right),
+        _row("count: number", drawn["count"], _number_right),
+        _row("pair: both objects", drawn["pair"], _objects_right),
+        _row("all: background", every, _background_right),
+        _two_seeds(drawn["one"], again),
     ]
-    apart = sum(
-        _reading(seen) != _reading(other) for (*_, seen), other in zip(singles, seen_again, strict=True)
-    )
-    rows.append(
-        Row(
-            part="drawing",
-            name="two seeds",
-            measure="differ",
-            share=Share(hits=sum(map(bool, differ)), total=len(differ)),
-            note=f"the judge reads {apart} of {len(singles)} differently",
-        )
-    )
-    return rows
 
 
 async def drawing_spoken(bench: Bench) -> list[Row]:
     """Single objects drawn from prompts spoken by voices that were never trained on."""
     rng = bench.rng("drawing spoken")
-    judge = await bench.picture_judge()
     wanted = [sample_combination(rng, bench.split, "one") for _ in range(bench.questions)]
+    drawn = await _draw(bench, "draw spoken", wanted, spoken=True)
+    return [_row("one, asked aloud: object", drawn, _objects_right)]
 
-    async def drawn(item: tuple[int, Combination]) -> Image:
-        sound = await bench.spoken(HEARD_VOICES[item[0] % len(HEARD_VOICES)], draw_prompt(item[1]))
-        return await bench.core.draw(sound, settings=Settings(seed=item[0]))
 
-    pictures = await bench.each("draw spoken", list(enumerate(wanted)), drawn)
-    pairs = list(zip(wanted, judge.read([picture.array for picture in pictures]), strict=True))
-    return [_row("draw one, spoken: object", pairs, _objects_right)]
+async def _draw(
+    bench: Bench, what: str, wanted: Sequence[Combination], *, first_seed: int = 0, spoken: bool = False
+) -> list[Drawn]:
+    judge = await bench.picture_judge()
+
+    async def one(item: tuple[int, Combination]) -> Drawn:
+        turn, combination = item
+        text = draw_prompt(combination)
+        prompt = await bench.spoken(HEARD_VOICES[turn % len(HEARD_VOICES)], text) if spoken else text
+        picture = await bench.attempt(bench.core.draw(prompt, settings=Settings(seed=first_seed + turn)))
+        if picture is None:
+            return Drawn(combination, None, NOT_DRAWN)
+        (seen,) = await asyncio.to_thread(judge.read, [picture.array])
+        return Drawn(combination, picture, seen)
+
+    return await bench.each(what, list(enumerate(wanted)), one)
+
+
+def _two_seeds(first: Sequence[Drawn], second: Sequence[Drawn]) -> Row:
+    differ = sum(one.picture != other.picture for one, other in zip(first, second, strict=True))
+    apart = sum(
+        one.seen.objects != other.seen.objects or one.seen.background != other.seen.background
+        for one, other in zip(first, second, strict=True)
+    )
+    return Row(
+        part="drawing",
+        name="one: two seeds",
+        measure="differ",
+        share=Share(hits=differ, total=len(first)),
+        note=f"pictures differ; the judge reads {apart} of them as something else",
+    )
 
 
 def _objects_right(wanted: Combination, seen: Seen) -> bool:
@@ -90,24 +97,21 @@ def _objects_right(wanted: Combination, seen: Seen) -> bool:
 
 
 def _number_right(wanted: Combination, seen: Seen) -> bool:
-    return seen.number == wanted.number and seen.layout != "pair"
+    return seen.layout != "pair" and seen.number == wanted.number
 
 
 def _background_right(wanted: Combination, seen: Seen) -> bool:
     return seen.background == wanted.background.name
 
 
-def _reading(seen: Seen) -> tuple[str, tuple[str, ...], str]:
-    return seen.layout, seen.objects, seen.background
-
-
 def _row(
     name: str,
-    pairs: list[tuple[Combination, Seen]],
+    drawn: Sequence[Drawn],
     right: Callable[[Combination, Seen], bool],
+    *,
     floor: float | None = None,
 ) -> Row:
-    hits = sum(right(wanted, seen) for wanted, seen in pairs)
+    hits = sum(right(each.wanted, each.seen) for each in drawn)
     return Row(
-        part="drawing", name=name, measure="right", share=Share(hits=hits, total=len(pairs)), floor=floor
+        part="drawing", name=name, measure="right", share=Share(hits=hits, total=len(drawn)), floor=floor
     )

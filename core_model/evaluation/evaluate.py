@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 
 from rich.progress import Progress
@@ -72,12 +73,25 @@ async def evaluate(
     if questions < 1 or concurrency < 1:
         raise InputError(f"given {questions} questions, {concurrency} at once; wanted at least one of each")
     bench = Bench(
-        core=core, split=split, questions=questions, seed=seed, concurrency=concurrency, progress=progress
+        core=core,
+        split=split,
+        questions=questions,
+        seed=seed,
+        concurrency=concurrency,
+        progress=progress,
+        failures=Counter(),
     )
     started = time.monotonic()
     rows = [row for name in _parts(suite) for row in await PARTS[name](bench)]
     seconds = time.monotonic() - started
-    return Table(rows=tuple(rows), split=split, questions=questions, seed=seed, seconds=seconds)
+    return Table(
+        rows=tuple(rows),
+        split=split,
+        questions=questions,
+        seed=seed,
+        seconds=seconds,
+        failures=dict(bench.failures),
+    )
 
 
 def _parts(suite: str | Iterable[str]) -> list[str]:

@@ -12,6 +12,7 @@ from omni_agent.core_model.evaluation.scores import word_errors
 from omni_agent.core_model.evaluation.table import Row
 from omni_agent.core_model.training.voices import SPEAKING_VOICE
 from omni_agent.core_model.world import SentenceKind, Split, sample_sentence
+from omni_agent.values import Speech
 
 __all__ = ["hearing", "speaking"]
 
@@ -29,7 +30,7 @@ async def hearing(bench: Bench) -> list[Row]:
         sentences = [sample_sentence(rng, bench.split) for _ in range(bench.questions)]
 
         async def heard(text: str, voice: str = voice) -> str:
-            return await bench.core.transcribe(await bench.spoken(voice, text))
+            return await bench.attempt(bench.core.transcribe(await bench.spoken(voice, text))) or ""
 
         share = word_errors(sentences, await bench.each(f"hear {voice}", sentences, heard))
         note = f"{share.total} words, a voice never trained on"
@@ -51,13 +52,16 @@ async def speaking(bench: Bench) -> list[Row]:
     reading = asyncio.Lock()
 
     async def read_back(text: str) -> tuple[str, str]:
-        said = await bench.core.speak(text)
+        said = await bench.attempt(bench.core.speak(text))
         original = await bench.spoken(SPEAKING_VOICE, text)
-        async with reading:
-            return (
-                await asyncio.to_thread(judge.transcribe, said.samples, said.rate),
-                await asyncio.to_thread(judge.transcribe, original.samples, original.rate),
-            )
+
+        async def understood(sound: Speech | None) -> str:
+            if sound is None:
+                return ""
+            async with reading:
+                return await asyncio.to_thread(judge.transcribe, sound.samples, sound.rate)
+
+        return await understood(said), await understood(original)
 
     rows: list[Row] = []
     all_wanted: list[str] = []

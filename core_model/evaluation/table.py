@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import rich.table
@@ -56,13 +56,17 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """All rows of an evaluation and what it was asked for."""
+    """All rows of an evaluation and what it was asked for.
+
+    `failures` counts the core's errors by their message; each was a wrong answer.
+    """
 
     rows: tuple[Row, ...]
     split: str
     questions: int
     seed: int
     seconds: float
+    failures: dict[str, int] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """The table as JSON values."""
@@ -71,6 +75,7 @@ class Table:
             "questions": self.questions,
             "seed": self.seed,
             "seconds": round(self.seconds, 1),
+            "failures": self.failures,
             "rows": [row.as_dict() for row in self.rows],
         }
 
@@ -89,7 +94,9 @@ class Table:
 
     def __rich__(self) -> rich.table.Table:
         table = rich.table.Table(
-            title=f"{self.split.replace('_', '-')} split, {self.questions} questions a row, seed {self.seed}"
+            title=f"{self.split.replace('_', '-')} split, {self.questions} questions a row, seed {self.seed}",
+            caption="\n".join(f"{count} times: {message}" for message, count in self.failures.items())
+            or None,
         )
         for name in ("part", "row", "measure"):
             table.add_column(name)
