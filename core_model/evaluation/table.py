@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import rich.table
+from rich.markup import escape
 
 from omni_agent.core_model.evaluation.scores import Share
 
@@ -108,7 +109,7 @@ class Table:
                 style = {True: "green", False: "red", None: ""}[row.passed]
                 name, measure, value, *others = _cells(row)
                 shown = f"[{style}]{value}[/]" if style else value
-                table.add_row(first, name, measure, shown, *others, row.note)
+                table.add_row(first, name, measure, shown, *others, escape(row.note))
             table.add_section()
         return table
 
