@@ -1,0 +1,9 @@
+"""The command line, `omni-agent`: the verbs of a core, and its training and evaluation.
+
+Results go to stdout, progress and errors to stderr, media to files. This is the one place where omni-agent is
+called synchronously; programs use `omni_agent.Core`.
+"""
+
+from omni_agent.cli.main import main
+
+__all__ = ["main"]

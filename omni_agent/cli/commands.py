@@ -1,0 +1,156 @@
+"""The commands that use a core, and their options. How a command ends is in `main`."""
+
+from __future__ import annotations
+
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from omni_agent.cli.output import check_place, make_folder, print_file, print_json, unused, write_text
+from omni_agent.cli.session import decoded, for_each, with_core
+from omni_agent.core import Core
+from omni_agent.errors import InputError
+from omni_agent.values import Image, Speech, Text
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="omni-agent",
+    help="Ask, listen, look, draw and speak with one small masked-diffusion model, on this machine.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Model = Annotated[str, typer.Option("--model", metavar="NAME", help="A checkpoint's name or path.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        try:
+            print("omni-agent", metadata.version("omni-agent-diffusion"))
+        except metadata.PackageNotFoundError:
+            print("omni-agent, from a folder that is not installed")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def ask(
+    context: typer.Context,
+    image: Annotated[
+        Path | None, typer.Option("--image", metavar="P", help="A picture to ask about.")
+    ] = None,
+    speech: Annotated[
+        Path | None, typer.Option("--speech", metavar="W", help="The question, spoken.")
+    ] = None,
+    text: Annotated[str | None, typer.Option("--text", metavar="T", help="The question, written.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="DIR",
+            help="Where reply.wav and reply.txt go. Without it, a new reply.wav here.",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+    model: Model = "omni-tiny",
+) -> None:
+    """Ask a question, spoken or written, about a picture or none; the answer comes written and spoken."""
+    if (speech is None) == (text is None):
+        raise InputError("give the question by --speech or by --text, one of the two")
+    picture = None if image is None else Image.open(image)
+    question = Text("") if speech is None else Speech.open(speech)
+    if text is not None:
+        question = _words(text, "question")
+    if out is not None:
+        make_folder(out)
+
+    async def work(core: Core) -> tuple[Text, Text, Speech]:
+        heard = await core.transcribe(question) if isinstance(question, Speech) else question
+        answer = await core.answer(heard, picture)
+        return heard, answer, await core.decoded(await core.speak(answer))
+
+    (heard, answer, spoken), seconds = with_core(context, model, work)
+    path = unused(Path("reply.wav")) if out is None else out / "reply.wav"
+    spoken.save(path)
+    if out is not None:
+        write_text(out / "reply.txt", answer + "\n")
+    if as_json:
+        print_json({"heard": heard, "answer": answer, "speech": str(path), "seconds": seconds})
+    else:
+        if speech is not None:
+            print("heard: ", heard)
+        print("answer:", answer)
+        print("speech:", path)
+
+
+@app.command()
+def transcribe(
+    context: typer.Context,
+    files: Annotated[list[Path], typer.Argument(metavar="W...", help="Sound files.")],
+    as_json: AsJson = False,
+    model: Model = "omni-tiny",
+) -> None:
+    """Write down what is said in sound files. A broken file does not stop the others."""
+    for_each(context, model, files, Speech.open, Core.transcribe, as_json=as_json)
+
+
+@app.command()
+def describe(
+    context: typer.Context,
+    files: Annotated[list[Path], typer.Argument(metavar="P...", help="Pictures.")],
+    as_json: AsJson = False,
+    model: Model = "omni-tiny",
+) -> None:
+    """Say what pictures show. A broken file does not stop the others."""
+    for_each(context, model, files, Image.open, Core.describe, as_json=as_json)
+
+
+@app.command()
+def speak(
+    context: typer.Context,
+    text: Annotated[str, typer.Argument(help="What to say.")],
+    out: Annotated[Path, typer.Option("--out", metavar="F.wav", help="The sound file to write.")],
+    as_json: AsJson = False,
+    model: Model = "omni-tiny",
+) -> None:
+    """Read a text aloud, into a sound file."""
+    words = _words(text, "text")
+    check_place(out)
+    spoken, seconds = with_core(context, model, lambda core: decoded(core, core.speak(words)))
+    spoken.save(out)
+    print_file("speech", out, seconds, as_json=as_json)
+
+
+@app.command()
+def draw(
+    context: typer.Context,
+    text: Annotated[str, typer.Argument(help='What to draw, e.g. "draw a dog on the grass".')],
+    out: Annotated[Path, typer.Option("--out", metavar="F.png", help="The picture to write.")],
+    as_json: AsJson = False,
+    model: Model = "omni-tiny",
+) -> None:
+    """Draw a picture of what a text asks for."""
+    prompt = _words(text, "text")
+    check_place(out)
+    drawn, seconds = with_core(context, model, lambda core: decoded(core, core.draw(prompt)))
+    drawn.save(out)
+    print_file("picture", out, seconds, as_json=as_json)
+
+
+def _words(text: str, what: str) -> Text:
+    if not text.strip():
+        raise InputError(f"the {what} is empty; wanted at least one word")
+    return Text(text)

@@ -1,0 +1,53 @@
+"""From the command line's arguments to an exit status: every way a command ends, in one place.
+
+0    done
+1    it failed, and not by the user's mistake (an extra is missing, a graph's step failed)
+2    the user's mistake: an option, a file, a value, a checkpoint's name
+130  stopped by Ctrl-C
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from omni_agent.cli.commands import app
+from omni_agent.cli.session import Loader
+from omni_agent.core import Core
+from omni_agent.errors import InputError, OmniError
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None, *, load: Loader = Core.load) -> int:
+    """Run one command and give its exit status.
+
+    Args:
+        argv: the arguments after the program's name; those of this process by default.
+        load: makes the core of a model's name.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+    try:
+        status = app(arguments, obj=load, prog_name="omni-agent", standalone_mode=False)
+        sys.stdout.flush()
+    except typer.TyperException as error:
+        return _failed(f"{error} (see omni-agent --help)" if str(error) else error.format_message(), 2)
+    except InputError as error:
+        return _failed(str(error), 2)
+    except OmniError as error:
+        return _failed(str(error), 1)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Who reads the output has left (`| head`): say nothing, also not while Python closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return status if isinstance(status, int) else 0
+
+
+def _failed(message: str, status: int) -> int:
+    print("omni-agent:", " ".join(message.split()), file=sys.stderr)
+    return status
