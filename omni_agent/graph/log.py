@@ -1,0 +1,59 @@
+"""The events of one run on their way to its reader."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Hashable
+from typing import Any, TypeVar
+
+from omni_agent.graph.events import CanvasChanged, Event
+
+__all__ = ["EventLog"]
+
+E = TypeVar("E", bound=Event)
+
+
+class EventLog:
+    """Numbers events and keeps them until they are read.
+
+    Of a canvas, only the newest change waits: a reader that is slower than the core never makes the log
+    grow with the core's steps. Every other event waits as long as it takes. Used from the event loop only.
+
+    Args:
+        kept: whether anybody can read; a log that nobody reads keeps no values alive.
+    """
+
+    def __init__(self, *, kept: bool) -> None:
+        self._kept = kept
+        self._sequence = 0
+        self._waiting: OrderedDict[Hashable, Event] = OrderedDict()
+        self._news = asyncio.Event()
+        self.is_closed = False
+
+    def add(self, kind: type[E], *, path: tuple[str | int, ...] = (), **fields: Any) -> E:
+        """Number an event and put it behind the others."""
+        event = kind(sequence=self._sequence, path=path, **fields)
+        self._sequence += 1
+        if self._kept:
+            key: Hashable = event.sequence
+            if isinstance(event, CanvasChanged):
+                key = (path, event.change.request)
+                self._waiting.pop(key, None)
+            self._waiting[key] = event
+            self._news.set()
+        return event
+
+    def close(self) -> None:
+        """Let the reader stop after what is waiting."""
+        self.is_closed = True
+        self._news.set()
+
+    async def next(self) -> Event | None:
+        """The oldest event that waits, once there is one; None after the last."""
+        while not self._waiting:
+            if self.is_closed:
+                return None
+            self._news.clear()
+            await self._news.wait()
+        return self._waiting.popitem(last=False)[1]

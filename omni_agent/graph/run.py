@@ -1,0 +1,77 @@
+"""One run of a graph, as its user holds it: events, the result, and leaving it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from types import TracebackType
+from typing import Any, Self
+
+from omni_agent.graph.events import Event
+from omni_agent.graph.execution import Execution
+from omni_agent.graph.result import Result
+
+__all__ = ["Run"]
+
+
+class Run:
+    """One execution of a graph, made by `Graph.start`. Enter it once.
+
+    Iterate it for its events, from the first to the terminal one; iteration never raises, and a second loop
+    goes on where the first stopped. `result` waits for the outputs and raises what the run failed with.
+    Leaving its ``async with`` cancels the steps that still run, with their requests at the core, and waits
+    for them.
+    """
+
+    def __init__(self, execution: Execution, names: Callable[[Callable[..., Any]], tuple[str, ...]]) -> None:
+        self._execution = execution
+        self._names = names
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        if self._task is not None:
+            raise RuntimeError("a run can be entered once: call Graph.start again for another")
+        self._task = asyncio.create_task(self._execution.carry_out(), name=f"run of {self._execution.graph}")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._task is not None
+        self._task.cancel()
+        cut: asyncio.CancelledError | None = None
+        while not self._task.done():
+            try:
+                await asyncio.wait({self._task})
+            except asyncio.CancelledError as cancelled:
+                cut = cancelled  # steps are never abandoned: they come first
+        # a task cancelled before its first line says nothing itself
+        self._execution.conclude()
+        if cut is not None:
+            raise cut
+
+    async def result(self) -> Result:
+        """Wait for the outputs.
+
+        Raises:
+            StepError: a step failed; steps that failed at the same time are in its `others`.
+            RunTimedOut: the run took longer than its options allow.
+            asyncio.CancelledError: the run was left before it was done.
+        """
+        if self._task is None:
+            raise RuntimeError("the run has not begun: enter it with `async with`")
+        await asyncio.wait({self._task})
+        if self._execution.error is not None:
+            raise self._execution.error
+        if self._execution.outputs is None:
+            raise asyncio.CancelledError("the run was left before it was done")
+        return Result(self._execution.graph, self._execution.outputs, self._names)
+
+    def __aiter__(self) -> AsyncIterator[Event]:
+        return self
+
+    async def __anext__(self) -> Event:
+        event = await self._execution.log.next()
+        if event is None:
+            raise StopAsyncIteration
+        return event

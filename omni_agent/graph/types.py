@@ -1,0 +1,93 @@
+"""Which types fit which: the rules of a graph's edges, and of the values that travel along them.
+
+beartype decides; this adds what a graph promises beyond it. A `str` counts as a `Text` and is wrapped; an
+`int` counts as a `float`, as for type checkers; every item of a container is looked at, not a random one.
+"""
+
+from __future__ import annotations
+
+import inspect
+import types
+from collections import deque
+from collections.abc import Mapping
+from functools import partial
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from beartype import BeartypeConf
+from beartype.door import is_bearable, is_subhint
+
+from omni_agent.values import Text
+
+__all__ = ["assignable", "conforms", "is_checkable", "name_of", "wants_text", "wrapped"]
+
+TOWER = BeartypeConf(is_pep484_tower=True)
+bearable = partial(is_bearable, conf=TOWER)
+
+
+def assignable(given: Any, wanted: Any) -> bool:
+    """Whether values of the type `given` may go where `wanted` is wanted."""
+    if given is wanted or given is Any or wanted is Any or is_subhint(given, wanted):
+        return True
+    if _is_union(given):
+        return all(assignable(each, wanted) for each in get_args(given))
+    if given is str:
+        return is_subhint(Text, wanted)
+    return given is int and is_subhint(float, wanted)
+
+
+def wants_text(hint: Any) -> bool:
+    """Whether a plain `str` that goes where `hint` is wanted must be wrapped as `Text`."""
+    return hint is not Any and not is_subhint(str, hint) and is_subhint(Text, hint)
+
+
+def wrapped(value: Any, hint: Any) -> Any:
+    """`value`, as `Text` where it is a plain `str` and `hint` asks for `Text`."""
+    return Text(value) if type(value) is str and wants_text(hint) else value
+
+
+def conforms(value: object, hint: Any) -> bool:
+    """Whether `value` is of the type `hint`, with every item of built-in containers."""
+    if not bearable(value, hint):
+        return False
+    arguments = get_args(hint)
+    if get_origin(hint) is Annotated:
+        return conforms(value, arguments[0])
+    if _is_union(hint):
+        return any(conforms(value, each) for each in arguments)
+    if isinstance(value, Mapping) and len(arguments) == 2:
+        of_key, of_value = arguments
+        return all(conforms(key, of_key) and conforms(each, of_value) for key, each in value.items())
+    if isinstance(value, tuple) and get_origin(hint) is tuple and arguments[-1:] != (Ellipsis,):
+        return all(map(conforms, value, arguments))
+    if isinstance(value, list | tuple | set | frozenset | deque) and arguments:
+        return all(conforms(each, arguments[0]) for each in value)
+    return True
+
+
+def is_checkable(hint: Any) -> bool:
+    """Whether values can be held against `hint` at all."""
+    try:
+        bearable(None, hint)
+        is_subhint(hint, hint)
+    except Exception:  # beartype's own tree, and whatever a class's __instancecheck__ raises
+        return False
+    return not isinstance(hint, str)
+
+
+def name_of(hint: Any) -> str:
+    """A type as a reader would write it: ``Text``, ``list[Image]``, ``Text | None``."""
+    if hint is None or hint is types.NoneType:
+        return "None"
+    if _is_union(hint):
+        return " | ".join(name_of(each) for each in get_args(hint))
+    origin, arguments = get_origin(hint), get_args(hint)
+    if inspect.isclass(origin) and arguments:
+        inner = ("..." if each is Ellipsis else name_of(each) for each in arguments)
+        return f"{origin.__name__}[{', '.join(inner)}]"
+    if inspect.isclass(hint):
+        return hint.__name__
+    return str(hint).replace("typing.", "")
+
+
+def _is_union(hint: Any) -> bool:
+    return get_origin(hint) in (Union, types.UnionType)

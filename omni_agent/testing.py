@@ -1,0 +1,209 @@
+"""A core that follows a script, for testing graphs without a model."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping, Sequence
+from typing import Any, Self, TypeAlias, TypeVar, cast
+
+from omni_agent.core import CanvasChange, Core, Generation, Modality, Request, Task, Value, observer
+from omni_agent.errors import CoreClosed, InputError, OmniError
+from omni_agent.values import Image, Speech, Text, Tokens
+
+__all__ = ["Line", "ScriptedCore"]
+
+V = TypeVar("V")
+
+Line: TypeAlias = (
+    str | Value | Exception | Callable[[Request], str | Value | Awaitable[str | Value]] | Sequence["Line"]
+)
+"""What the script has for a task.
+
+A value, an error to raise, a function of the request, or a list of these to be used up one by one.
+"""
+
+TOKENIZER = "scripted"
+KINDS: Mapping[Modality, type[Text | Image | Speech]] = {
+    Modality.TEXT: Text,
+    Modality.IMAGE: Image,
+    Modality.SPEECH: Speech,
+}
+
+
+class ScriptedCore(Core):
+    """A core that follows a script.
+
+    Behaves as a real one does: it must be entered, its media holds only tokens until it is decoded, its
+    requests take steps, are observed and can be cancelled.
+
+    Args:
+        script: what each task gives.
+        num_steps: denoising steps of each request.
+        pause: seconds that each of them takes.
+
+    Attributes:
+        requests: all requests, in the order they came.
+        cancelled: those that were cancelled before they were done.
+    """
+
+    def __init__(self, script: Mapping[Task, Line], *, num_steps: int = 4, pause: float = 0.0) -> None:
+        self.requests: list[Request] = []
+        self.cancelled: list[Request] = []
+        self._script = {
+            Task(task): list(line) if isinstance(line, list | tuple) else line
+            for task, line in script.items()
+        }
+        self._num_steps = num_steps
+        self._pause = pause
+        self._originals: dict[Tokens, Image | Speech] = {}
+        self._running: set[asyncio.Task[Value]] = set()
+        self._is_open = False
+
+    @property
+    def running(self) -> int:
+        """How many requests are under way."""
+        return len(self._running)
+
+    async def __aenter__(self) -> Self:
+        self._is_open = True
+        return self
+
+    async def aclose(self) -> None:
+        self._is_open = False
+        for task in self._running:
+            task.cancel()
+        if self._running:
+            await asyncio.wait(self._running)
+
+    def generate(self, request: Request, *, wait: bool = True) -> Generation:
+        if not self._is_open:
+            raise CoreClosed("this core is closed: use it inside `async with ScriptedCore(...) as core:`")
+        self.requests.append(request)
+        generation = _Scripted(len(self.requests), request, self._num_steps, self._pause, self._next)
+        task = generation.task
+        self._running.add(task)
+
+        def done(task: asyncio.Task[Value]) -> None:
+            self._running.discard(task)
+            if task.cancelled():
+                self.cancelled.append(request)
+
+        task.add_done_callback(done)
+        return generation
+
+    async def decoded(self, value: V) -> V:
+        if not isinstance(value, Image | Speech) or value.is_decoded:
+            return value
+        original = self._originals.get(value.tokens) if value.tokens is not None else None
+        if original is None:
+            raise InputError(f"{value!r} does not come from this core, and it cannot decode it")
+        return cast(V, original)
+
+    async def _next(self, request: Request) -> Value:
+        """What the script has for a request, as a core gives it: media as tokens."""
+        line = self._script.get(request.task)
+        if isinstance(line, list):
+            if not line:
+                raise OmniError(
+                    f"the script has nothing left for {request.task}: this request is one too many"
+                )
+            line = line.pop(0)
+        if line is None:
+            raise OmniError(f"the script has nothing for {request.task}: add it to ScriptedCore({{...}})")
+        if isinstance(line, Exception):
+            raise line
+        given: Any = line(request) if callable(line) else line
+        if inspect.isawaitable(given):
+            given = await given
+        value = Text(given) if isinstance(given, str) else given
+        kind = KINDS[request.blank]
+        if not isinstance(value, kind):
+            raise OmniError(
+                f"the script has {type(given).__name__} for {request.task}; wanted {kind.__name__}"
+            )
+        return self._as_tokens(value)
+
+    def _as_tokens(self, value: Value) -> Value:
+        if isinstance(value, Text) or not value.is_decoded:
+            return value
+        tokens = value.tokens or Tokens(ids=(len(self._originals),), tokenizer=TOKENIZER)
+        if isinstance(value, Image):
+            self._originals[tokens] = Image(value.array, tokens=tokens)
+            return Image.from_tokens(tokens)
+        self._originals[tokens] = Speech(value.samples, value.rate, tokens=tokens)
+        return Speech.from_tokens(tokens)
+
+
+class _Scripted(Generation):
+    """One request of a scripted core."""
+
+    def __init__(
+        self,
+        number: int,
+        request: Request,
+        num_steps: int,
+        pause: float,
+        line: Callable[[Request], Awaitable[Value]],
+    ) -> None:
+        self._number = number
+        self._request = request
+        self._num_steps = num_steps
+        self._pause = pause
+        self._line = line
+        self._observe = observer.get()
+        self._newest: CanvasChange | None = None
+        self._news = asyncio.Event()
+        self.task = asyncio.create_task(self._follow())
+        self.task.add_done_callback(self._done)
+
+    def __await__(self) -> Generator[Any, None, Value]:
+        return asyncio.shield(self.task).__await__()
+
+    async def __aiter__(self) -> AsyncIterator[CanvasChange]:
+        shown: CanvasChange | None = None
+        while True:
+            if self._newest is not None and self._newest is not shown:
+                shown = self._newest
+                yield shown
+            elif self.task.done():
+                return
+            else:
+                self._news.clear()
+                await self._news.wait()
+
+    def cancel(self) -> None:
+        self.task.cancel()
+
+    @property
+    def confidence(self) -> float | None:
+        return 1.0 if self.task.done() and not self.task.cancelled() and not self.task.exception() else None
+
+    async def _follow(self) -> Value:
+        value = await self._line(self._request)
+        for step in range(1, self._num_steps + 1):
+            await asyncio.sleep(self._pause)
+            self._tell(step, value)
+        return value
+
+    def _tell(self, step: int, value: Value) -> None:
+        length = max(len(value), 1) if isinstance(value, Text) else 16
+        committed = length * step // self._num_steps
+        shown = value[:committed] if isinstance(value, Text) else "█" * committed
+        self._newest = CanvasChange(
+            request=self._number,
+            task=self._request.task,
+            step=step,
+            num_steps=self._num_steps,
+            committed=committed,
+            length=length,
+            preview=shown + "░" * (length - committed),
+        )
+        self._news.set()
+        if self._observe is not None:
+            self._observe(self._newest)
+
+    def _done(self, task: asyncio.Task[Value]) -> None:
+        self._news.set()
+        if not task.cancelled():
+            task.exception()  # one that nobody awaits is no news for the log
