@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import soxr
@@ -20,15 +21,40 @@ from jaxtyping import Float32, Int16, Int64
 
 from omni_agent.core_model.training.voices import (
     ESPEAK_VOICES,
+    HELD_OUT_VOICES,
     SPEAKING_VOICE,
     TRAINING_VOICES,
     speak_with,
 )
+from omni_agent.core_model.world import (
+    Combination,
+    Split,
+    caption,
+    draw_prompt,
+    load_world,
+    questions,
+    sample_combination,
+    sample_sentence,
+    split_of,
+    sums,
+)
 from omni_agent.errors import InputError
 
-__all__ = ["RATE", "Line", "Utterances", "recognition_plan", "speaking_plan", "synthesise", "trimmed"]
+__all__ = [
+    "RATE",
+    "Line",
+    "Utterances",
+    "hearing_sentences",
+    "recognition_plan",
+    "speaking_plan",
+    "speaking_sentences",
+    "synthesise",
+    "trimmed",
+]
 
 RATE = 16_000
+# Models of sound are chosen on sentences of training voices kept aside, so the pictures' development split may be heard.
+_SPLITS: tuple[Split, ...] = ("train", "development")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +93,40 @@ class Utterances:
         return cls(samples=samples, starts=np.load(folder / "starts.npy"), lines=lines)
 
 
+def hearing_sentences(rng: np.random.Generator, count: int) -> list[str]:
+    """Sentences as often as they are said in the world, none of a held-out combination."""
+    return [sample_sentence(rng, _SPLITS[int(rng.random() < 0.5)]) for _ in range(count)]
+
+
+def speaking_sentences(rng: np.random.Generator, count: int) -> list[str]:
+    """`count` different sentences in random order: everything short, every caption of one kind, then pairs.
+
+    All words, numbers, sums, questions and answers are among them; captions and drawing prompts of held-out
+    combinations are not.
+    """
+    world = load_world()
+    found = dict.fromkeys([*world.numbers, "yes", "no", *(place.phrase for place in world.backgrounds)])
+    found |= dict.fromkeys(sum_.text for sum_ in sums())
+    for thing in world.objects:
+        found |= dict.fromkeys([thing.name, thing.phrase, f"where is the {thing.name}"])
+        found |= dict.fromkeys([f"how many {thing.plural} are there"])
+        for number in range(1, 6):
+            for place in world.backgrounds:
+                kind: Literal["one", "count"] = "one" if number == 1 else "count"
+                shown = Combination(kind=kind, objects=(thing,), number=number, background=place)
+                if split_of(shown) != "held_out":
+                    found |= dict.fromkeys([caption(shown), draw_prompt(shown)])
+    for kind_ in ("one", "count", "pair"):
+        asked = questions(sample_combination(rng, "train", kind_))
+        found |= dict.fromkeys(question.text for question in asked)
+    if len(found) > count:
+        raise InputError(f"given room for {count} sentences; wanted at least {len(found)}, one for each short one")
+    while len(found) < count:
+        shown = sample_combination(rng, _SPLITS[int(rng.random() < 0.5)], "pair")
+        found |= dict.fromkeys([caption(shown) if rng.random() < 0.7 else draw_prompt(shown)])
+    return [str(text) for text in rng.permutation(list(found))]
+
+
 def recognition_plan(texts: Iterable[str], rng: np.random.Generator) -> list[Line]:
     """Give every text a voice: half espeak-ng's many, half flite's three, at varied tempo and pitch."""
     plan = []
@@ -92,13 +152,18 @@ def synthesise(
     plan: list[Line],
     folder: Path,
     *,
+    measuring: bool = False,
     processes: int = 2,
     progress: Callable[[int, int], None] | None = None,
 ) -> Utterances:
-    """Speak the plan into `folder` and open it. Raises InputError for a line of a held-out voice."""
-    refused = sorted({line.voice for line in plan} - set(TRAINING_VOICES))
+    """Speak the plan into `folder` and open it.
+
+    Raises InputError for a line of a held-out voice, or with `measuring` for one of a training voice.
+    """
+    allowed, name = (HELD_OUT_VOICES, "HELD_OUT_VOICES") if measuring else (TRAINING_VOICES, "TRAINING_VOICES")
+    refused = sorted({line.voice for line in plan} - set(allowed))
     if refused:
-        raise InputError(f"given the held-out or unknown voices {refused} for training; wanted TRAINING_VOICES only")
+        raise InputError(f"given the voices {refused} for {'measuring' if measuring else 'training'}; wanted {name}")
     folder.mkdir(parents=True, exist_ok=True)
     pieces: list[Int16[np.ndarray, " t"]] = []
     with multiprocessing.get_context("spawn").Pool(processes, initializer=_be_nice) as pool:

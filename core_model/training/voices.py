@@ -15,7 +15,7 @@ import numpy as np
 import soundfile
 from jaxtyping import Float32
 
-from omni_agent.errors import InputError, MissingExtra
+from omni_agent.errors import InputError, NotAvailable
 
 __all__ = ["ESPEAK_VOICES", "HELD_OUT_VOICES", "SPEAKING_VOICE", "TRAINING_VOICES", "speak_with"]
 
@@ -60,7 +60,7 @@ def speak_with(
 
     `tempo` (0.5 to 2) above 1 is faster; `pitch` (0.5 to 2) multiplies the voice's own, which rms, slt, awb and the
     festival voices cannot change. Raises InputError for an unknown voice, empty text or a setting the voice lacks,
-    and MissingExtra, naming the Debian package, for a program that is not installed.
+    and NotAvailable, naming the Debian package, for a program that is not installed.
     """
     if not text.strip():
         raise InputError("given an empty text to speak; wanted at least one word")
@@ -104,7 +104,7 @@ def _spoken(
     program: str, packages: str, options: list[str], out: str, *, stdin: str
 ) -> tuple[Float32[np.ndarray, " n"], int]:
     if shutil.which(program) is None:
-        raise MissingExtra(f"given no program {program!r} to speak with; install it: apt-get install {packages}")
+        raise NotAvailable(f"given no program {program!r} to speak with; install it: apt-get install {packages}")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "spoken.wav")
         done = subprocess.run(
@@ -112,7 +112,7 @@ def _spoken(
         )
         if done.returncode != 0 or not path.exists() or path.stat().st_size <= 44:
             said = (done.stderr or done.stdout).decode(errors="replace").strip()[:200]
-            raise MissingExtra(
+            raise NotAvailable(
                 f"{program} gave no sound for {stdin or options[-1]!r}: {said or 'no message'}; "
                 f"is the voice installed? apt-get install {packages}"
             )
