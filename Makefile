@@ -11,7 +11,7 @@ APT := espeak-ng festival festvox-kallpc16k festvox-kdlpc16k festvox-us-slt-hts 
 .PHONY: demo check setup system links format lint types contracts test scores clean
 
 demo: setup
-	$(BIN)/python -m omni_agent.recipes.demo demo
+	$(BIN)/omni-agent demo demo
 
 check: setup lint types contracts test
 

@@ -1,8 +1,7 @@
-"""The commands that use a core, and their options. How a command ends is in `main`."""
+"""The verbs of a core as commands. How a command ends is in `main`."""
 
 from __future__ import annotations
 
-from importlib import metadata
 from pathlib import Path
 from typing import Annotated
 
@@ -14,39 +13,12 @@ from omni_agent.core import Core
 from omni_agent.errors import InputError
 from omni_agent.values import Image, Speech, Text
 
-__all__ = ["app"]
-
-app = typer.Typer(
-    name="omni-agent",
-    help="Ask, listen, look, draw and speak with one small masked-diffusion model, on this machine.",
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+__all__ = ["AsJson", "Model", "ask", "describe", "draw", "speak", "transcribe"]
 
 Model = Annotated[str, typer.Option("--model", metavar="NAME", help="A checkpoint's name or path.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        try:
-            print("omni-agent", metadata.version("omni-agent-diffusion"))
-        except metadata.PackageNotFoundError:
-            print("omni-agent, from a folder that is not installed")
-        raise typer.Exit
-
-
-@app.callback()
-def _options(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
-    ] = False,
-) -> None:
-    pass
-
-
-@app.command()
 def ask(
     context: typer.Context,
     image: Annotated[
@@ -96,7 +68,6 @@ def ask(
         print("speech:", path)
 
 
-@app.command()
 def transcribe(
     context: typer.Context,
     files: Annotated[list[Path], typer.Argument(metavar="W...", help="Sound files.")],
@@ -107,7 +78,6 @@ def transcribe(
     for_each(context, model, files, Speech.open, Core.transcribe, as_json=as_json)
 
 
-@app.command()
 def describe(
     context: typer.Context,
     files: Annotated[list[Path], typer.Argument(metavar="P...", help="Pictures.")],
@@ -118,7 +88,6 @@ def describe(
     for_each(context, model, files, Image.open, Core.describe, as_json=as_json)
 
 
-@app.command()
 def speak(
     context: typer.Context,
     text: Annotated[str, typer.Argument(help="What to say.")],
@@ -134,7 +103,6 @@ def speak(
     print_file("speech", out, seconds, as_json=as_json)
 
 
-@app.command()
 def draw(
     context: typer.Context,
     text: Annotated[str, typer.Argument(help='What to draw, e.g. "draw a dog on the grass".')],

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import typer
 
-from omni_agent.cli.commands import app
+from omni_agent.cli.app import app
 from omni_agent.cli.session import Loader
 from omni_agent.core import Core
 from omni_agent.errors import InputError, OmniError

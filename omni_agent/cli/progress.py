@@ -1,6 +1,6 @@
-"""What the core is doing, live on stderr: one line for each request, its canvas filling up.
+"""What the core is doing, live: one line for each request, its canvas filling up.
 
-Nothing is drawn where stderr is not a terminal; results never pass through here.
+Nothing is drawn where the console is not a terminal; results never pass through here.
 """
 
 from __future__ import annotations
@@ -23,10 +23,13 @@ PREVIEW_WIDTH = 40
 
 
 class LiveProgress:
-    """A bar for each request while the block lasts, taken away at its end."""
+    """A bar for each request while the block lasts, taken away at its end.
 
-    def __init__(self) -> None:
-        console = Console(stderr=True)
+    What is printed meanwhile to stdout appears above the bars if the console is that of stdout; else it would
+    mix with them, so print before or after.
+    """
+
+    def __init__(self, console: Console) -> None:
         self._progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
@@ -35,6 +38,8 @@ class LiveProgress:
             TextColumn("{task.fields[preview]}"),
             console=console,
             transient=True,
+            redirect_stdout=not console.stderr,
+            redirect_stderr=False,
             disable=not console.is_terminal,
         )
         self._rows: dict[int, TaskID] = {}

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 import typer
+from rich.console import Console
 
 from omni_agent.cli.output import print_json
 from omni_agent.cli.progress import LiveProgress, watching
@@ -18,7 +19,7 @@ from omni_agent.core import Core
 from omni_agent.errors import InputError, OmniError
 from omni_agent.values import Text
 
-__all__ = ["Loader", "decoded", "for_each", "with_core"]
+__all__ = ["Loader", "decoded", "entered", "for_each", "with_core"]
 
 Loader: TypeAlias = Callable[[str], Core]
 T = TypeVar("T")
@@ -30,15 +31,22 @@ def with_core(context: typer.Context, model: str, work: Callable[[Core], Awaitab
     load: Loader = context.obj
 
     async def session() -> tuple[T, float]:
-        with LiveProgress() as progress, watching(progress):
-            async with AsyncExitStack() as entered:
-                with progress.during(f"loading {model}"):
-                    core = await entered.enter_async_context(load(model))
+        with LiveProgress(Console(stderr=True)) as progress, watching(progress):
+            async with entered(load, model, progress) as core:
                 start = time.perf_counter()
                 made = await work(core)
                 return made, round(time.perf_counter() - start, 3)
 
     return asyncio.run(session())
+
+
+@asynccontextmanager
+async def entered(load: Loader, model: str, progress: LiveProgress) -> AsyncIterator[Core]:
+    """The core of that name, entered; its loading is shown."""
+    async with AsyncExitStack() as stack:
+        with progress.during(f"loading {model}"):
+            core = await stack.enter_async_context(load(model))
+        yield core
 
 
 async def decoded(core: Core, media: Awaitable[V]) -> V:

@@ -1,0 +1,45 @@
+"""All commands, with the options that stand before a command's name."""
+
+from __future__ import annotations
+
+from importlib import metadata
+from typing import Annotated
+
+import typer
+
+from omni_agent.cli.commands import ask, describe, draw, speak, transcribe
+from omni_agent.cli.demo import demo
+from omni_agent.cli.evaluate import evaluate
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="omni-agent",
+    help="Ask, listen, look, draw and speak with one small masked-diffusion model, on this machine.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if not wanted:
+        return
+    try:
+        print("omni-agent", metadata.version("omni-agent-diffusion"))
+    except metadata.PackageNotFoundError:
+        print("omni-agent, from a folder that is not installed")
+    raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+for command in (ask, transcribe, speak, describe, draw, demo, evaluate):
+    app.command()(command)
