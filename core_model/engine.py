@@ -39,8 +39,8 @@ _log = logging.getLogger(__name__)
 Grouping = Callable[[Sequence[Hashable]], Sequence[Sequence[int]]]
 """Who goes into one model call.
 
-Given the shape keys of the requests whose turn it is, the groups, as indices into the keys: each in one group,
-and those of a group with equal keys.
+Given the shape keys of the requests whose turn it is, the groups, as indices into the keys: each in one
+group, and those of a group with equal keys.
 """
 
 
@@ -209,6 +209,7 @@ class Engine:
         self._queue: dict[int, _Job] = {}
         self._unfinished: dict[int, Ticket] = {}
         self._closing = False
+        self._broken: BaseException | None = None
         # The engine thread's own.
         self._in_flight: list[_Job] = []
         # Not a daemon: a thread killed inside a model call takes the interpreter with it.
@@ -216,8 +217,7 @@ class Engine:
         self._thread.start()
 
     def submit(self, request: Request, *, wait: bool = True) -> Ticket:
-        """Ask for `request`. Returns at once; media is read and tokenised in the engine's thread, at its
-        turn.
+        """Ask for `request`. Returns at once: its media is tokenised at its turn, in the engine's thread.
 
         Raises:
             Overloaded: there is no room and `wait` is False.
@@ -226,14 +226,17 @@ class Engine:
         return self._enter(request, wait=wait)
 
     def decode(self, value: Value) -> Ticket:
-        """Ask for `value` with its pixels or samples, made from its tokens. Never refused for want of room:
-        what it completes was admitted already.
+        """Ask for `value` with pixels or samples, made from its tokens.
+
+        Never refused for want of room, as what it completes was let in before.
+
+        Raises:
+            CoreClosed: the engine is closed.
         """
         return self._enter(value, wait=True)
 
     def stop(self) -> None:
-        """Take no more requests, end those that are left with `CoreClosed` and stop before the next model
-        call.
+        """Take no more requests, end those that are left with `CoreClosed`, make no further model call.
 
         Returns at once.
         """
@@ -242,7 +245,7 @@ class Engine:
             left = list(self._unfinished.values())
             self._condition.notify_all()
         for ticket in left:
-            ticket._fail(_closed())
+            ticket._fail(self._closed())
 
     def close(self) -> None:
         """`stop`, and block until the thread has ended: at most the model call that is going on."""
@@ -252,11 +255,11 @@ class Engine:
     def _enter(self, work: Request | Value, *, wait: bool) -> Ticket:
         with self._condition:
             if self._closing:
-                raise _closed()
-            if not wait and len(self._unfinished) >= self._room:
+                raise self._closed()
+            if not wait and self._is_full():
                 raise Overloaded(
-                    f"the core has {len(self._unfinished)} requests and takes {self._room}: "
-                    "ask again later, or let the request wait (wait=True)"
+                    f"the core has {len(self._unfinished)} requests and takes {self._room}:"
+                    " ask again later, or let the request wait (wait=True)"
                 )
             ticket = Ticket(next(self._numbers), self._leave)
             self._unfinished[ticket.number] = ticket
@@ -264,10 +267,13 @@ class Engine:
             self._condition.notify_all()
         return ticket
 
+    def _is_full(self) -> bool:
+        if len(self._unfinished) < self._room:
+            return False  # those who have just ended are still among them for a moment, and do not count
+        return sum(not ticket.done for ticket in self._unfinished.values()) >= self._room
+
     def _leave(self, ticket: Ticket) -> None:
-        """A ticket that is done gives its place to the next, at once: also one cancelled while it was
-        queued.
-        """
+        """A ticket that is done gives up its place at once, also one cancelled while it was queued."""
         with self._condition:
             self._unfinished.pop(ticket.number, None)
             self._queue.pop(ticket.number, None)
@@ -279,9 +285,19 @@ class Engine:
             with torch.inference_mode():
                 while self._admit():
                     self._round()
-        finally:  # also after an error of the engine itself: nobody may wait for a thread that is gone
+        except BaseException as error:  # of the engine itself: nobody may wait for a thread that is gone
+            _log.exception("the engine broke down")
+            self._broken = error
+        finally:
             self._in_flight.clear()
             self.stop()
+
+    def _closed(self) -> CoreClosed:
+        if self._broken is None:
+            return CoreClosed("the core is closed: ask within `async with Core.load(...) as core:`")
+        closed = CoreClosed(f"the core broke down ({self._broken!r}): load it again, and please report this")
+        closed.__cause__ = self._broken
+        return closed
 
     def _admit(self) -> bool:
         """Let those who are done go and those who wait come. False when the engine is to stop."""
@@ -311,16 +327,14 @@ class Engine:
         try:
             if isinstance(job.work, Request):
                 canvas = self._model.canvas(job.work)
-                self._take(job, self._model.start(canvas, job.work.settings))
+                job.going = self._going(self._model.start(canvas, job.work.settings))
             else:
                 job.ticket._finish(Finished(value=self._model.decode(job.work), confidence=None))
         except Exception as error:
             job.ticket._fail(error)
 
     def _advance(self, jobs: Sequence[_Job]) -> None:
-        """One model call for `jobs`. If it fails, each has a call of its own, so that only the guilty one
-        fails.
-        """
+        """One model call for `jobs`. If it fails, each has its own, so that only the guilty one fails."""
         jobs = [job for job in jobs if not job.ticket.done]
         try:
             before = [job.going.decoding for job in jobs if job.going is not None]
@@ -340,13 +354,12 @@ class Engine:
                 job.ticket._fail(error)
 
     def _take(self, job: _Job, decoding: Decoding) -> None:
-        """Publish what a turn yielded, and finish the request if that was the last."""
+        """Publish what a denoising step yielded, and finish the request if that was the last."""
         assert isinstance(job.work, Request)
-        job.going = _Going(decoding=decoding, shape=self._model.shape_key(decoding))
+        job.going = self._going(decoding)
         job.ticket._publish(decoding.change(job.ticket.number, job.work.task))
         if decoding.done:
             job.ticket._finish(Finished(value=self._model.value(decoding), confidence=decoding.confidence))
 
-
-def _closed() -> CoreClosed:
-    return CoreClosed("the core is closed: ask within `async with Core.load(...) as core:`")
+    def _going(self, decoding: Decoding) -> _Going:
+        return _Going(decoding=decoding, shape=self._model.shape_key(decoding))

@@ -18,9 +18,7 @@ __all__ = ["LocalGeneration", "finished"]
 
 
 class _Bell:
-    """Wakes one task of the running loop when its ticket has news. Rings nobody has heard yet count as
-    one.
-    """
+    """Wakes one task of the running loop when its ticket has news. Rings not heard yet count as one."""
 
     def __init__(self, ticket: Ticket) -> None:
         self._ticket = ticket
@@ -42,7 +40,7 @@ class _Bell:
         self._rung = False  # before the ticket is read: a change after that reading rings anew
 
     def _ring(self) -> None:
-        if self._rung:
+        if self._rung and not self._loop.is_closed():
             return
         self._rung = True
         try:
