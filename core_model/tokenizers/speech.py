@@ -1,0 +1,211 @@
+"""Speech as tokens for omni-tiny: a table of 512 pieces of sound, 40 ms each, in the one voice that it speaks with.
+
+A code names the table's nearest piece of log-mel spectrogram; to decode, the pieces' spectra are laid side by side,
+smoothed where they join, and Griffin-Lim (with Fast Griffin-Lim's momentum, Perraudin et al. 2013) finds a waveform with
+that spectrogram. Other voices are encoded too, but come back as the table's voice. The published speech tokenizer and
+its flow-matching decoder are something else.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Int
+from torch import Tensor, nn
+
+from omni_agent.core_model.config import SpeechCodecConfig
+from omni_agent.core_model.speech_frontend import at_rate
+from omni_agent.errors import InputError
+
+__all__ = ["SpeechCodec", "fit_speech_codec"]
+
+RATE = 16_000
+_FFT = 512
+_HOP = 160
+_BANDS = 80
+_FRAMES = 4  # 10 ms each, in a piece
+_PIECE = _HOP * _FRAMES
+_SIZE = 64  # principal components of a piece's 320 numbers
+_BINS = _FFT // 2 + 1
+# 57 dB below the peak that sounds are brought to; quieter is silence, and its details would only cost codes
+_FLOOR = math.log(1e-2)
+_PEAK = 0.8
+_ITERATIONS = 48
+_MOMENTUM = 0.99
+
+
+class SpeechCodec(nn.Module):
+    """Encodes sound to codes and decodes codes to sound. The tables come from `fit_speech_codec` or a checkpoint."""
+
+    mean: Float[Tensor, "320"]
+    components: Float[Tensor, "64 320"]
+    codebook: Float[Tensor, "codes 64"]
+    spectra: Float[Tensor, "codes 4 257"]
+
+    def __init__(self, config: SpeechCodecConfig) -> None:
+        super().__init__()
+        if config.sample_rate != RATE or config.codes_per_second != RATE / _PIECE:
+            raise InputError(
+                f"given a speech codec of {config.sample_rate} Hz and {config.codes_per_second} codes a second; wanted "
+                f"{RATE} Hz and {RATE / _PIECE:g}, the only ones there are"
+            )
+        self.config = config
+        self.register_buffer("mean", torch.zeros(_BANDS * _FRAMES))
+        self.register_buffer("components", torch.zeros(_SIZE, _BANDS * _FRAMES))
+        self.register_buffer("codebook", torch.zeros(config.num_codes, _SIZE))
+        self.register_buffer("spectra", torch.zeros(config.num_codes, _FRAMES, _BINS))
+
+    @torch.no_grad()
+    def encode(self, samples: Float32[np.ndarray, " n"], rate: int) -> Int[Tensor, "codes"]:
+        """Codes of a mono sound, 25 a second; the last one's piece is filled up with silence.
+
+        Loudness is lost: sounds are brought to one peak. Raises InputError for no samples.
+        """
+        vectors = (_pieces(at_rate(samples, rate)) - self.mean.float()) @ self.components.float().T
+        return nearest(vectors, self.codebook.float())
+
+    @torch.no_grad()
+    def decode(self, codes: Int[Tensor, "codes"] | Sequence[int]) -> Float32[np.ndarray, " n"]:
+        """A sound at 16 kHz, 40 ms a code, peak 0.8, fading in and out. Equal codes give equal sounds.
+
+        No codes give 40 ms of silence, since a blank may be left empty. Raises InputError for a code outside the table.
+        """
+        ids = torch.as_tensor(codes, dtype=torch.long).flatten()
+        if ids.numel() == 0:
+            return np.zeros(_PIECE, dtype=np.float32)
+        if int(ids.min()) < 0 or int(ids.max()) >= self.config.num_codes:
+            raise InputError(
+                f"given speech codes from {int(ids.min())} to {int(ids.max())}; wanted 0 to {self.config.num_codes - 1}"
+            )
+        log_spectrum = _smoothed(self.spectra.float()[ids].flatten(0, 1))
+        sound = griffin_lim(log_spectrum.exp(), iterations=_ITERATIONS)[: _PIECE * len(ids)].numpy()
+        fade = np.sin(np.linspace(0, np.pi / 2, _HOP, dtype=np.float32)) ** 2
+        sound[:_HOP] *= fade
+        sound[-_HOP:] *= fade[::-1]
+        peak = max(float(np.abs(sound).max()), 1e-6)
+        return np.asarray(sound * (_PEAK / peak), dtype=np.float32)
+
+
+def fit_speech_codec(
+    sounds: Callable[[], Iterable[Float32[np.ndarray, " n"]]],
+    config: SpeechCodecConfig,
+    *,
+    rounds: int = 40,
+    seed: int = 0,
+    report: Callable[[str], None] = print,
+) -> SpeechCodec:
+    """A codec for the voice of these sounds (16 kHz; `sounds` is called twice and gives the same both times).
+
+    Every word to be spoken must be in them: a word never seen costs two points of word error.
+    """
+    rng = torch.Generator().manual_seed(seed)
+    vectors = torch.cat([_pieces(sound) for sound in sounds()])
+    mean = vectors.mean(0)
+    _, components = torch.linalg.eigh((vectors - mean).T @ (vectors - mean) / len(vectors))
+    codec = SpeechCodec(config)
+    # stored weights are float16: round here, so that codes do not depend on where the tables were loaded from
+    codec.mean.copy_(mean.half())
+    codec.components.copy_(components.flip(1)[:, :_SIZE].T.half())
+    reduced = (vectors - codec.mean) @ codec.components.T
+    kept = 1 - (vectors - codec.mean - reduced @ codec.components).square().sum() / (vectors - mean).square().sum()
+    report(f"{len(vectors)} pieces; {_SIZE} components keep {kept:.1%}")
+    codec.codebook.copy_(_k_means(reduced, config.num_codes, rounds, rng, report).half())
+    sums, counts = torch.zeros_like(codec.spectra), torch.zeros(config.num_codes)
+    for sound in sounds():
+        codes = codec.encode(sound, RATE)
+        spectra = _spectrum(_levelled(sound)).clamp(min=math.exp(_FLOOR)).log()
+        sums.index_add_(0, codes, spectra.reshape(-1, _FRAMES, _BINS))
+        counts.index_add_(0, codes, torch.ones(len(codes)))
+    codec.spectra.copy_((sums / counts.clamp(min=1)[:, None, None]).half())
+    return codec
+
+
+def nearest(
+    vectors: Float[Tensor, "n size"], codebook: Float[Tensor, "codes size"], *, at_once: int = 8192
+) -> Int[Tensor, "n"]:
+    """The index of the codebook's nearest row for each vector, the first among equals."""
+    half_norm = codebook.square().sum(1) / 2
+    return torch.cat([(half_norm - part @ codebook.T).argmin(1) for part in vectors.split(at_once)])
+
+
+def griffin_lim(spectrum: Float[Tensor, "frames 257"], *, iterations: int) -> Float[Tensor, "n"]:
+    """A waveform, 160 samples a frame, whose magnitudes come close to the spectrum's. Starts from one fixed phase."""
+    window = torch.hann_window(_FFT)
+    wanted = torch.cat([spectrum, spectrum[-1:]]).T  # one frame more, so that the last hop is covered
+    length = _HOP * (wanted.shape[1] - 1)
+    phase = torch.rand(wanted.shape, generator=torch.Generator().manual_seed(0)) * 2 * math.pi
+    estimate = torch.polar(wanted, phase)
+    before = torch.zeros_like(estimate)
+    for _ in range(iterations):
+        sound = torch.istft(estimate, _FFT, _HOP, window=window, length=length)
+        rebuilt = torch.stft(sound, _FFT, _HOP, window=window, return_complex=True, pad_mode="constant")
+        ahead = rebuilt + _MOMENTUM * (rebuilt - before)
+        estimate = wanted * ahead / ahead.abs().clamp(min=1e-9)
+        before = rebuilt
+    return torch.istft(estimate, _FFT, _HOP, window=window, length=length)
+
+
+def _levelled(samples: Float32[np.ndarray, " n"]) -> Float32[np.ndarray, " m"]:
+    """At one peak, and filled up to whole pieces."""
+    peak = max(float(np.abs(samples).max()), 1e-4)
+    return np.pad(samples * np.float32(_PEAK / peak), (0, -len(samples) % _PIECE))
+
+
+def _spectrum(samples: Float32[np.ndarray, " n"]) -> Float[Tensor, "frames 257"]:
+    spectrum = torch.stft(
+        torch.from_numpy(samples), _FFT, _HOP, window=torch.hann_window(_FFT), return_complex=True, pad_mode="constant"
+    )
+    return spectrum.abs().T[:-1]
+
+
+def _pieces(samples: Float32[np.ndarray, " n"]) -> Float[Tensor, "pieces 320"]:
+    """Log-mel magnitudes of each whole 40 ms."""
+    mels = _spectrum(_levelled(samples)) @ _mel_filters()
+    return mels.clamp(min=math.exp(_FLOOR)).log().reshape(-1, _FRAMES * _BANDS)
+
+
+def _mel_filters() -> Float[Tensor, "257 80"]:
+    """Triangles of weight one in all, evenly spaced on the mel scale from 0 to 8 kHz."""
+    edges = 700 * (10 ** (torch.linspace(0, 2595 * math.log10(1 + RATE / 2 / 700), _BANDS + 2) / 2595) - 1)
+    bins = torch.linspace(0, RATE / 2, _BINS)[:, None]
+    rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
+    falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
+    filters = torch.minimum(rising, falling).clamp(min=0)
+    # the lowest triangles are narrower than a bin and may miss every one: they take the nearest bin
+    empty = filters.sum(0) == 0
+    filters[(bins - edges[1:-1]).abs().argmin(0)[empty], torch.where(empty)[0]] = 1.0
+    return filters / filters.sum(0)
+
+
+def _smoothed(frames: Float[Tensor, "frames bins"]) -> Float[Tensor, "frames bins"]:
+    """The last frame of each piece and the first of the next are averaged with their neighbours, 1-2-1."""
+    smooth = frames.clone()
+    joins = torch.arange(_FRAMES, len(frames), _FRAMES)
+    for places in (joins - 1, joins):
+        smooth[places] = (frames[places - 1] + 2 * frames[places] + frames[places + 1]) / 4
+    return smooth
+
+
+def _k_means(
+    vectors: Float[Tensor, "n size"], count: int, rounds: int, rng: torch.Generator, report: Callable[[str], None]
+) -> Float[Tensor, "count size"]:
+    """Lloyd's algorithm from random vectors; a centre that lost all its vectors starts again at a random one."""
+    order = torch.randperm(len(vectors), generator=rng)
+    if len(vectors) < count:
+        raise InputError(f"given {len(vectors)} pieces of sound for {count} codes; wanted more sound")
+    centres = vectors[order[:count]].clone()
+    for index in range(rounds):
+        chosen = vectors[order[:150_000]] if index < rounds - 3 else vectors
+        codes = nearest(chosen, centres)
+        sums = torch.zeros_like(centres).index_add_(0, codes, chosen)
+        counts = torch.bincount(codes, minlength=count)
+        centres = sums / counts.clamp(min=1)[:, None]
+        lost = counts == 0
+        centres[lost] = vectors[torch.randint(len(vectors), (int(lost.sum()),), generator=rng)]
+        if index % 10 == 9:
+            error = (chosen - centres[codes]).square().sum() / (chosen - chosen.mean(0)).square().sum()
+            report(f"round {index + 1}: {error:.1%} of the variance is lost")
+    return centres
