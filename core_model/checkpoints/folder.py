@@ -23,7 +23,7 @@ from omni_agent.core_model.model import Model
 from omni_agent.core_model.tokenizers.text import TextTokenizer
 from omni_agent.errors import CheckpointError
 
-__all__ = ["find", "load", "save"]
+__all__ = ["find", "load", "names", "save"]
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -38,7 +38,7 @@ def find(name_or_path: object) -> Path:
     """
     if not isinstance(name_or_path, str | os.PathLike) or not os.fspath(name_or_path):
         raise CheckpointError(f"the checkpoint was {name_or_path!r}; wanted a name or a path: {_wanted()}")
-    folder = _packaged().get(str(name_or_path), Path(name_or_path))
+    folder = _packaged().get(os.fspath(name_or_path), Path(name_or_path))
     if not os.path.isdir(folder):
         raise CheckpointError(f"there is no checkpoint {str(name_or_path)!r}: {_wanted()}")
     absent = [name for name in (CONFIG, WEIGHTS, TOKENIZER) if not os.path.isfile(folder / name)]
@@ -59,14 +59,15 @@ def load(folder: str | os.PathLike[str]) -> Model:
             error lists every weight that is missing, unexpected or of another shape.
     """
     folder = Path(folder)
+    config = _config(folder / CONFIG)
+    tokenizer = _tokenizer(folder / TOKENIZER, config)
     try:
-        config = CoreConfig.model_validate_json((folder / CONFIG).read_bytes())
-    except (OSError, ValidationError) as error:
-        raise CheckpointError(f"{str(folder / CONFIG)!r} cannot be read: {error}") from error
-    try:
-        model = Model(config, TextTokenizer.open(folder / TOKENIZER))
-    except Exception as error:  # tokenizers raises nothing narrower
-        raise CheckpointError(f"{str(folder / TOKENIZER)!r} cannot be read: {error}") from error
+        with torch.random.fork_rng(
+            devices=[]
+        ):  # the weights drawn here are thrown away; a caller's draws are not
+            model = Model(config, tokenizer)
+    except Exception as error:
+        raise CheckpointError(f"{str(folder / CONFIG)!r} describes no model: {error}") from error
     model.load_state_dict(_weights(folder / WEIGHTS, model.state_dict()))
     model.fingerprint = _fingerprint(folder)
     return model.eval().requires_grad_(False)
@@ -86,6 +87,11 @@ def save(model: Model, folder: str | os.PathLike[str]) -> None:
     _replace(folder / WEIGHTS, lambda path: save_file(stored, path))
 
 
+def names() -> list[str]:
+    """The names of the checkpoints that come with the package."""
+    return list(_packaged())
+
+
 def _packaged() -> dict[str, Path]:
     """The checkpoints that come with the package, by name: `omni-tiny` lies in `omni_tiny`."""
     here = Path(str(files("omni_agent.core_model.checkpoints")))
@@ -93,11 +99,30 @@ def _packaged() -> dict[str, Path]:
 
 
 def _wanted() -> str:
-    names = ", ".join(_packaged()) or "none is installed"
+    packaged = ", ".join(names()) or "none is installed"
     return (
-        f"give the name of one that comes with the package ({names}) "
+        f"give the name of one that comes with the package ({packaged}) "
         f"or the path of a folder with {CONFIG}, {WEIGHTS} and {TOKENIZER}"
     )
+
+
+def _config(path: Path) -> CoreConfig:
+    try:
+        return CoreConfig.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise CheckpointError(f"{str(path)!r} cannot be read: {error}") from error
+
+
+def _tokenizer(path: Path, config: CoreConfig) -> TextTokenizer:
+    try:
+        tokenizer = TextTokenizer.open(path)
+    except Exception as error:  # tokenizers raises nothing narrower
+        raise CheckpointError(f"{str(path)!r} cannot be read: {error}") from error
+    if len(tokenizer) != config.text_tokens:
+        raise CheckpointError(
+            f"{str(path)!r} has {len(tokenizer)} tokens; its {CONFIG} says {config.text_tokens}"
+        )
+    return tokenizer
 
 
 def _weights(path: Path, wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -92,6 +92,8 @@ def random_model(seed: int = 0, **changes: Any) -> Model:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = Model(config, words)
+        for table in model.speech_codec.buffers():
+            table.normal_(std=0.1)
     return model.eval().requires_grad_(False)
 
 
