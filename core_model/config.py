@@ -8,7 +8,23 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from omni_agent.core import Task
+from omni_agent.errors import InputError
+
+SPECIAL_TOKENS = (
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|mask|>",
+    "<|begin_of_image|>",
+    "<|end_of_image|>",
+    "<|begin_of_audio|>",
+    "<|end_of_audio|>",
+    "<|context_of_audio|>",
+)
+"""The special tokens of a small core, in the order of their ids after the text's."""
 
 
 class _Frozen(BaseModel):
@@ -58,7 +74,7 @@ class ImageTokenizerConfig(_Frozen):
 
     @property
     def num_codes(self) -> int:
-        """Size of the codebook: two to the number of bits."""
+        """Size of the codebook: two to the power of the number of bits."""
         return int(2**self.bits)
 
     @property
@@ -80,10 +96,30 @@ class TaskConfig(_Frozen):
 
     instruction: str = ""
     lengths: tuple[int, ...] = Field(description="bucket lengths of the blank, in tokens, ascending")
+    length_offset: float = Field(default=0.0, description="tokens that an input of no length needs")
+    length_per_unit: float = Field(
+        default=0.0, description="tokens more for each character of the text or 60 ms frame of the speech in the prompt"
+    )
     num_steps: int | None = Field(default=None, description="denoising steps; None: one for each token of the blank")
     temperature: float = 0.0
     guidance_scale: float = 0.0
     order_noise: float = Field(default=0.0, description="Gumbel noise added to log confidence when places are chosen")
+
+    def blank_length(self, units: int) -> int:
+        """The bucket for an input of so many units (adaptive length assignment, arXiv 2603.06577).
+
+        Raises:
+            InputError: the largest bucket is too small.
+        """
+        needed = self.length_offset + self.length_per_unit * units
+        for length in self.lengths:
+            if length >= needed:
+                return length
+        most = int((self.lengths[-1] - self.length_offset) / self.length_per_unit)
+        raise InputError(
+            f"the input is {units} units long (characters of text, or 60 ms frames of speech); this model takes {most} at"
+            " most for one blank: give it in parts"
+        )
 
 
 class CoreConfig(_Frozen):
@@ -97,4 +133,12 @@ class CoreConfig(_Frozen):
     text_tokens: int = Field(description="size of the text part of the vocabulary")
     prompt_attention: Literal["full", "prefix"] = "full"
     max_speech_seconds: float = 30.0
-    tasks: dict[str, TaskConfig]
+    max_text_tokens: int = 128
+    tasks: dict[Task, TaskConfig]
+
+    @model_validator(mode="after")
+    def _vocabulary_fits(self) -> CoreConfig:
+        wanted = self.text_tokens + len(SPECIAL_TOKENS) + self.speech_codec.num_codes + self.image_tokenizer.num_codes
+        if self.transformer.vocab_size != wanted:
+            raise ValueError(f"transformer.vocab_size is {self.transformer.vocab_size}; the parts add up to {wanted}")
+        return self

@@ -29,7 +29,7 @@ class SpeechEncoder(nn.Module):
         self.encoder = _Stages(config)
 
     def forward(
-        self, frames: Float[Tensor, "batch t width"], lengths: Int[Tensor, "batch"] | None = None
+        self, frames: Float[Tensor, "batch t width"], lengths: Int[Tensor, " batch"] | None = None
     ) -> Float[Tensor, "batch t+queries hidden"]:
         """Hidden states of the query rows followed by the frames.
 

@@ -1,0 +1,53 @@
+"""Put the parts that were trained one by one together into a checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from safetensors.torch import load_file
+from torch import Tensor
+
+from omni_agent.errors import CheckpointError
+
+from ..checkpoints import save
+from ..config import CoreConfig
+from ..model import Model
+from ..tokenizers.text import TextTokenizer
+
+__all__ = ["assemble"]
+
+PARTS = {
+    "core.safetensors": "",
+    "image_tokenizer.safetensors": "image_tokenizer.",
+    "speech_codec.safetensors": "speech_codec.",
+    "speech_encoder.safetensors": "speech_encoder.",
+    "speech_frontend.safetensors": "speech_frontend.",
+}
+"""The file of each part in a training folder, and where its weights go in the model."""
+
+
+def assemble(folder: Path, checkpoint: Path, config: CoreConfig, tokenizer: TextTokenizer) -> None:
+    """Write the checkpoint of the parts in `folder`.
+
+    Raises:
+        CheckpointError: a part is missing, or its weights are not those of the configuration.
+    """
+    absent = [name for name in PARTS if not (folder / name).exists()]
+    if absent:
+        raise CheckpointError(f"{folder} lacks {', '.join(absent)}; train these parts first")
+    weights: dict[str, Tensor] = {}
+    for name, prefix in PARTS.items():
+        weights |= {prefix + key: value for key, value in load_file(folder / name).items()}
+    model = Model(config, tokenizer)
+    wanted = {name: value.shape for name, value in model.state_dict().items()}
+    faults = [f"{name} is missing" for name in wanted if name not in weights]
+    faults += [f"{name} is unexpected" for name in weights if name not in wanted]
+    faults += [
+        f"{name} is {list(value.shape)}, wanted {list(wanted[name])}"
+        for name, value in weights.items()
+        if name in wanted and value.shape != wanted[name]
+    ]
+    if faults:
+        raise CheckpointError(f"the parts in {folder} do not make a core: " + "; ".join(faults))
+    model.load_state_dict(weights)
+    save(model, checkpoint)

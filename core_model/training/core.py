@@ -1,0 +1,417 @@
+"""Training of the small core: one transformer learns to see, hear, answer, speak and draw, all at once.
+
+Pictures and sound come as pools (`pools.py`); the tokenizers and the speech encoder are trained before and stay as they
+are. A run that was cut off goes on from its last state. The learning rate warms up, stays, and decays only in the last
+minutes of a run that is to ship; the weights from before the decay are kept to go on from.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, IterableDataset
+
+from omni_agent.core import Modality, Task
+
+from ..config import CoreConfig
+from ..speech_encoder import SpeechProjection
+from ..tokenizers.text import TextTokenizer
+from ..transformer import Transformer
+from ..vocabulary import Vocabulary
+from ..world import Combination, caption, draw_prompt, question_kinds, sample_question, sums
+from .pools import Pictures, Ragged
+from .samples import KINDS, Batch, Layout, Segment, Unit, pack
+
+__all__ = ["CoreTraining", "Learner", "train_core"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoreTraining:
+    """How long and how fast. Shares are of samples, not of tokens."""
+
+    minutes: float
+    decay_minutes: float = 0.0
+    rows: int = 32
+    length: int = 160
+    learning_rate: float = 1e-3
+    muon_learning_rate: float = 0.02
+    warmup_steps: int = 150
+    seed: int = 0
+    shares: dict[str, float] = field(
+        default_factory=lambda: {
+            "look": 0.30,
+            "sum": 0.08,
+            "draw": 0.27,
+            "speak": 0.27,
+            "transcribe": 0.16,
+            "look and listen": 0.12,
+            "listen": 0.05,
+            "draw what is said": 0.04,
+        }
+    )
+
+
+class Sources:
+    """Endless units of every task whose pool is there."""
+
+    def __init__(self, folder: Path, layout: Layout, shares: dict[str, float]) -> None:
+        self.layout = layout
+        self.pictures, self.drawings, self.spoken, self.heard = (
+            kind.open(folder / f"{name}.npz") if (folder / f"{name}.npz").exists() else None
+            for kind, name in ((Pictures, "pictures"), (Pictures, "drawings"), (Ragged, "spoken"), (Ragged, "heard"))
+        )
+        self._recordings: dict[str, list[int]] = defaultdict(list)
+        if self.heard is not None:
+            for index, text in enumerate(self.heard.texts):
+                self._recordings[text].append(index)
+        self._said_sums = [sum_ for sum_ in sums() if sum_.text in self._recordings]
+        self._said_drawings = [
+            i
+            for i in range(len(self.drawings) if self.drawings is not None else 0)
+            if draw_prompt(self.drawings.combination(i)) in self._recordings  # type: ignore[union-attr]
+        ]
+        able = {
+            "look": self.pictures is not None,
+            "sum": True,
+            "draw": self.drawings is not None,
+            "speak": self.spoken is not None,
+            "transcribe": self.heard is not None,
+            "look and listen": self.heard is not None and self.pictures is not None,
+            "listen": bool(self._said_sums),
+            "draw what is said": bool(self._said_drawings),
+        }
+        self.shares = {name: share for name, share in shares.items() if able[name] and share > 0}
+        if not self.shares:
+            raise FileNotFoundError(f"no pools in {folder}; make them first")
+
+    def units(self, rng: np.random.Generator, only: str | None = None) -> Iterator[Unit]:
+        """Units by their shares, or of one kind."""
+        names = [only] if only else list(self.shares)
+        chances = np.array([1.0] if only else list(self.shares.values()))
+        makers = {
+            "look": self._look,
+            "sum": self._sum,
+            "draw": self._draw,
+            "speak": self._speak,
+            "transcribe": self._transcribe,
+            "look and listen": self._look_and_listen,
+            "listen": self._listen,
+            "draw what is said": self._draw_what_is_said,
+        }
+        while True:
+            yield makers[names[rng.choice(len(names), p=chances / chances.sum())]](rng)
+
+    def _text(self, task: Task, given: str | np.ndarray | None, answer: str) -> Segment:
+        return self.layout.segment(task, given, Modality.TEXT, self.layout.text(answer))
+
+    def _answer(self, rng: np.random.Generator, shows: Combination, kind: str | None = None) -> Segment:
+        question = sample_question(rng, shows, kind)  # type: ignore[arg-type]
+        return self._text(Task.ANSWER, question.text, question.answer)
+
+    def _picture(self, rng: np.random.Generator) -> tuple[Combination, list[int], np.ndarray]:
+        assert self.pictures is not None
+        index = int(rng.integers(len(self.pictures)))
+        return (
+            self.pictures.combination(index),
+            self.layout.picture(self.pictures.codes[index].tolist()),
+            self.pictures.places[index].astype(np.int64),
+        )
+
+    def _look(self, rng: np.random.Generator) -> Unit:
+        shows, prefix, places = self._picture(rng)
+        kinds = list(question_kinds(shows))
+        # "is there" is learnt slowest, so it is asked twice.
+        asked = [*kinds, "is there"]
+        chosen = [asked[i] for i in rng.permutation(len(asked))[:5]]
+        segments = [
+            self._text(Task.DESCRIBE, "describe the picture", caption(shows))
+            if kind == "caption"
+            else self._answer(rng, shows, kind)
+            for kind in chosen
+        ]
+        return Unit(prefix=prefix, places=places, segments=segments)
+
+    def _sum(self, rng: np.random.Generator) -> Unit:
+        known = sums()
+        chosen = [known[int(i)] for i in rng.integers(len(known), size=3)]
+        return Unit(segments=[self._text(Task.ANSWER, each.text, each.answer) for each in chosen])
+
+    def _draw(self, rng: np.random.Generator) -> Unit:
+        assert self.drawings is not None
+        index = int(rng.integers(len(self.drawings)))
+        prompt = None if rng.random() < 0.1 else draw_prompt(self.drawings.combination(index))
+        return Unit(segments=[self._drawing(prompt, index)])
+
+    def _drawing(self, given: str | np.ndarray | None, index: int) -> Segment:
+        assert self.drawings is not None
+        codes = [self.layout.vocabulary.image.start + int(code) for code in self.drawings.codes[index]]
+        return self.layout.segment(Task.DRAW, given, Modality.IMAGE, codes)
+
+    def _speak(self, rng: np.random.Generator) -> Unit:
+        assert self.spoken is not None
+        index = int(rng.integers(len(self.spoken)))
+        codes = [self.layout.vocabulary.speech.start + int(code) for code in self.spoken[index]]
+        return Unit(segments=[self.layout.segment(Task.SPEAK, self.spoken.texts[index], Modality.SPEECH, codes)])
+
+    def _recording(self, rng: np.random.Generator, text: str) -> np.ndarray:
+        assert self.heard is not None
+        takes = self._recordings[text]
+        return self.heard[takes[int(rng.integers(len(takes)))]]
+
+    def _transcribe(self, rng: np.random.Generator) -> Unit:
+        assert self.heard is not None
+        index = int(rng.integers(len(self.heard)))
+        return Unit(segments=[self._text(Task.TRANSCRIBE, self.heard[index], self.heard.texts[index])])
+
+    def _look_and_listen(self, rng: np.random.Generator) -> Unit:
+        shows, prefix, places = self._picture(rng)
+        segments: list[Segment] = []
+        for _ in range(40):
+            question = sample_question(rng, shows)
+            if question.text in self._recordings:
+                segments.append(self._text(Task.ANSWER, self._recording(rng, question.text), question.answer))
+            if len(segments) == 3:
+                break
+        return Unit(prefix=prefix, places=places, segments=segments or [self._answer(rng, shows)])
+
+    def _listen(self, rng: np.random.Generator) -> Unit:
+        each = self._said_sums[int(rng.integers(len(self._said_sums)))]
+        return Unit(segments=[self._text(Task.ANSWER, self._recording(rng, each.text), each.answer)])
+
+    def _draw_what_is_said(self, rng: np.random.Generator) -> Unit:
+        assert self.drawings is not None
+        index = self._said_drawings[int(rng.integers(len(self._said_drawings)))]
+        said = self._recording(rng, draw_prompt(self.drawings.combination(index)))
+        return Unit(segments=[self._drawing(said, index)])
+
+
+class Learner(nn.Module):
+    """The weights that training changes. Image codes are built from their bits plus a table of their own, so that what
+    is learnt of one code serves its neighbours; `weights` folds the two into plain tables."""
+
+    def __init__(self, config: CoreConfig) -> None:
+        super().__init__()
+        self.config, self.vocabulary = config, Vocabulary.of(config)
+        hidden = config.transformer.hidden_size
+        self.transformer = Transformer(config.transformer)
+        self.projection = SpeechProjection(config.speech_encoder.hidden_size, hidden)
+        bits = config.image_tokenizer.bits
+        self.bits_in = nn.Parameter(torch.randn(bits, hidden) * 0.02)
+        self.bits_out = nn.Parameter(torch.randn(bits, hidden) * 0.02)
+        self.namer = nn.Linear(hidden, 61)
+        codes = torch.arange(2**bits)[:, None]
+        self.register_buffer("code_bits", ((codes >> torch.arange(bits - 1, -1, -1)) & 1).float() * 2 - 1, persistent=False)
+        # Decoding reads a blank's own columns only (the typed reading), so only these are trained.
+        self.columns = {modality: self.vocabulary.columns(modality) for modality in KINDS}
+        column_of = torch.zeros(len(self.vocabulary), dtype=torch.long)
+        for columns in self.columns.values():
+            column_of[columns[columns != self.vocabulary.end]] = torch.arange(int((columns != self.vocabulary.end).sum()))
+        self.column_of = column_of
+        for name, parameter in self.transformer.named_parameters():
+            if parameter.ndim == 2:
+                nn.init.normal_(parameter, std=0.02)
+                if name.endswith(("o_proj.weight", "down_proj.weight")):
+                    parameter.data /= (2 * config.transformer.num_layers) ** 0.5
+
+    code_bits: Tensor
+
+    def _table(self, own: Tensor, bits: Tensor) -> Tensor:
+        first = self.vocabulary.image.start
+        return torch.cat([own[:first], own[first:] + self.code_bits @ bits])
+
+    def tables(self) -> tuple[Tensor, Tensor]:
+        """Embeddings and head as they are used."""
+        return (
+            self._table(self.transformer.model.embed_tokens.weight, self.bits_in),
+            self._table(self.transformer.lm_head.weight, self.bits_out),
+        )
+
+    def weights(self) -> dict[str, Tensor]:
+        """The weights as a model loads them, without what serves training only."""
+        embeddings, head = self.tables()
+        state = {f"transformer.{name}": value for name, value in self.transformer.state_dict().items()}
+        state |= {f"speech_projection.{name}": value for name, value in self.projection.state_dict().items()}
+        state["transformer.model.embed_tokens.weight"], state["transformer.lm_head.weight"] = embeddings, head
+        return {name: value.detach().contiguous().clone() for name, value in state.items()}
+
+    def hidden(self, batch: Batch) -> tuple[Float[Tensor, "rows n hidden"], Float[Tensor, "vocab hidden"]]:
+        """The transformer's output for packed rows, and the head to read it with."""
+        ids, group, part = (torch.from_numpy(a) for a in (batch.ids, batch.group, batch.part))
+        embeddings, head = self.tables()
+        x = F.embedding(ids, embeddings)
+        if len(batch.heard):
+            heard = self.projection(torch.from_numpy(batch.heard).float()).to(x.dtype)
+            x = x.flatten(0, 1).index_copy(0, torch.from_numpy(batch.heard_at), heard).view(x.shape)
+        same = group[:, :, None] == group[:, None, :]
+        visible = same & ((part[:, None, :] == 0) | (part[:, :, None] == part[:, None, :]))
+        return self.transformer(x, visible[:, None], torch.from_numpy(batch.positions)), head
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Mean cross-entropies over the masked places of each modality, and of the objects named at picture places."""
+        labels, places = torch.from_numpy(batch.labels), torch.from_numpy(batch.places)
+        row, column = (labels >= 0).nonzero(as_tuple=True)
+        kinds = torch.from_numpy(batch.kinds)[row, column]
+        losses: dict[str, Tensor] = {}
+        with torch.autocast("cpu", torch.bfloat16):
+            hidden, head = self.hidden(batch)
+            for index, modality in enumerate(KINDS):
+                of_kind = kinds == index
+                if not of_kind.any():
+                    continue
+                at, columns = (row[of_kind], column[of_kind]), self.columns[modality]
+                logits = F.linear(hidden[at[0], at[1] - 1], head[columns])
+                wanted = torch.where(labels[at] == self.vocabulary.end, len(columns) - 1, self.column_of[labels[at]])
+                errors = F.cross_entropy(logits.float(), wanted, reduction="none")
+                # Padding is easy and most of a short answer's blank.
+                weights = torch.where(labels[at] == self.vocabulary.end, 0.15, 1.0)
+                losses[modality] = (errors * weights).sum() / weights.sum()
+            seen = places >= 0
+            if seen.any():
+                losses["names"] = F.cross_entropy(self.namer(hidden[seen]).float(), places[seen])
+        return losses
+
+
+LOSS_WEIGHTS = {Modality.TEXT: 1.0, Modality.SPEECH: 1.0, Modality.IMAGE: 1.0, "names": 0.3}
+
+
+class _Stream(IterableDataset[Batch]):
+    def __init__(self, sources: Sources, training: CoreTraining, seed: int) -> None:
+        self.sources, self.training, self.seed = sources, training, seed
+
+    def __iter__(self) -> Iterator[Batch]:
+        rng = np.random.default_rng(self.seed)
+        units, vocabulary = self.sources.units(rng), self.sources.layout.vocabulary
+        while True:
+            yield pack(units, vocabulary, rng, rows=self.training.rows, length=self.training.length)
+
+
+def optimisers(learner: Learner, training: CoreTraining) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices inside the layers, AdamW for the rest."""
+    inner = [p for name, p in learner.transformer.named_parameters() if ".layers." in name and p.ndim == 2]
+    known = {id(p) for p in inner}
+    rest = [p for p in learner.parameters() if id(p) not in known]
+    return [
+        torch.optim.Muon(inner, lr=training.muon_learning_rate, momentum=0.95, weight_decay=0.01, ns_steps=5),
+        torch.optim.AdamW(rest, lr=training.learning_rate, betas=(0.9, 0.98), weight_decay=0.01),
+    ]
+
+
+def train_core(
+    folder: Path,
+    config: CoreConfig,
+    tokenizer: TextTokenizer,
+    training: CoreTraining,
+    *,
+    start_from: Path | None = None,
+) -> Learner:
+    """Train for some minutes and leave `core.safetensors` (averaged weights) and a state to go on from in `folder`."""
+    torch.manual_seed(training.seed)
+    layout = Layout(config, tokenizer)
+    sources = Sources(folder, layout, training.shares)
+    learner, average = Learner(config), Learner(config)
+    if start_from is not None:
+        learner.load_state_dict(load_file(start_from))
+    average.load_state_dict(learner.state_dict())
+    tools = optimisers(learner, training)
+    rates = [tool.param_groups[0]["lr"] for tool in tools]
+    first, state_file = 0, folder / "core_state.pt"
+    if state_file.exists():
+        state = torch.load(state_file, weights_only=True)
+        learner.load_state_dict(state["learner"])
+        average.load_state_dict(state["average"])
+        for tool, saved_tool in zip(tools, state["tools"], strict=True):
+            tool.load_state_dict(saved_tool)
+        first = state["step"]
+    stream = DataLoader(_Stream(sources, training, training.seed + first), batch_size=None, num_workers=1, prefetch_factor=6)
+    begun = saved = time.monotonic()
+    sums_of: dict[str, list[float]] = defaultdict(list)
+    constant_kept = False
+    for step, batch in enumerate(stream, start=first):
+        minutes = (time.monotonic() - begun) / 60
+        if minutes >= training.minutes:
+            break
+        left = training.minutes - minutes
+        if left < training.decay_minutes and not constant_kept:
+            constant_kept = True
+            save_file(_half(average.state_dict()), folder / "core_constant.safetensors")
+        decay = min(1.0, left / training.decay_minutes) if training.decay_minutes else 1.0
+        for tool, rate in zip(tools, rates, strict=True):
+            tool.param_groups[0]["lr"] = rate * min(1.0, (step - first + 1) / training.warmup_steps) * max(decay, 0.01)
+        losses = learner(batch)
+        total = torch.stack([LOSS_WEIGHTS[name] * loss for name, loss in losses.items()]).sum()  # type: ignore[index]
+        for tool in tools:
+            tool.zero_grad()
+        total.backward()
+        nn.utils.clip_grad_norm_(learner.parameters(), 1.0)
+        for tool in tools:
+            tool.step()
+        keep = min(0.998, (step + 1) / (step + 10))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(average.parameters()), list(learner.parameters()), 1 - keep)
+        for name, loss in losses.items():
+            sums_of[name].append(loss.item())
+        if step % 100 == 99:
+            line = {"step": step + 1, "minutes": round(minutes, 1)}
+            print(json.dumps(line | {n: round(float(np.mean(v)), 3) for n, v in sums_of.items()}), flush=True)
+            sums_of.clear()
+        if time.monotonic() - saved > 240:
+            saved = time.monotonic()
+            _keep(folder, learner, average, tools, step + 1)
+            print(json.dumps(report(average, sources)), flush=True)
+    _keep(folder, learner, average, tools, step)
+    print(json.dumps(report(average, sources)), flush=True)
+    return average
+
+
+def _keep(
+    folder: Path, learner: Learner, average: Learner, tools: Sequence[torch.optim.Optimizer], step: int
+) -> None:
+    new = folder / "core_state.new"
+    state = {"learner": learner.state_dict(), "average": average.state_dict(), "step": step}
+    torch.save(state | {"tools": [tool.state_dict() for tool in tools]}, new)
+    new.replace(folder / "core_state.pt")
+    save_file(average.weights(), folder / "core.new.safetensors")
+    (folder / "core.new.safetensors").replace(folder / "core.safetensors")
+
+
+def _half(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.half().contiguous() for name, value in state.items()}
+
+
+@torch.inference_mode()
+def report(learner: Learner, sources: Sources, seed: int = 1) -> dict[str, float]:
+    """For each task, how many masked places a single look at fully masked blanks gets right.
+
+    Text counts whole answers. A lower bound of what decoding reaches; for watching a run.
+    """
+    right: dict[str, float] = {}
+    vocabulary = learner.vocabulary
+    learner.eval()
+    for name in sources.shares:
+        rng = np.random.default_rng(seed)
+        batch = pack(sources.units(rng, name), vocabulary, rng, rows=24, length=160, full=True)
+        hidden, head = learner.hidden(batch)
+        labels = torch.from_numpy(batch.labels)
+        row, column = (labels >= 0).nonzero(as_tuple=True)
+        modality = KINDS[int(batch.kinds[row[0], column[0]])]
+        columns = learner.columns[modality]
+        hit = columns[(hidden[row, column - 1] @ head[columns].T).argmax(-1)] == labels[row, column]
+        if modality is Modality.TEXT:
+            keys = torch.from_numpy(batch.group * 10 + batch.part)[row, column] + row * 1_000_000
+            whole = [hit[keys == key].all().item() for key in keys.unique()]
+            right[name] = round(float(np.mean(whole)), 3)
+        else:
+            right[name] = round(hit[labels[row, column] != vocabulary.end].float().mean().item(), 3)
+    learner.train()
+    return right

@@ -1,0 +1,224 @@
+"""Training of the small image tokenizer: pictures of the world in, the same pictures without noise out.
+
+Two stages: a *critic* learns to name the object at each place of a picture; then the tokenizer learns to repeat pictures
+so that pixels are right (more where objects are) and the frozen critic still sees and names the same things. The critic
+is used here only; drawings are judged by another network (`omni_agent.core_model.evaluation`).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..config import ImageTokenizerConfig
+from ..tokenizers.image import ImageTokenizer
+from ..world.pictures import paint_with_alpha
+from ..world.scenes import sample_scene
+
+__all__ = ["SMALL", "train_image_tokenizer"]
+
+SMALL = ImageTokenizerConfig(
+    bits=12,
+    patch_size=2,
+    channels=(64, 96, 160),
+    decoder_channels=(64, 96, 160),
+    encoder_blocks=(1, 2, 2),
+    decoder_blocks=(2, 2, 2),
+    num_groups=8,
+    image_size=64,
+)
+
+
+class Critic(nn.Module):
+    """A small network that names the object in each of 8 x 8 places; 60 stands for none."""
+
+    def __init__(self, num_objects: int = 60) -> None:
+        super().__init__()
+        widths = (48, 96, 160, 160)
+        self.stem = nn.Conv2d(12, widths[0], 3, padding=1)
+        self.stages = nn.ModuleList()
+        before = widths[0]
+        for i, width in enumerate(widths):
+            self.stages.append(
+                nn.Sequential(
+                    nn.Conv2d(before, width, 3, padding=1, stride=2 if i in (1, 2) else 1),
+                    nn.BatchNorm2d(width),
+                    nn.ReLU(),
+                    nn.Conv2d(width, width, 3, padding=1),
+                    nn.BatchNorm2d(width),
+                    nn.ReLU(),
+                )
+            )
+            before = width
+        self.head = nn.Conv2d(before, num_objects + 1, 1)
+
+    def forward(self, pixels: Float[Tensor, "b 3 64 64"]) -> tuple[list[Tensor], Float[Tensor, "b classes 8 8"]]:
+        """Features of each stage, and class logits of each place."""
+        x = self.stem(F.pixel_unshuffle(pixels, 2))
+        features = []
+        for stage in self.stages:
+            x = stage(x)
+            features.append(x)
+        return features, self.head(x)
+
+
+def batches(seed: int, size: int) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+    """Endless batches of the training split: clean and noisy pixels in [-1, 1], alpha, and the object at each place."""
+    rng = np.random.default_rng(seed)
+
+    def make() -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        made = []
+        for _ in range(size):
+            colours = "random" if rng.random() < 1 / 3 else "world"
+            scene = sample_scene(rng, "train", drawing=bool(rng.random() < 0.25), background_colours=colours)
+            made.append(paint_with_alpha(scene, rng))
+        clean, noisy = np.stack([p.clean for p in made]), np.stack([p.noisy for p in made])
+        alpha, objects = np.stack([p.alpha for p in made]), np.stack([p.objects for p in made])
+        pixels = [torch.from_numpy(p).permute(0, 3, 1, 2).float() / 127.5 - 1 for p in (clean, noisy)]
+        return pixels[0], pixels[1], torch.from_numpy(alpha).float()[:, None], places(torch.from_numpy(objects).long())
+
+    with ThreadPoolExecutor(1) as pool:
+        ahead = pool.submit(make)
+        while True:
+            ready, ahead = ahead.result(), pool.submit(make)
+            yield ready
+
+
+def places(objects: Int[Tensor, "b 64 64"]) -> Int[Tensor, "b 8 8"]:
+    """The object that covers most of each 8 x 8 place if it covers a fifth; 60 for none, -100 (ignored) in between."""
+    one_hot = F.one_hot(objects.clamp(min=-1) + 1, 61)[..., 1:].permute(0, 3, 1, 2).float()
+    share = F.avg_pool2d(one_hot, 8)
+    most, which = share.max(1)
+    return torch.where(most > 0.2, which, torch.where(most > 0.02, -100, 60))
+
+
+def bits_of(latent: Tensor) -> tuple[Tensor, Tensor]:
+    """Straight-through bits, and the quantiser's regulariser: sure bits, each used as often as not."""
+    soft = torch.tanh(latent)
+    bits = soft + (torch.where(latent > 0, 1.0, -1.0) - soft).detach()
+    share = torch.sigmoid(2 * latent).mean((0, 2, 3))
+    balance = (share * share.clamp(min=1e-6).log() + (1 - share) * (1 - share).clamp(min=1e-6).log()).mean()
+    return bits, 0.02 * balance + 0.02 * (1 - soft.abs()).mean()
+
+
+def schedule(step: int, total: int, warmup: int = 100) -> float:
+    """Warm-up, constant, and a cosine decay over the last 40 %."""
+    decay = max(0.0, (step / total - 0.6) / 0.4)
+    return min(1.0, (step + 1) / warmup) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(decay, 1.0))))
+
+
+def train_critic(folder: Path, minutes: float, batch_size: int = 32, seed: int = 11) -> Critic:
+    """Train the critic, or load it where an earlier run left it."""
+    critic, file = Critic(), folder / "critic.safetensors"
+    if file.exists():
+        critic.load_state_dict(load_file(file))
+        return critic.eval().requires_grad_(False)
+    critic = critic.to(memory_format=torch.channels_last)
+    optimiser = torch.optim.AdamW(critic.parameters(), lr=2e-3, weight_decay=0.01)
+    start = time.monotonic()
+    for step, (clean, noisy, _, objects) in enumerate(batches(seed, batch_size)):
+        share = (time.monotonic() - start) / (60 * minutes)
+        if share >= 1:
+            break
+        for group in optimiser.param_groups:
+            group["lr"] = 2e-3 * min(1.0, (step + 1) / 50) * (0.02 + 0.98 * (1 - share))
+        blurred = F.avg_pool2d(noisy, 3, 1, 1) if step % 3 == 0 else (clean if step % 3 == 1 else noisy)
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = critic((blurred + torch.randn_like(blurred) * 0.08).contiguous(memory_format=torch.channels_last))[1]
+        loss = F.cross_entropy(logits.float(), objects, ignore_index=-100)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        if step % 100 == 0:
+            named = objects < 60
+            right = (logits.argmax(1) == objects)[named & (objects >= 0)].float().mean()
+            print(json.dumps({"critic": step, "loss": round(loss.item(), 4), "right": round(right.item(), 4)}), flush=True)
+    save_file({name: value.contiguous() for name, value in critic.state_dict().items()}, file)
+    return critic.eval().requires_grad_(False)
+
+
+def train_image_tokenizer(
+    folder: Path,
+    *,
+    config: ImageTokenizerConfig = SMALL,
+    steps: int = 5000,
+    batch_size: int = 32,
+    learning_rate: float = 1e-3,
+    critic_minutes: float = 4.0,
+    seed: int = 1,
+) -> ImageTokenizer:
+    """Train the tokenizer and leave `image_tokenizer.safetensors` (the averaged weights) in `folder`.
+
+    A run that was cut off goes on from the last state it left there, taken every few minutes.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(seed)
+    critic = train_critic(folder, critic_minutes).to(memory_format=torch.channels_last)
+    model = ImageTokenizer(config).to(memory_format=torch.channels_last)
+    average = ImageTokenizer(config)
+    average.load_state_dict(model.state_dict())
+    optimiser = torch.optim.AdamW(model.parameters(), lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
+    first, state_file = 0, folder / "image_tokenizer_state.pt"
+    if state_file.exists():
+        state = torch.load(state_file, weights_only=True)
+        model.load_state_dict(state["model"])
+        average.load_state_dict(state["average"])
+        optimiser.load_state_dict(state["optimiser"])
+        first = state["step"]
+    saved = begun = time.monotonic()
+    for step, (clean, noisy, alpha, objects) in enumerate(batches(seed + first, batch_size), start=first):
+        if step >= steps:
+            break
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate * schedule(step, steps)
+        with torch.autocast("cpu", torch.bfloat16):
+            latent = model.latent(noisy.contiguous(memory_format=torch.channels_last))
+        bits, regulariser = bits_of(latent.float())
+        with torch.autocast("cpu", torch.bfloat16):
+            painted = model.paint(bits)
+            seen, named = critic(painted)
+            with torch.no_grad():
+                wanted, _ = critic(clean.contiguous(memory_format=torch.channels_last))
+        error = painted.float() - clean
+        weights = 0.5 + 1.5 * alpha
+        pixel = (weights * error.square()).mean() + 0.2 * (weights * error.abs()).mean()
+        feature = sum(
+            ((a.float() - b.float()).square().mean() / b.float().square().mean()) for a, b in zip(seen, wanted, strict=True)
+        )
+        naming = F.cross_entropy(named.float(), objects, ignore_index=-100)
+        loss = pixel + 0.01 * feature + 0.03 * naming + regulariser
+        optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        keep = min(0.998, (step + 1) / (step + 10))
+        with torch.no_grad():
+            for slow, fast in zip(average.parameters(), model.parameters(), strict=True):
+                slow.lerp_(fast, 1 - keep)
+        if step % 50 == 0:
+            psnr = -10 * math.log10(error.square().mean().item() / 4)
+            line = {"step": step, "psnr": psnr, "pixel": pixel.item(), "feature": float(feature), "naming": naming.item()}
+            line |= {"regulariser": regulariser.item(), "seconds": time.monotonic() - begun}
+            print(json.dumps({k: round(v, 4) for k, v in line.items()}), flush=True)
+        if time.monotonic() - saved > 180 or step == steps - 1:
+            saved = time.monotonic()
+            state = {"model": model.state_dict(), "average": average.state_dict()}
+            torch.save(state | {"optimiser": optimiser.state_dict(), "step": step + 1}, state_file.with_suffix(".new"))
+            state_file.with_suffix(".new").replace(state_file)
+            save_file({k: v.contiguous() for k, v in average.state_dict().items()}, folder / "image_tokenizer.safetensors")
+    return average
+
+
+if __name__ == "__main__":
+    train_image_tokenizer(Path("runs/image_tokenizer"))

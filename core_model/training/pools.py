@@ -1,0 +1,118 @@
+"""What the core learns from, made once and kept in a folder: pictures as codes, sentences as codes, heard speech.
+
+Each pool is a few arrays on disk. Pools that are missing leave their tasks out of the mixture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float16, Int8, Int16
+from numpy.typing import NDArray
+
+from ..tokenizers.image import ImageTokenizer
+from ..world import Combination, Split, load_world
+from ..world.pictures import paint_with_alpha
+from ..world.scenes import KINDS, sample_scene
+from .image_tokenizer import places
+
+__all__ = ["Pictures", "Ragged", "make_pictures"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Pictures:
+    """Scenes as codes, with what they show."""
+
+    codes: Int16[np.ndarray, "n codes"]
+    places: Int8[np.ndarray, "n codes"]
+    shown: Int16[np.ndarray, "n 5"]
+    """Kind, first object, second object (-1 for none), number, background: indices into the world's lists."""
+
+    @classmethod
+    def open(cls, path: Path) -> Pictures:
+        """Read what `save` wrote."""
+        with np.load(path) as file:
+            return cls(codes=file["codes"], places=file["places"], shown=file["shown"])
+
+    def save(self, path: Path) -> None:
+        """Write one npz file, whole or not at all."""
+        new = path.with_suffix(".new.npz")
+        np.savez(new, codes=self.codes, places=self.places, shown=self.shown)
+        new.replace(path)
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def combination(self, index: int) -> Combination:
+        """What picture `index` shows."""
+        kind, first, second, number, background = (int(i) for i in self.shown[index])
+        world = load_world()
+        objects = tuple(world.objects[i] for i in (first, second) if i >= 0)
+        return Combination(
+            kind=KINDS[kind], objects=objects, number=number, background=world.backgrounds[background]
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Ragged:
+    """Texts, each with an array of its own length: speech codes (n,), or heard frames (n, width)."""
+
+    texts: tuple[str, ...]
+    values: NDArray[np.generic]
+    starts: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, texts: Sequence[str], arrays: Sequence[NDArray[np.generic]]) -> Ragged:
+        """From one array a text."""
+        starts = np.concatenate([[0], np.cumsum([len(a) for a in arrays])]).astype(np.int64)
+        return cls(texts=tuple(texts), values=np.concatenate(arrays), starts=starts)
+
+    @classmethod
+    def open(cls, path: Path) -> Ragged:
+        """Read what `save` wrote."""
+        with np.load(path) as file:
+            return cls(texts=tuple(file["texts"].tolist()), values=file["values"], starts=file["starts"])
+
+    def save(self, path: Path) -> None:
+        """Write one npz file, whole or not at all."""
+        new = path.with_suffix(".new.npz")
+        np.savez(new, texts=np.array(self.texts), values=self.values, starts=self.starts)
+        new.replace(path)
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def __getitem__(self, index: int) -> NDArray[np.generic]:
+        return self.values[self.starts[index] : self.starts[index + 1]]
+
+
+@torch.inference_mode()
+def make_pictures(
+    tokenizer: ImageTokenizer, count: int, *, drawing: bool, split: Split = "train", seed: int = 0, kind_shares: Sequence[float] = (1, 1, 1)
+) -> Pictures:
+    """Paint scenes of a split and encode them: as they are looked at, or as they are drawn (simpler, without noise)."""
+    rng = np.random.default_rng(seed)
+    world = load_world()
+    shares = np.array(kind_shares) / sum(kind_shares)
+    codes, where, shown = [], [], []
+    for first in range(0, count, 64):
+        paintings = []
+        for _ in range(min(64, count - first)):
+            scene = sample_scene(rng, split, kind=KINDS[rng.choice(3, p=shares)], drawing=drawing)
+            made = scene.combination
+            objects = [thing.index for thing in made.objects]
+            shown.append(
+                [KINDS.index(made.kind), objects[0], objects[1] if len(objects) > 1 else -1, made.number, made.background.index]
+            )
+            paintings.append(paint_with_alpha(scene, rng))
+        pixels = np.stack([p.clean if drawing else p.noisy for p in paintings])
+        with torch.autocast("cpu", torch.bfloat16, enabled=False):
+            ids = tokenizer.encode(torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1)
+        codes.append(ids.numpy().astype(np.int16))
+        named = places(torch.from_numpy(np.stack([p.objects for p in paintings])).long())
+        where.append(named.flatten(1).numpy().astype(np.int8))
+    return Pictures(codes=np.concatenate(codes), places=np.concatenate(where), shown=np.array(shown, dtype=np.int16))

@@ -1,0 +1,198 @@
+"""Training samples of the core: the layouts that decoding uses, packed into rows.
+
+A *unit* is a picture (or none) with segments behind it. The picture's tokens see only each other; a segment sees the
+picture and itself, and its positions go on where the picture's end, so that one picture serves several questions.
+Each segment ends in one blank, padded to its bucket with end tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Float16, Int64
+
+from omni_agent.core import Modality, Task
+
+from ..config import CoreConfig
+from ..layout import lay_out, picture_ids
+from ..tokenizers.text import TextTokenizer
+from ..vocabulary import Vocabulary
+
+__all__ = ["Batch", "Layout", "Segment", "Unit", "masked_places", "pack"]
+
+IGNORED = -100
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Segment:
+    """One question with its answer: tokens, where the blank begins, and heard speech if there is any."""
+
+    task: Task
+    modality: Modality
+    ids: list[int]
+    blank: int
+    heard: Float16[np.ndarray, "t width"] | None = None
+    heard_at: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Unit:
+    """A picture's tokens (may be none), the objects at its places, and the segments behind it."""
+
+    prefix: list[int] = field(default_factory=list)
+    places: Int64[np.ndarray, "codes"] | None = None
+    segments: Sequence[Segment]
+
+    def __len__(self) -> int:
+        return len(self.prefix) + sum(len(segment.ids) for segment in self.segments)
+
+
+class Layout:
+    """Makes units as `Model.canvas` lays out requests."""
+
+    def __init__(self, config: CoreConfig, tokenizer: TextTokenizer) -> None:
+        self.config, self.vocabulary, self._tokenizer = config, Vocabulary.of(config), tokenizer
+        self._known: dict[str, list[int]] = {}
+
+    def text(self, text: str) -> list[int]:
+        """Token ids of a text; texts repeat, so they are remembered."""
+        if text not in self._known:
+            self._known[text] = self._tokenizer.encode(text)
+        return self._known[text]
+
+    def picture(self, codes: Sequence[int]) -> list[int]:
+        """A picture in front of its questions."""
+        return picture_ids(self.vocabulary, codes)
+
+    def segment(
+        self,
+        task: Task,
+        given: str | Float16[np.ndarray, "t width"] | None,
+        modality: Modality,
+        answer: Sequence[int],
+    ) -> Segment:
+        """A question, typed or heard or empty (None), and the ids of its answer, counted in the whole vocabulary."""
+        settings = self.config.tasks[task]
+        heard = None if given is None or isinstance(given, str) else given
+        instruction = self.text(settings.instruction) if settings.instruction and given is not None else []
+        content: list[list[int] | int] = []
+        if isinstance(given, str):
+            content = [self.text(given)]
+        elif given is not None:
+            content = [len(given)]
+        units = len(given) if given is not None else 0
+        prompt = lay_out(self.vocabulary, instruction=instruction, content=content, blank=modality)
+        length = settings.blank_length(units) if given is not None else settings.lengths[-1]
+        if len(answer) > length:
+            raise ValueError(f"an answer of {len(answer)} tokens does not fit the blank of {length} that {task} would get")
+        padded = [*answer, *[self.vocabulary.end] * (length - len(answer))]
+        return Segment(
+            task=task,
+            modality=modality,
+            ids=prompt.ids + padded,
+            blank=len(prompt.ids),
+            heard=heard,
+            heard_at=prompt.heard_at[0] if prompt.heard_at else 0,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Batch:
+    """Rows of packed units. `group` and `part` say who sees whom: equal groups, and part 0 (the picture) or the same part."""
+
+    ids: Int64[np.ndarray, "rows n"]
+    labels: Int64[np.ndarray, "rows n"]
+    kinds: Int64[np.ndarray, "rows n"]
+    group: Int64[np.ndarray, "rows n"]
+    part: Int64[np.ndarray, "rows n"]
+    positions: Int64[np.ndarray, "rows n"]
+    places: Int64[np.ndarray, "rows n"]
+    heard: Float16[np.ndarray, "frames width"]
+    heard_at: Int64[np.ndarray, " frames"]
+    """Where in the flattened rows each heard frame goes."""
+
+
+KINDS = (Modality.TEXT, Modality.SPEECH, Modality.IMAGE)
+
+
+def masked_places(rng: np.random.Generator, tail: np.ndarray, *, full: bool = False) -> np.ndarray:
+    """Which places of a blank are masked: one share for the whole blank, nearly full ones more often.
+
+    Args:
+        rng: source of chance.
+        tail: True at the padding, which is masked less often (attenuated tail-pad masking).
+        full: mask everything, as decoding begins.
+    """
+    kind = rng.random()
+    if full or kind < 0.15:
+        return np.ones(len(tail), dtype=bool)
+    share = rng.uniform(0.7, 1.0) if kind < 0.55 else rng.uniform(0.05, 0.7)
+    masked: np.ndarray = rng.random(len(tail)) < np.where(tail, 0.6 * share, share)
+    if not masked.any():
+        masked[rng.integers(len(tail))] = True
+    return masked
+
+
+def pack(
+    units: Iterator[Unit], vocabulary: Vocabulary, rng: np.random.Generator, *, rows: int, length: int, full: bool = False
+) -> Batch:
+    """Fill `rows` rows of `length` with units, first fit; the last unit that fits nowhere ends it."""
+    ids = np.full((rows, length), vocabulary.end, dtype=np.int64)
+    labels = np.full_like(ids, IGNORED)
+    kinds, group, part, positions = (np.zeros_like(ids) for _ in range(4))
+    group += np.arange(length) + 10_000  # padding sees only itself
+    places = np.full_like(ids, IGNORED)
+    heard: list[np.ndarray] = []
+    heard_at: list[np.ndarray] = []
+    used = np.zeros(rows, dtype=int)
+    misses = 0
+    for number, unit in enumerate(units):
+        fitting = np.flatnonzero(used + len(unit) <= length)
+        if not len(fitting):
+            misses += 1
+            if misses > 2:
+                break
+            continue
+        row = int(fitting[0])
+        at = int(used[row])
+        shared = len(unit.prefix)
+        group[row, at : at + len(unit)] = number
+        if shared:
+            ids[row, at : at + shared] = unit.prefix
+            positions[row, at : at + shared] = np.arange(shared)
+            if unit.places is not None:
+                places[row, at + 1 : at + 1 + len(unit.places)] = unit.places
+        at += shared
+        for which, segment in enumerate(unit.segments, start=1):
+            stop = at + len(segment.ids)
+            truth = np.array(segment.ids)
+            blank = truth[segment.blank :]
+            tail = blank == vocabulary.end
+            tail[np.flatnonzero(tail)[:1]] = False
+            masked = masked_places(rng, tail, full=full)
+            ids[row, at:stop] = truth
+            ids[row, at + segment.blank : stop][masked] = vocabulary.mask
+            labels[row, at + segment.blank : stop][masked] = blank[masked]
+            kinds[row, at:stop] = KINDS.index(segment.modality)
+            part[row, at:stop] = which
+            positions[row, at:stop] = shared + np.arange(len(segment.ids))
+            if segment.heard is not None:
+                first = row * length + at + segment.heard_at
+                heard.append(segment.heard)
+                heard_at.append(np.arange(first, first + len(segment.heard)))
+            at = stop
+        used[row] = at
+    width = heard[0].shape[1] if heard else 1
+    return Batch(
+        ids=ids,
+        labels=labels,
+        kinds=kinds,
+        group=group,
+        part=part,
+        positions=positions,
+        places=places,
+        heard=np.concatenate(heard) if heard else np.zeros((0, width), np.float16),
+        heard_at=np.concatenate(heard_at) if heard_at else np.zeros(0, np.int64),
+    )

@@ -1,0 +1,57 @@
+"""omni-tiny's sizes, tasks and text tokenizer."""
+
+from __future__ import annotations
+
+from omni_agent.core import Task
+
+from ..config import SPECIAL_TOKENS, CoreConfig, SpeechCodecConfig, TaskConfig, TransformerConfig
+from ..tokenizers.text import TextTokenizer, fit
+from ..world import load_world, sums
+from .image_tokenizer import SMALL
+from .speech_encoder import TINY_SPEECH_ENCODER
+
+__all__ = ["INSTRUCTIONS", "tiny_config", "tiny_tokenizer"]
+
+INSTRUCTIONS = ("write", "say")
+"""What stands in front of speech that is to be written and of text that is to be said."""
+
+def tiny_tokenizer() -> TextTokenizer:
+    """Byte-level BPE in which every word of the world is one token."""
+    world = load_world()
+    words = set(INSTRUCTIONS) | set(world.numbers) | {"draw", "yes", "no", "describe", "the", "picture"}
+    words |= {word for thing in world.objects for word in (thing.name, thing.plural, thing.article)}
+    words |= {word for background in world.backgrounds for word in background.phrase.split()}
+    words |= {word for each in sums() for word in each.text.split()}
+    words |= set("what is this how many are there where on left right and a an".split())
+    return fit(words)
+
+
+def tiny_config(text_tokens: int, *, max_speech_codes: int = 128) -> CoreConfig:
+    """The whole of omni-tiny, for a text tokenizer of that size."""
+    codec = SpeechCodecConfig()
+    return CoreConfig(
+        name="omni-tiny",
+        transformer=TransformerConfig(
+            vocab_size=text_tokens + len(SPECIAL_TOKENS) + codec.num_codes + SMALL.num_codes,
+            hidden_size=256,
+            num_layers=6,
+            num_heads=4,
+            num_key_value_heads=2,
+            intermediate_size=640,
+            rope_theta=1e4,
+        ),
+        speech_encoder=TINY_SPEECH_ENCODER,
+        image_tokenizer=SMALL,
+        speech_codec=codec,
+        text_tokens=text_tokens,
+        prompt_attention="prefix",
+        max_speech_seconds=10.0,
+        max_text_tokens=16,
+        tasks={
+            Task.TRANSCRIBE: TaskConfig(instruction="write", lengths=(12,)),
+            Task.SPEAK: TaskConfig(instruction="say", lengths=tuple(range(24, max_speech_codes + 1, 8)), length_offset=20, length_per_unit=1.5, num_steps=32),
+            Task.ANSWER: TaskConfig(lengths=(10,)),
+            Task.DESCRIBE: TaskConfig(lengths=(10,)),
+            Task.DRAW: TaskConfig(lengths=(64,), num_steps=32, order_noise=1.0),
+        },
+    )

@@ -1,0 +1,77 @@
+"""Unmasking rules: which masked places of a blank get their token in a denoising step.
+
+Pure functions of logits and settings, in the *typed* reading: the columns are those that the blank may hold, confidence
+is the probability before any truncation, and equals go to the lower position. Source of the published rules:
+`generation_utils.py` of Dream and Omni-Diffusion; the arithmetic of the published reading is in
+`tests/golden/core/README.md`.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+__all__ = ["candidates", "choose", "commit_counts", "guided"]
+
+
+def commit_counts(length: int, num_steps: int) -> list[int]:
+    """How many places each step commits: as even as can be, none without, `length` in all.
+
+    Args:
+        length: masked places, at least 1.
+        num_steps: denoising steps wanted, at least 1; no more than `length` are made.
+    """
+    steps = max(1, min(num_steps, length))
+    ends = [length * (i + 1) // steps for i in range(steps)]
+    return [end - start for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+
+
+def guided(
+    conditional: Float[Tensor, "m columns"], unconditional: Float[Tensor, "m columns"], scale: float
+) -> Float[Tensor, "m columns"]:
+    """Classifier-free guidance as published: a scale of 0 changes nothing."""
+    return unconditional + (scale + 1) * (conditional - unconditional)
+
+
+def candidates(
+    logits: Float[Tensor, "m columns"],
+    *,
+    temperature: float = 0.0,
+    top_p: float = 1.0,
+    top_k: int = 0,
+    noise: Float[Tensor, "m columns"] | None = None,
+) -> tuple[Int[Tensor, " m"], Float[Tensor, " m"]]:
+    """For each place the column it would take, and how sure that is.
+
+    Args:
+        logits: one row a masked place.
+        temperature: 0 takes the most probable column; above, `noise` draws one from the truncated distribution.
+        top_p: the share of probability that is kept when drawing, in (0, 1]; the first column above it stays.
+        top_k: the number of columns kept when drawing; 0 keeps all.
+        noise: Gumbel noise, wanted when the temperature is above 0.
+
+    Returns:
+        Columns (not ids) and the probability of each at temperature 1, before truncation.
+    """
+    probabilities = logits.softmax(-1)
+    if temperature == 0:
+        sure, column = probabilities.max(-1)
+        return column, sure
+    if noise is None:
+        raise ValueError("a temperature above 0 wants noise to draw with; none was given")
+    tempered = logits / temperature
+    if top_k and top_k < logits.shape[-1]:
+        tempered = tempered.masked_fill(tempered < tempered.topk(top_k, -1).values[:, -1:], -torch.inf)
+    if top_p < 1:
+        ordered, where = tempered.softmax(-1).sort(-1, descending=True, stable=True)
+        drop = torch.zeros_like(ordered, dtype=torch.bool).scatter(-1, where, ordered.cumsum(-1) - ordered > top_p)
+        tempered = tempered.masked_fill(drop, -torch.inf)
+    column = (tempered + noise).argmax(-1)
+    return column, probabilities.gather(-1, column[:, None])[:, 0]
+
+
+def choose(confidence: Float[Tensor, " length"], masked: Bool[Tensor, " length"], count: int) -> Int[Tensor, " count"]:
+    """The `count` masked places of highest confidence, equals to the lower position, in ascending order."""
+    scored = confidence.masked_fill(~masked, -torch.inf)
+    return scored.sort(descending=True, stable=True).indices[:count].sort().values
