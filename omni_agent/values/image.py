@@ -71,7 +71,7 @@ class Image:
             self._pixels = _decode(self._encoded, "the picture")
         elif isinstance(source, PilImage.Image):
             _check_size(source.width, source.height, "the picture")
-            self._pixels = _rgb(source)
+            self._pixels = _rgb(source, "the picture")
         elif isinstance(source, np.ndarray):
             self._pixels = _checked(source)
         else:
@@ -214,6 +214,12 @@ class Image:
     def __hash__(self) -> int:
         return hash(self.content_hash)
 
+    def __copy__(self) -> Image:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Image:
+        return self
+
     def __repr__(self) -> str:
         if self._pixels is None:
             assert self._tokens is not None
@@ -267,11 +273,17 @@ def _decode(encoded: bytes, name: str) -> NDArray[np.uint8]:
         raise InputError(f"{name}: {len(encoded):,} bytes; the limit is {MOST_BYTES:,} bytes")
     if not encoded:
         raise InputError(f"{name}: empty (0 bytes); wanted an encoded picture")
+    # Pillow's warnings, about large pictures and damaged tags, would only repeat the errors below
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        with _opened(encoded, name) as picture:
+            _check_size(picture.width, picture.height, name)
+            return _rgb(picture, name)
+
+
+def _opened(encoded: bytes, name: str) -> PilImage.Image:
     try:
-        # Pillow's own warning about large pictures would only repeat the error below
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", PilImage.DecompressionBombWarning)
-            picture = PilImage.open(io.BytesIO(encoded), formats=FORMATS)
+        return PilImage.open(io.BytesIO(encoded), formats=FORMATS)
     except PilImage.DecompressionBombError as error:
         raise InputError(
             f"{name}: too many pixels; the limit is {MOST_SIDE:,} a side and {MOST_PIXELS:,} in all"
@@ -280,16 +292,17 @@ def _decode(encoded: bytes, name: str) -> NDArray[np.uint8]:
         raise InputError(f"{name}: not a picture; wanted one of {', '.join(FORMATS)}") from error
     except Exception as error:  # a damaged header raises whatever its parser stumbles over
         raise InputError(f"{name}: the picture's header is damaged ({error})") from error
-    with picture:
-        _check_size(picture.width, picture.height, name)
-        try:
-            return _rgb(picture)
-        except Exception as error:  # so does damaged data: OSError, SyntaxError, EOFError, struct.error, ...
-            raise InputError(f"{name}: the picture is damaged or cut short ({error})") from error
 
 
-def _rgb(picture: PilImage.Image) -> NDArray[np.uint8]:
+def _rgb(picture: PilImage.Image, name: str) -> NDArray[np.uint8]:
     """The pixels of a Pillow image, upright, on white."""
+    try:
+        return _converted(picture)
+    except Exception as error:  # damaged data: OSError, SyntaxError, EOFError, struct.error, ...
+        raise InputError(f"{name}: the picture is damaged or cut short ({error})") from error
+
+
+def _converted(picture: PilImage.Image) -> NDArray[np.uint8]:
     picture = ImageOps.exif_transpose(picture)
     if picture.mode.startswith("I;16") or picture.mode in ("I", "F"):
         grey = np.asarray(picture, dtype=np.float64)

@@ -235,6 +235,12 @@ class Speech:
     def __hash__(self) -> int:
         return hash(self.content_hash)
 
+    def __copy__(self) -> Speech:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Speech:
+        return self
+
     def __repr__(self) -> str:
         if self._samples is None:
             assert self._tokens is not None
@@ -311,7 +317,7 @@ def _decode(encoded: bytes, name: str) -> tuple[NDArray[np.float32], int]:
     if not encoded:
         raise InputError(f"{name}: empty (0 bytes); wanted an encoded sound")
     try:
-        file = soundfile.SoundFile(io.BytesIO(encoded))
+        file = soundfile.SoundFile(_Encoded(encoded))
     except (soundfile.LibsndfileError, TypeError) as error:
         raise InputError(f"{name}: not a sound file; wanted WAV, FLAC, Ogg or MP3 ({error})") from error
     with file:
@@ -325,7 +331,7 @@ def _decode(encoded: bytes, name: str) -> tuple[NDArray[np.float32], int]:
         try:
             # by blocks, since a header may promise less than the file holds, and many channels need room
             while len(block := file.read(BLOCK, dtype="float32", always_2d=True)):
-                blocks.append(block.mean(axis=1, dtype=np.float32))
+                blocks.append(block.mean(axis=1) if file.channels > 1 else block[:, 0])
                 count += len(block)
                 _check_length(count, rate, name)
         except soundfile.LibsndfileError as error:
@@ -336,6 +342,16 @@ def _decode(encoded: bytes, name: str) -> tuple[NDArray[np.float32], int]:
         raise InputError(f"{name}: the sound holds infinities or not-a-numbers; wanted finite samples")
     # lossy codecs overshoot full scale
     return np.clip(samples, -1, 1), rate
+
+
+class _Encoded(io.BytesIO):
+    """Bytes in which libsndfile may seek as damaged headers tell it to, without tracebacks on the console."""
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        try:
+            return super().seek(offset, whence)
+        except (ValueError, OverflowError):
+            return self.tell()
 
 
 def _encode(samples: NDArray[np.float32], rate: int, kind: str, subtype: str | None = None) -> bytes:
@@ -355,4 +371,4 @@ def _fits_16_bits(samples: NDArray[np.float32]) -> bool:
 
 def _media_type(encoded: bytes) -> str:
     with soundfile.SoundFile(io.BytesIO(encoded)) as file:
-        return MEDIA_TYPES.get(file.format, "audio/basic")
+        return MEDIA_TYPES.get(file.format, f"audio/x-{file.format.lower()}")
