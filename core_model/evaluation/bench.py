@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 from zlib import crc32
 
 import numpy as np
@@ -14,13 +14,11 @@ from rich.progress import Progress
 
 from omni_agent.core import Core
 from omni_agent.core_model.evaluation.picture_judge import PictureJudge
+from omni_agent.core_model.evaluation.speech_judge import SpeechJudge
 from omni_agent.core_model.training.voices import speak_with
 from omni_agent.core_model.world import Split
 from omni_agent.errors import InputError
 from omni_agent.values import Speech
-
-if TYPE_CHECKING:
-    from omni_agent.core_model.evaluation.speech_judge import SpeechJudge
 
 __all__ = ["Bench"]
 
@@ -82,7 +80,4 @@ class Bench:
 
     async def speech_judge(self, sentences: Sequence[str]) -> SpeechJudge:
         """The judge of speech, which has not seen these sentences."""
-        # It needs an extra that most parts of an evaluation do without.
-        from omni_agent.core_model.evaluation.speech_judge import SpeechJudge
-
         return await asyncio.to_thread(SpeechJudge, sentences)

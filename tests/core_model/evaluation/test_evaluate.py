@@ -1,0 +1,191 @@
+"""A whole evaluation, of a core that knows nearly everything and of one that knows nothing."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator
+
+import numpy as np
+import pytest
+
+from omni_agent.core import Request, Task
+from omni_agent.core_model.evaluation import PictureJudge, Table, evaluate
+from omni_agent.core_model.evaluation.speech_judge import SpeechJudge
+from omni_agent.core_model.training.voices import speak_with
+from omni_agent.core_model.world import (
+    Combination,
+    Kind,
+    caption,
+    load_world,
+    paint,
+    place,
+    questions,
+    sample_combination,
+    sums,
+)
+from omni_agent.errors import InputError
+from omni_agent.testing import ScriptedCore
+from omni_agent.values import Image, Speech, Text
+
+needs_voices = pytest.mark.skipif(
+    not all(shutil.which(program) for program in ("flite", "text2wave")),
+    reason="flite and festival are not installed",
+)
+
+
+class Knowing:
+    """Answers as the judges see and hear, speaks with the original voice, paints what is asked for."""
+
+    def __init__(self) -> None:
+        self.judge = PictureJudge.load()
+        self.ear: SpeechJudge | None = None
+
+    def answer(self, request: Request) -> str:
+        question = next(str(self.text(part)) for part in request.content if not isinstance(part, Image))
+        pictures = [part for part in request.content if isinstance(part, Image)]
+        known = questions(self.seen(pictures[0])) if pictures else sums()
+        return next((each.answer for each in known if each.text == question), "nothing")
+
+    def describe(self, request: Request) -> str:
+        (picture,) = request.content
+        assert isinstance(picture, Image)
+        return caption(self.seen(picture))
+
+    def draw(self, request: Request) -> Image:
+        text = self.text(request.content[0]).removeprefix("draw ")
+        rng = np.random.default_rng(request.settings.seed)
+        return Image(paint(place(rng, wanted_by(text), drawing=True)))
+
+    def transcribe(self, request: Request) -> str:
+        return self.text(request.content[0])
+
+    def speak(self, request: Request) -> Speech:
+        return Speech(*speak_with("rms", self.text(request.content[0])))
+
+    def text(self, part: Text | Speech | Image) -> str:
+        if isinstance(part, Text):
+            return part
+        assert isinstance(part, Speech)
+        self.ear = self.ear or SpeechJudge()
+        return self.ear.transcribe(part.samples, part.rate)
+
+    def seen(self, picture: Image) -> Combination:
+        (seen,) = self.judge.read([picture.array])
+        kind: Kind = "pair" if seen.layout == "pair" else "one" if seen.number == 1 else "count"
+        return combination(kind, seen.objects, 1 if kind == "pair" else seen.number, seen.background)
+
+
+def combination(kind: Kind, names: tuple[str, ...], number: int, background: str) -> Combination:
+    world = load_world()
+    return Combination(
+        kind=kind,
+        objects=tuple(world.object(name) for name in names),
+        number=number,
+        background=world.background(background),
+    )
+
+
+def wanted_by(words: str) -> Combination:
+    """The combination that a caption describes; a dog on the grass where the words make no sense."""
+    world = load_world()
+    for place_ in world.backgrounds:
+        things = words.removesuffix(f" {place_.phrase}")
+        if things == words:
+            continue
+        names = {form: each.name for each in world.objects for form in (each.name, each.phrase)}
+        parts = things.split(" and ")
+        if len(parts) == 2 and all(part in names for part in parts):
+            return combination("pair", (names[parts[0]], names[parts[1]]), 1, place_.name)
+        if things in names:
+            return combination("one", (names[things],), 1, place_.name)
+        number, _, plural = things.partition(" ")
+        for each in world.objects:
+            if plural == each.plural and number in world.numbers[2:6]:
+                return combination("count", (each.name,), world.numbers.index(number), place_.name)
+    return combination("one", ("dog",), 1, "grass")
+
+
+@pytest.fixture
+async def knowing() -> AsyncIterator[ScriptedCore]:
+    knows = Knowing()
+    script = {
+        Task.ANSWER: knows.answer,
+        Task.DESCRIBE: knows.describe,
+        Task.DRAW: knows.draw,
+        Task.TRANSCRIBE: knows.transcribe,
+        Task.SPEAK: knows.speak,
+    }
+    async with ScriptedCore(script) as core:
+        yield core
+
+
+def values(table: Table) -> dict[str, float]:
+    return {f"{row.part}/{row.name}": row.share.value for row in table.rows}
+
+
+async def test_a_core_that_knows_answers_typed_questions_right(knowing: ScriptedCore) -> None:
+    table = await evaluate(knowing, "answers", 20, seed=1)
+    assert min(values(table).values()) > 0.9
+    assert [row.name for row in table.rows][:3] == ["what", "count", "one or zero"]
+    assert [row.share.total for row in table.rows] == [20, 20, 20, 20, 20, 20, 155, 20]
+
+
+async def test_a_core_that_draws_what_is_asked_for_is_recognised(knowing: ScriptedCore) -> None:
+    table = await evaluate(knowing, "drawing", 8)
+    shares = values(table)
+    assert shares.pop("drawing/one: two seeds") > 0
+    assert set(shares.values()) == {1.0}
+
+
+@needs_voices
+async def test_a_core_that_hears_and_speaks_as_the_judge_does_is_understood(knowing: ScriptedCore) -> None:
+    pytest.importorskip("pocketsphinx")
+    table = await evaluate(knowing, ["hearing", "speaking", "spoken questions", "drawing spoken"], 6)
+    shares = values(table)
+    assert shares["speaking/all"] < 0.2
+    assert shares["hearing/awb"] < 0.4
+    assert shares["spoken questions/spoken question"] > 0.4
+    assert "chance" in table.rows[2].note
+    assert table.rows[2].name == "all"
+    # What the core says is the original voice, so it is at the floor that it is measured against.
+    assert table.rows[2].floor == pytest.approx(table.rows[2].share.value + 0.25)
+
+
+async def test_a_core_that_gives_nothing_is_wrong_and_the_table_says_why() -> None:
+    nothing = InputError("omni-tiny ended its text before it began")
+
+    def fail(request: Request) -> str:
+        raise nothing
+
+    async with ScriptedCore({Task.ANSWER: fail, Task.DRAW: fail}) as core:
+        table = await evaluate(core, ["what", "drawing"], 5)
+    assert set(values(table).values()) == {0.0}
+    assert table.failures == {str(nothing): 25}
+
+
+async def test_the_same_seed_asks_the_same_whatever_else_is_measured() -> None:
+    asked = []
+    for suite in (["count"], ["what", "count"]):
+        async with ScriptedCore({Task.ANSWER: lambda request: "two"}) as core:
+            await evaluate(core, suite, 6, seed=3)
+            asked.append([request.content for request in core.requests[-6:]])
+    assert asked[0] == asked[1]
+
+
+async def test_only_the_held_out_split_is_asked_about(monkeypatch: pytest.MonkeyPatch) -> None:
+    splits = []
+
+    def watched(rng: np.random.Generator, split: str, *rest: object, **options: object) -> Combination:
+        splits.append(split)
+        return sample_combination(rng, split, *rest, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("omni_agent.core_model.world.scenes.sample_combination", watched)
+    async with ScriptedCore({Task.ANSWER: lambda request: "two"}) as core:
+        await evaluate(core, ["what", "count", "where", "left or right", "is there"], 4)
+    assert splits == ["held_out"] * 20
+
+
+async def test_an_unknown_suite_is_refused_with_the_known_ones() -> None:
+    async with ScriptedCore({}) as core:
+        with pytest.raises(InputError, match="given the suite 'smell'; wanted one of all, answers"):
+            await evaluate(core, "smell")
