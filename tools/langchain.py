@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from langchain_core.messages import ToolMessage
 from langchain_core.messages.content import create_audio_block, create_image_block, create_text_block
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
 from pydantic import BaseModel, Field
@@ -51,6 +53,20 @@ class SpeakArguments(BaseModel):
     text: str = Field(description="The words to read aloud.", min_length=1)
 
 
+class CoreTool(StructuredTool):
+    """A structured tool whose messages may hold sound.
+
+    langchain-core 1.7 lists the blocks that a tool's message may hold without the audio block, and turns one
+    that holds sound into JSON: base64 that a model would read as text. Here it becomes blocks again.
+    """
+
+    def run(self, *args: Any, **options: Any) -> Any:
+        return _with_blocks(super().run(*args, **options))
+
+    async def arun(self, *args: Any, **options: Any) -> Any:
+        return _with_blocks(await super().arun(*args, **options))
+
+
 def make_tools(core: Core, folder: Path | None) -> list[BaseTool]:
     """The tools of `omni_agent.tools.omni_tools`."""
     media = MediaFolder(path=folder)
@@ -84,6 +100,14 @@ def make_tools(core: Core, folder: Path | None) -> list[BaseTool]:
     ]
 
 
+def _with_blocks(output: Any) -> Any:
+    if not isinstance(output, ToolMessage) or not isinstance(output.artifact, Speech):
+        return output
+    if isinstance(output.content, str):
+        output.content = json.loads(output.content)
+    return output
+
+
 def _made(what: str, name: str | None) -> str:
     return f"The {what} is made." if name is None else f"The {what} is made: {name}"
 
@@ -98,7 +122,7 @@ def _tool(work: Callable[..., Awaitable[Made]], description: str, schema: type[B
     def func(**arguments: Any) -> Made:
         return _wait_for(coroutine(**arguments))
 
-    return StructuredTool(
+    return CoreTool(
         name=work.__name__,
         description=description,
         args_schema=schema,

@@ -12,6 +12,8 @@ from omni_agent.cli.session import decoded, for_each, with_core
 from omni_agent.core import Core
 from omni_agent.errors import InputError
 from omni_agent.values import Image, Speech, Text
+from omni_agent.values.image import SUFFIXES
+from omni_agent.values.speech import FORMATS
 
 __all__ = ["AsJson", "Model", "ask", "describe", "draw", "speak", "transcribe"]
 
@@ -24,9 +26,7 @@ def ask(
     image: Annotated[
         Path | None, typer.Option("--image", metavar="P", help="A picture to ask about.")
     ] = None,
-    speech: Annotated[
-        Path | None, typer.Option("--speech", metavar="W", help="The question, spoken.")
-    ] = None,
+    speech: Annotated[str | None, typer.Option("--speech", metavar="W", help="The question, spoken.")] = None,
     text: Annotated[str | None, typer.Option("--text", metavar="T", help="The question, written.")] = None,
     out: Annotated[
         Path | None,
@@ -70,7 +70,7 @@ def ask(
 
 def transcribe(
     context: typer.Context,
-    files: Annotated[list[Path], typer.Argument(metavar="W...", help="Sound files.")],
+    files: Annotated[list[str], typer.Argument(metavar="W...", help="Sound files.")],
     as_json: AsJson = False,
     model: Model = "omni-tiny",
 ) -> None:
@@ -80,7 +80,7 @@ def transcribe(
 
 def describe(
     context: typer.Context,
-    files: Annotated[list[Path], typer.Argument(metavar="P...", help="Pictures.")],
+    files: Annotated[list[str], typer.Argument(metavar="P...", help="Pictures.")],
     as_json: AsJson = False,
     model: Model = "omni-tiny",
 ) -> None:
@@ -97,7 +97,7 @@ def speak(
 ) -> None:
     """Read a text aloud, into a sound file."""
     words = _words(text, "text")
-    check_place(out)
+    check_place(out, FORMATS)
     spoken, seconds = with_core(context, model, lambda core: decoded(core, core.speak(words)))
     spoken.save(out)
     print_file("speech", out, seconds, as_json=as_json)
@@ -112,7 +112,7 @@ def draw(
 ) -> None:
     """Draw a picture of what a text asks for."""
     prompt = _words(text, "text")
-    check_place(out)
+    check_place(out, SUFFIXES)
     drawn, seconds = with_core(context, model, lambda core: decoded(core, core.draw(prompt)))
     drawn.save(out)
     print_file("picture", out, seconds, as_json=as_json)

@@ -36,7 +36,7 @@ def evaluate(
 ) -> None:
     """Measure a model on what it never saw: questions, hearing, speaking, drawing. Takes minutes."""
     if json_file is not None:
-        check_place(json_file)
+        check_place(json_file, (".json",))
     load: Loader = context.obj
     table = asyncio.run(_measured(load, model, rows or ["all"], questions, seed))
     if json_file is not None:
@@ -47,6 +47,7 @@ def evaluate(
 async def _measured(load: Loader, model: str, rows: list[str], questions: int, seed: int) -> Table:
     from omni_agent.core_model.evaluation import evaluate as measure  # needs torch, which --help does not
 
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         async with load(model) as core:
             return await measure(core, rows, questions, seed, progress=progress)

@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None, *, load: Loader = Core.load) -> int:
         status = app(arguments, obj=load, prog_name="omni-agent", standalone_mode=False)
         sys.stdout.flush()
     except typer.TyperException as error:
-        return _failed(f"{error} (see omni-agent --help)" if str(error) else error.format_message(), 2)
+        return _failed(f"{error.format_message()} (see omni-agent --help)", 2)
     except InputError as error:
         return _failed(str(error), 2)
     except OmniError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +25,18 @@ def print_file(kind: str, path: Path, seconds: float, *, as_json: bool) -> None:
         print(path)
 
 
-def check_place(path: Path) -> None:
-    """Refuse a file's place before minutes are spent on what goes there.
+def check_place(path: Path, endings: Collection[str]) -> None:
+    """Refuse a file's place and name before time is spent on what goes there.
 
     Raises:
-        InputError: it is a folder, or lies in none.
+        InputError: it is a folder, lies in none, or its name ends in none of the endings.
     """
     if path.is_dir():
         raise InputError(f"{path}: this is a folder; wanted the name of a file to write")
     if not path.parent.is_dir():
         raise InputError(f"{path}: there is no folder {path.parent}; make it first")
+    if path.suffix.lower() not in endings:
+        raise InputError(f"{path}: the name ends in {path.suffix!r}; wanted one of {', '.join(endings)}")
 
 
 def make_folder(path: Path) -> None:

@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 import typer
@@ -57,8 +56,8 @@ async def decoded(core: Core, media: Awaitable[V]) -> V:
 def for_each(
     context: typer.Context,
     model: str,
-    files: Sequence[Path],
-    open_file: Callable[[Path], V],
+    files: Sequence[str],
+    open_file: Callable[[str], V],
     verb: Callable[[Core, V], Awaitable[Text]],
     *,
     as_json: bool,
@@ -69,7 +68,7 @@ def for_each(
         typer.Exit: some failed; their errors are printed. 2 where one of them is the user's mistake.
     """
 
-    def opened_or_error(file: Path) -> V | OmniError:
+    def opened_or_error(file: str) -> V | OmniError:
         try:
             return open_file(file)
         except OmniError as error:
@@ -88,12 +87,12 @@ def for_each(
     status = 0
     for file, outcome in zip(files, outcomes, strict=True):
         if not isinstance(outcome, BaseException):
-            rows.append({"file": str(file), "text": outcome})
+            rows.append({"file": file, "text": outcome})
             continue
         if not isinstance(outcome, OmniError):
             raise outcome
         error = " ".join(str(outcome).split())
-        rows.append({"file": str(file), "error": error})
+        rows.append({"file": file, "error": error})
         status = max(status, 2 if isinstance(outcome, InputError) else 1)
         print("omni-agent:", error, file=sys.stderr)
     if as_json:

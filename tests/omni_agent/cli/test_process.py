@@ -1,0 +1,29 @@
+"""What only shows in a process of its own: how fast help is, signals, closed pipes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+COMMAND = [sys.executable, "-m", "omni_agent.cli"]
+
+
+def test_help_does_not_import_torch_or_the_model() -> None:
+    code = (
+        "import sys; from omni_agent.cli import main; main(['--help'])\n"
+        "heavy = {'torch', 'scipy', 'langchain_core', 'omni_agent.core_model.model'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_closed_pipe_is_quiet() -> None:
+    process = subprocess.Popen(
+        [*COMMAND, "--help"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.stderr is not None
+    assert process.stderr.read() == ""
+    process.wait()
