@@ -1,8 +1,9 @@
-"""Sound to what the speech encoder reads: stacked log-mel frames, one every 60 ms, as the published model has them.
+"""Sound to what the speech encoder reads: stacked log-mel frames, one every 60 ms, as the published model has
+them.
 
-SenseVoice's front end (FunASR, `funasr/frontends/wav_frontend.py`): Kaldi filter banks at 16 kHz, 80 mels of 25 ms every
-10 ms, seven joined every sixth, then an optional shift and scale. Dither is left off, so equal sounds give equal
-frames. Nothing here is learnt.
+SenseVoice's front end (FunASR, `funasr/frontends/wav_frontend.py`): Kaldi filter banks at 16 kHz, 80 mels of
+25 ms every 10 ms, seven joined every sixth, then an optional shift and scale. Dither is left off, so equal
+sounds give equal frames. Nothing here is learnt.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ _SHORTEST = 257  # a shorter window has too few frequencies for 80 mels
 class SpeechFrontend(nn.Module):
     """Samples to frames, with the shift and scale (each of size 560) of the model that reads them."""
 
-    shift: Float[Tensor, "560"]
-    scale: Float[Tensor, "560"]
+    shift: Float[Tensor, " 560"]
+    scale: Float[Tensor, " 560"]
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,11 +52,15 @@ class SpeechFrontend(nn.Module):
 def at_rate(samples: Float32[np.ndarray, " n"], rate: int, wanted: int = RATE) -> Float32[np.ndarray, " m"]:
     """Mono samples resampled from `rate` to `wanted` Hz (16 kHz unless told)."""
     if samples.ndim != 1 or samples.size == 0:
-        raise InputError(f"given samples of shape {samples.shape}; wanted one channel with at least one sample")
+        raise InputError(
+            f"given samples of shape {samples.shape}; wanted one channel with at least one sample"
+        )
     if rate <= 0:
         raise InputError(f"given a rate of {rate} Hz; wanted a positive one, such as {RATE}")
     if not np.isfinite(samples).all():
-        raise InputError("given samples that are not all finite; wanted numbers in [-1, 1]: is the file damaged?")
+        raise InputError(
+            "given samples that are not all finite; wanted numbers in [-1, 1]: is the file damaged?"
+        )
     if rate == wanted:
         return np.asarray(samples, dtype=np.float32)
     # a few samples at a high rate may leave none: keep the last one, so that any sound has a frame
@@ -81,7 +86,9 @@ def log_mel(samples: Float32[np.ndarray, " n"]) -> Float32[np.ndarray, "frames 8
 
 
 def stacked(mels: Float32[np.ndarray, "frames 80"]) -> Float32[np.ndarray, "t 560"]:
-    """Join seven frames every sixth: the first one is repeated before the start, the last one after the end."""
+    """Join seven frames every sixth: the first one is repeated before the start, the last one after the
+    end."""
     rows = -(-len(mels) // STEP)
     places = np.arange(rows)[:, None] * STEP + np.arange(STACK) - (STACK - 1) // 2
-    return mels[np.clip(places, 0, len(mels) - 1)].reshape(rows, FRAME_SIZE)
+    joined: Float32[np.ndarray, "t 7 80"] = mels[np.clip(places, 0, len(mels) - 1)]
+    return joined.reshape(rows, FRAME_SIZE)

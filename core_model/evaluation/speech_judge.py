@@ -1,7 +1,8 @@
 """The judge that reads back what omni-tiny says: pocketsphinx with a language model of the world's sentences.
 
-It is apart from everything that is trained. Its language model lets it expect any sentence of the world but none in
-particular: a fixed grammar would hide damage, and the open English model fails on the best synthetic voice.
+It is apart from everything that is trained. Its language model lets it expect any sentence of the world but
+none in particular: a fixed grammar would hide damage, and the open English model fails on the best synthetic
+voice.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ class SpeechJudge:
     """Writes down what it hears. Not thread-safe; one sound at a time."""
 
     def __init__(self, exclude: Collection[str] = (), *, sentences: int = _SENTENCES, seed: int = 0) -> None:
-        """Build the language model from random sentences of the world, without those of `exclude` of five words or more.
+        """Build the language model from random sentences of the world, without those of `exclude` of five
+        words or more.
 
         Raises MissingExtra when pocketsphinx is not installed.
         """
@@ -75,7 +77,8 @@ class SpeechJudge:
 
 
 def trigram_model(sentences: Iterable[str]) -> str:
-    """A trigram model with Witten-Bell smoothing (Witten and Bell 1991, interpolated), as an ARPA file's text."""
+    """A trigram model with Witten-Bell smoothing (Witten and Bell 1991, interpolated), as an ARPA file's
+    text."""
     counts: list[Counter[tuple[str, ...]]] = [Counter(), Counter(), Counter()]
     for sentence in sentences:
         words = ["<s>", *sentence.split(), "</s>"]

@@ -1,9 +1,10 @@
-"""Speech as tokens for omni-tiny: a table of 512 pieces of sound, 40 ms each, in the one voice that it speaks with.
+"""Speech as tokens for omni-tiny: a table of 512 pieces of sound, 40 ms each, in the one voice that it speaks
+with.
 
-A code names the table's nearest piece of log-mel spectrogram; to decode, the pieces' spectra are laid side by side,
-smoothed where they join, and Griffin-Lim (with Fast Griffin-Lim's momentum, Perraudin et al. 2013) finds a waveform with
-that spectrogram. Other voices are encoded too, but come back as the table's voice. The published speech tokenizer and
-its flow-matching decoder are something else.
+A code names the table's nearest piece of log-mel spectrogram; to decode, the pieces' spectra are laid side by
+side, smoothed where they join, and Griffin-Lim (with Fast Griffin-Lim's momentum, Perraudin et al. 2013)
+finds a waveform with that spectrogram. Other voices are encoded too, but come back as the table's voice. The
+published speech tokenizer and its flow-matching decoder are something else.
 """
 
 from __future__ import annotations
@@ -38,9 +39,10 @@ _MOMENTUM = 0.99
 
 
 class SpeechCodec(nn.Module):
-    """Encodes sound to codes and decodes codes to sound. The tables come from `fit_speech_codec` or a checkpoint."""
+    """Encodes sound to codes and decodes codes to sound. The tables come from `fit_speech_codec` or a
+    checkpoint."""
 
-    mean: Float[Tensor, "320"]
+    mean: Float[Tensor, " 320"]
     components: Float[Tensor, "64 320"]
     codebook: Float[Tensor, "codes 64"]
     spectra: Float[Tensor, "codes 4 257"]
@@ -49,8 +51,8 @@ class SpeechCodec(nn.Module):
         super().__init__()
         if config.sample_rate != RATE or config.codes_per_second != RATE / _PIECE:
             raise InputError(
-                f"given a speech codec of {config.sample_rate} Hz and {config.codes_per_second} codes a second; wanted "
-                f"{RATE} Hz and {RATE / _PIECE:g}, the only ones there are"
+                f"given a speech codec of {config.sample_rate} Hz and {config.codes_per_second} codes "
+                f"a second; wanted {RATE} Hz and {RATE / _PIECE:g}, the only ones there are"
             )
         self.config = config
         self.register_buffer("mean", torch.zeros(_BANDS * _FRAMES))
@@ -59,7 +61,7 @@ class SpeechCodec(nn.Module):
         self.register_buffer("spectra", torch.zeros(config.num_codes, _FRAMES, _BINS))
 
     @torch.no_grad()
-    def encode(self, samples: Float32[np.ndarray, " n"], rate: int) -> Int[Tensor, "codes"]:
+    def encode(self, samples: Float32[np.ndarray, " n"], rate: int) -> Int[Tensor, " codes"]:
         """Codes of a mono sound, 25 a second; the last one's piece is filled up with silence.
 
         Loudness is lost: sounds are brought to one peak. Raises InputError for no samples.
@@ -68,17 +70,19 @@ class SpeechCodec(nn.Module):
         return nearest(vectors, self.codebook.float())
 
     @torch.no_grad()
-    def decode(self, codes: Int[Tensor, "codes"] | Sequence[int]) -> Float32[np.ndarray, " n"]:
+    def decode(self, codes: Int[Tensor, " codes"] | Sequence[int]) -> Float32[np.ndarray, " n"]:
         """A sound at 16 kHz, 40 ms a code, peak 0.8, fading in and out. Equal codes give equal sounds.
 
-        No codes give 40 ms of silence, since a blank may be left empty. Raises InputError for a code outside the table.
+        No codes give 40 ms of silence, since a blank may be left empty. Raises InputError for a code outside
+        the table.
         """
         ids = torch.as_tensor(codes, dtype=torch.long).flatten()
         if ids.numel() == 0:
             return np.zeros(_PIECE, dtype=np.float32)
         if int(ids.min()) < 0 or int(ids.max()) >= self.config.num_codes:
             raise InputError(
-                f"given speech codes from {int(ids.min())} to {int(ids.max())}; wanted 0 to {self.config.num_codes - 1}"
+                f"given speech codes from {int(ids.min())} to {int(ids.max())}; "
+                f"wanted 0 to {self.config.num_codes - 1}"
             )
         log_spectrum = _smoothed(self.spectra.float()[ids].flatten(0, 1))
         sound = griffin_lim(log_spectrum.exp(), iterations=_ITERATIONS)[: _PIECE * len(ids)].numpy()
@@ -110,7 +114,10 @@ def fit_speech_codec(
     codec.mean.copy_(mean.half())
     codec.components.copy_(components.flip(1)[:, :_SIZE].T.half())
     reduced = (vectors - codec.mean) @ codec.components.T
-    kept = 1 - (vectors - codec.mean - reduced @ codec.components).square().sum() / (vectors - mean).square().sum()
+    kept = (
+        1
+        - (vectors - codec.mean - reduced @ codec.components).square().sum() / (vectors - mean).square().sum()
+    )
     report(f"{len(vectors)} pieces; {_SIZE} components keep {kept:.1%}")
     codec.codebook.copy_(_k_means(reduced, config.num_codes, rounds, rng, report).half())
     sums, counts = torch.zeros_like(codec.spectra), torch.zeros(config.num_codes)
@@ -125,14 +132,15 @@ def fit_speech_codec(
 
 def nearest(
     vectors: Float[Tensor, "n size"], codebook: Float[Tensor, "codes size"], *, at_once: int = 8192
-) -> Int[Tensor, "n"]:
+) -> Int[Tensor, " n"]:
     """The index of the codebook's nearest row for each vector, the first among equals."""
     half_norm = codebook.square().sum(1) / 2
-    return torch.cat([(half_norm - part @ codebook.T).argmin(1) for part in vectors.split(at_once)])
+    return torch.cat([(half_norm - part @ codebook.T).argmin(1) for part in torch.split(vectors, at_once)])
 
 
-def griffin_lim(spectrum: Float[Tensor, "frames 257"], *, iterations: int) -> Float[Tensor, "n"]:
-    """A waveform, 160 samples a frame, whose magnitudes come close to the spectrum's. Starts from one fixed phase."""
+def griffin_lim(spectrum: Float[Tensor, "frames 257"], *, iterations: int) -> Float[Tensor, " n"]:
+    """A waveform, 160 samples a frame, whose magnitudes come close to the spectrum's. Starts from one
+    fixed phase."""
     window = torch.hann_window(_FFT)
     wanted = torch.cat([spectrum, spectrum[-1:]]).T  # one frame more, so that the last hop is covered
     length = _HOP * (wanted.shape[1] - 1)
@@ -156,7 +164,12 @@ def _levelled(samples: Float32[np.ndarray, " n"]) -> Float32[np.ndarray, " m"]:
 
 def _spectrum(samples: Float32[np.ndarray, " n"]) -> Float[Tensor, "frames 257"]:
     spectrum = torch.stft(
-        torch.from_numpy(samples), _FFT, _HOP, window=torch.hann_window(_FFT), return_complex=True, pad_mode="constant"
+        torch.from_numpy(samples),
+        _FFT,
+        _HOP,
+        window=torch.hann_window(_FFT),
+        return_complex=True,
+        pad_mode="constant",
     )
     return spectrum.abs().T[:-1]
 
@@ -190,9 +203,14 @@ def _smoothed(frames: Float[Tensor, "frames bins"]) -> Float[Tensor, "frames bin
 
 
 def _k_means(
-    vectors: Float[Tensor, "n size"], count: int, rounds: int, rng: torch.Generator, report: Callable[[str], None]
+    vectors: Float[Tensor, "n size"],
+    count: int,
+    rounds: int,
+    rng: torch.Generator,
+    report: Callable[[str], None],
 ) -> Float[Tensor, "count size"]:
-    """Lloyd's algorithm from random vectors; a centre that lost all its vectors starts again at a random one."""
+    """Lloyd's algorithm from random vectors; a centre that lost all its vectors starts again at a random
+    one."""
     order = torch.randperm(len(vectors), generator=rng)
     if len(vectors) < count:
         raise InputError(f"given {len(vectors)} pieces of sound for {count} codes; wanted more sound")

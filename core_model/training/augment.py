@@ -1,7 +1,8 @@
 """Damage to clean synthetic speech, so that what learns from it can hear a real microphone in a real room.
 
-Waveforms at 16 kHz: speaker, room, noise, silence around and loudness. Log-mel batches: vocal tract, microphone
-colour, loudness and masks (SpecAugment, arXiv 1904.08779). Pure functions of their arguments and the generator.
+Waveforms at 16 kHz: speaker, room, noise, silence around and loudness. Log-mel batches: vocal tract,
+microphone colour, loudness and masks (SpecAugment, arXiv 1904.08779). Pure functions of their arguments and
+the generator.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ RATE = 16_000
 
 
 def augmented(samples: Float32[np.ndarray, " n"], rng: np.random.Generator) -> Float32[np.ndarray, " m"]:
-    """One damaged copy: often another speaker, a room and noise, always other silence around and another loudness."""
+    """One damaged copy: often another speaker, a room and noise, always other silence around and another
+    loudness."""
     sound = samples
     if rng.random() < 0.6:
         sound = _other_speaker(sound, rng.uniform(0.87, 1.15))
@@ -35,7 +37,11 @@ def augmented(samples: Float32[np.ndarray, " n"], rng: np.random.Generator) -> F
 
 
 def mel_augmented(
-    mels: Float[Tensor, "batch t 80"], lengths: Int[Tensor, "batch"], rng: torch.Generator, *, masks: bool = True
+    mels: Float[Tensor, "batch t 80"],
+    lengths: Int[Tensor, " batch"],
+    rng: torch.Generator,
+    *,
+    masks: bool = True,
 ) -> Float[Tensor, "batch t 80"]:
     """A batch of log-mel spectrograms, each with its own vocal tract, colour, loudness and masks.
 
@@ -46,7 +52,8 @@ def mel_augmented(
     def uniform(low: float, high: float, *shape: int) -> Tensor:
         return torch.rand(batch, *shape, generator=rng) * (high - low) + low
 
-    # a shorter vocal tract moves all resonances up: read the mel axis at stretched places, linear between bands
+    # a shorter vocal tract moves all resonances up: read the mel axis at stretched places, linear between
+    # bands
     places = (torch.arange(bands) / uniform(0.85, 1.2, 1)).clamp(0, bands - 1.001)
     low = places.floor().long()
     high_share = (places - low)[:, None]
@@ -56,8 +63,13 @@ def mel_augmented(
     waves = torch.cos(math.pi * torch.arange(4)[:, None] * torch.arange(bands) / bands)
     curve = (torch.randn(batch, 4, generator=rng) * torch.tensor([0.7, 0.7, 0.5, 0.4])) @ waves
     coloured = warped + curve[:, None]
-    # steady noise under a third of them, 10 to 50 dB below the loudest, with the flutter that noise has in 10 ms
-    noise = coloured.amax((1, 2), keepdim=True) - uniform(2.3, 11.5, 1, 1) + (torch.randn(batch, 4, generator=rng) @ waves)[:, None]
+    # steady noise under a third of them, 10 to 50 dB below the loudest, with the flutter that noise has in 10
+    # ms
+    noise = (
+        coloured.amax((1, 2), keepdim=True)
+        - uniform(2.3, 11.5, 1, 1)
+        + (torch.randn(batch, 4, generator=rng) @ waves)[:, None]
+    )
     flutter = torch.rand(coloured.shape, generator=rng).clamp(min=1e-3).log().neg().log() * 0.3
     noisy = torch.logaddexp(coloured, noise + flutter)
     coloured = torch.where(uniform(0, 1, 1, 1) < 0.33, noisy, coloured)
@@ -92,7 +104,9 @@ def _in_room(samples: Float32[np.ndarray, " n"], rng: np.random.Generator) -> Fl
 def _noise(count: int, rng: np.random.Generator) -> Float32[np.ndarray, " n"]:
     """Noise of unit loudness whose spectrum falls by 0 (white) to 6 dB (brown) an octave."""
     size = 1 << max(count - 1, 1).bit_length()
-    spectrum = np.fft.rfft(rng.standard_normal(size)) / np.sqrt(np.arange(1, size // 2 + 2)) ** rng.uniform(0, 2)
+    spectrum = np.fft.rfft(rng.standard_normal(size)) / np.sqrt(np.arange(1, size // 2 + 2)) ** rng.uniform(
+        0, 2
+    )
     noise = np.fft.irfft(spectrum, size)[:count]
     return np.asarray(noise / (noise.std() + 1e-9), dtype=np.float32)
 

@@ -1,8 +1,9 @@
-"""Spoken sentences of the world, synthesised once and kept in one folder: input for everything that learns from sound.
+"""Spoken sentences of the world, synthesised once and kept in one folder: input for everything that learns
+from sound.
 
-`recognition_plan` mixes all training voices at many tempos and pitches, `speaking_plan` has the one voice that
-omni-tiny speaks with, and `synthesise` turns a plan into `Utterances`. Noise and rooms are added later, in training
-(augment.py). Held-out voices are refused here.
+`recognition_plan` mixes all training voices at many tempos and pitches, `speaking_plan` has the one voice
+that omni-tiny speaks with, and `synthesise` turns a plan into `Utterances`. Noise and rooms are added later,
+in training (augment.py). Held-out voices are refused here.
 """
 
 from __future__ import annotations
@@ -53,7 +54,8 @@ __all__ = [
 ]
 
 RATE = 16_000
-# Models of sound are chosen on sentences of training voices kept aside, so the pictures' development split may be heard.
+# Models of sound are chosen on sentences of training voices kept aside, so the pictures' development split
+# may be heard.
 _SPLITS: tuple[Split, ...] = ("train", "development")
 
 
@@ -69,7 +71,8 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True)
 class Utterances:
-    """Utterances at 16 kHz, end to end in one (memory-mapped) row; utterance i lies at starts[i]:starts[i + 1]."""
+    """Utterances at 16 kHz, end to end in one (memory-mapped) row; utterance i lies at starts[i]:starts[i
+    + 1]."""
 
     samples: Int16[np.ndarray, " n"]
     starts: Int64[np.ndarray, " utterances+1"]
@@ -87,7 +90,9 @@ class Utterances:
     def open(cls, folder: Path) -> Utterances:
         """Read what `synthesise` wrote to `folder`; raises InputError where nothing complete lies there."""
         if not (folder / "lines.json").exists():
-            raise InputError(f"given {folder} without a finished speech corpus; run `omni-agent train speech-corpus`")
+            raise InputError(
+                f"given {folder} without a finished speech corpus; run `omni-agent train speech-corpus`"
+            )
         lines = tuple(Line(**line) for line in json.loads((folder / "lines.json").read_text()))
         samples = np.load(folder / "samples.npy", mmap_mode="r")
         return cls(samples=samples, starts=np.load(folder / "starts.npy"), lines=lines)
@@ -120,7 +125,9 @@ def speaking_sentences(rng: np.random.Generator, count: int) -> list[str]:
         asked = questions(sample_combination(rng, "train", kind_))
         found |= dict.fromkeys(question.text for question in asked)
     if len(found) > count:
-        raise InputError(f"given room for {count} sentences; wanted at least {len(found)}, one for each short one")
+        raise InputError(
+            f"given room for {count} sentences; wanted at least {len(found)}, one for each short one"
+        )
     while len(found) < count:
         shown = sample_combination(rng, _SPLITS[int(rng.random() < 0.5)], "pair")
         found |= dict.fromkeys([caption(shown) if rng.random() < 0.7 else draw_prompt(shown)])
@@ -136,7 +143,8 @@ def recognition_plan(texts: Iterable[str], rng: np.random.Generator) -> list[Lin
             voice = ESPEAK_VOICES[rng.integers(len(ESPEAK_VOICES))]
             plan.append(Line(text=text, voice=voice, tempo=tempo, pitch=float(rng.uniform(0.6, 1.7))))
         else:
-            # kal16 is the only diphone voice of the training ones: the held-out ked and kal_diphone sound most like it
+            # kal16 is the only diphone voice of the training ones: the held-out ked and kal_diphone sound
+            # most like it
             voice = str(rng.choice([SPEAKING_VOICE, "slt", "kal16"], p=[0.3, 0.3, 0.4]))
             pitch = float(rng.uniform(0.75, 1.6)) if voice == "kal16" else 1.0
             plan.append(Line(text=text, voice=voice, tempo=tempo, pitch=pitch))
@@ -160,10 +168,14 @@ def synthesise(
 
     Raises InputError for a line of a held-out voice, or with `measuring` for one of a training voice.
     """
-    allowed, name = (HELD_OUT_VOICES, "HELD_OUT_VOICES") if measuring else (TRAINING_VOICES, "TRAINING_VOICES")
+    allowed, name = (
+        (HELD_OUT_VOICES, "HELD_OUT_VOICES") if measuring else (TRAINING_VOICES, "TRAINING_VOICES")
+    )
     refused = sorted({line.voice for line in plan} - set(allowed))
     if refused:
-        raise InputError(f"given the voices {refused} for {'measuring' if measuring else 'training'}; wanted {name}")
+        raise InputError(
+            f"given the voices {refused} for {'measuring' if measuring else 'training'}; wanted {name}"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     pieces: list[Int16[np.ndarray, " t"]] = []
     with multiprocessing.get_context("spawn").Pool(processes, initializer=_be_nice) as pool:
@@ -173,16 +185,20 @@ def synthesise(
                 progress(len(pieces), len(plan))
     np.save(folder / "samples.npy", np.concatenate(pieces))
     np.save(folder / "starts.npy", np.cumsum([0, *map(len, pieces)]).astype(np.int64))
-    (folder / "lines.json").write_text(json.dumps([vars(line) for line in plan]))  # last: it marks the folder finished
+    (folder / "lines.json").write_text(
+        json.dumps([vars(line) for line in plan])
+    )  # last: it marks the folder finished
     return Utterances.open(folder)
 
 
 def trimmed(
     samples: Float32[np.ndarray, " n"], *, margin: float = 0.04, floor: float = 0.02
 ) -> Float32[np.ndarray, " m"]:
-    """Cut the silence before and after an utterance at 16 kHz down to `margin` seconds, padding where there is less.
+    """Cut the silence before and after an utterance at 16 kHz down to `margin` seconds, padding where there
+    is less.
 
-    Silent is what stays below `floor` times the utterance's loudest 10 ms. Silence itself comes back unchanged.
+    Silent is what stays below `floor` times the utterance's loudest 10 ms. Silence itself comes back
+    unchanged.
     """
     hop = RATE // 100
     padded = np.pad(samples, (0, -len(samples) % hop))

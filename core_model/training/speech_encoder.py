@@ -1,12 +1,13 @@
 """Teach the speech encoder to hear the world's words, before the core learns to read what it hears.
 
-Connectionist temporal classification (Graves et al. 2006) with whole words as targets: 60 ms frames are too few for
-letters, and the world has only some 200 words. The word layer is for training only; the core gets the hidden states.
-Choices are made on sentences of training voices kept aside; the held-out voices only measure.
+Connectionist temporal classification (Graves et al. 2006) with whole words as targets: 60 ms frames are too
+few for letters, and the world has only some 200 words. The word layer is for training only; the core gets the
+hidden states. Choices are made on sentences of training voices kept aside; the held-out voices only measure.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,17 +19,26 @@ import torch
 from jaxtyping import Float, Float16, Int, Int64
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from omni_agent.core_model.config import SpeechEncoderConfig
-from omni_agent.core_model.evaluation.word_error import word_error_rate
+from omni_agent.core_model.evaluation.scores import word_errors
 from omni_agent.core_model.speech_encoder import SpeechEncoder
 from omni_agent.core_model.speech_frontend import FRAME_SIZE, MELS, STACK, STEP, log_mel
 from omni_agent.core_model.training.augment import augmented, mel_augmented
 from omni_agent.core_model.training.speech_corpus import Utterances
 
-__all__ = ["Listener", "SpeechEncoderRun", "Spectrograms", "listened", "spectrograms", "train_speech_encoder"]
+__all__ = [
+    "TINY_SPEECH_ENCODER",
+    "Listener",
+    "Spectrograms",
+    "SpeechEncoderRun",
+    "listened",
+    "load_listener",
+    "spectrograms",
+    "train_speech_encoder",
+]
 
 TINY_SPEECH_ENCODER = SpeechEncoderConfig(
     hidden_size=192, num_heads=4, feed_forward_size=768, num_blocks=5, num_tp_blocks=1
@@ -37,7 +47,8 @@ TINY_SPEECH_ENCODER = SpeechEncoderConfig(
 
 @dataclass(frozen=True, kw_only=True)
 class Spectrograms:
-    """Log-mel spectrograms end to end, 10 ms a row; the i-th lies at starts[i]:starts[i + 1] and says texts[i]."""
+    """Log-mel spectrograms end to end, 10 ms a row; the i-th lies at starts[i]:starts[i + 1] and says
+    texts[i]."""
 
     mels: Float16[np.ndarray, "rows 80"]
     starts: Int64[np.ndarray, " count+1"]
@@ -47,7 +58,7 @@ class Spectrograms:
     def __len__(self) -> int:
         return len(self.texts)
 
-    def batch(self, indices: Sequence[int]) -> tuple[Float[Tensor, "batch t 80"], Int[Tensor, "batch"]]:
+    def batch(self, indices: Sequence[int]) -> tuple[Float[Tensor, "batch t 80"], Int[Tensor, " batch"]]:
         """The spectrograms padded with their last row, and their true lengths."""
         pieces = [self.mels[self.starts[i] : self.starts[i + 1]] for i in indices]
         lengths = [len(piece) for piece in pieces]
@@ -58,11 +69,12 @@ class Spectrograms:
 def spectrograms(
     utterances: Utterances, indices: Sequence[int], *, copies: int, seed: int = 0, clean: bool = False
 ) -> Spectrograms:
-    """Spectrograms of these utterances, `copies` damaged ones of each (or one as it is, when `clean`), shuffled."""
-    order = [(copy, index) for copy in range(1 if clean else copies) for index in indices]
+    """Spectrograms of these utterances, `copies` damaged ones of each (or one as it is, when `clean`),
+    shuffled."""
+    order = [(turn, index) for turn in range(1 if clean else copies) for index in indices]
     pieces = []
-    for copy, index in order:
-        rng = np.random.default_rng((seed, copy, index))
+    for turn, index in order:
+        rng = np.random.default_rng((seed, turn, index))
         sound = utterances.sound(index)
         pieces.append(log_mel(sound if clean else augmented(sound, rng)).astype(np.float16))
     lines = [utterances.lines[index] for _, index in order]
@@ -77,8 +89,8 @@ def spectrograms(
 class Listener(nn.Module):
     """The speech encoder with a layer of words on top; class 0 is the blank between words."""
 
-    shift: Float[Tensor, "560"]
-    scale: Float[Tensor, "560"]
+    shift: Float[Tensor, " 560"]
+    scale: Float[Tensor, " 560"]
 
     def __init__(self, config: SpeechEncoderConfig, words: Sequence[str]) -> None:
         super().__init__()
@@ -90,26 +102,29 @@ class Listener(nn.Module):
         self.register_buffer("scale", torch.ones(FRAME_SIZE))
 
     def forward(
-        self, mels: Float[Tensor, "batch rows 80"], lengths: Int[Tensor, "batch"]
-    ) -> tuple[Float[Tensor, "batch t words"], Int[Tensor, "batch"]]:
+        self, mels: Float[Tensor, "batch rows 80"], lengths: Int[Tensor, " batch"]
+    ) -> tuple[Float[Tensor, "batch t words"], Int[Tensor, " batch"]]:
         """Log probabilities of the words at each 60 ms frame, and how many frames each utterance has."""
         frames, frame_lengths = _stacked(mels, lengths)
         hidden = self.encoder((frames + self.shift) * self.scale, frame_lengths)[:, self.num_queries :]
         return self.classify(hidden).float().log_softmax(-1), frame_lengths
 
     def fit_normalisation(self, sample: Spectrograms) -> None:
-        """Set shift and scale so that the frames of this sample have mean 0 and spread 1 in every dimension."""
+        """Set shift and scale so that the frames of this sample have mean 0 and spread 1 in every
+        dimension."""
         mels = sample.mels[:: max(len(sample.mels) // 200_000, 1)].astype(np.float32)
         self.shift.copy_(torch.from_numpy(-mels.mean(0)).repeat(STACK))
         self.scale.copy_(torch.from_numpy(1 / mels.std(0)).repeat(STACK))
 
-    def targets(self, texts: Sequence[str]) -> tuple[Int[Tensor, "words"], Int[Tensor, "batch"]]:
+    def targets(self, texts: Sequence[str]) -> tuple[Int[Tensor, " words"], Int[Tensor, " batch"]]:
         """The words of all texts in one row, and how many each has."""
         place = {word: index for index, word in enumerate(self.words, start=1)}
         ids = [[place[word] for word in text.split()] for text in texts]
         return torch.tensor([i for row in ids for i in row]), torch.tensor([len(row) for row in ids])
 
-    def heard(self, log_probabilities: Float[Tensor, "batch t words"], lengths: Int[Tensor, "batch"]) -> list[str]:
+    def heard(
+        self, log_probabilities: Float[Tensor, "batch t words"], lengths: Int[Tensor, " batch"]
+    ) -> list[str]:
         """The likeliest words, repeats merged and blanks left out."""
         texts = []
         for row, length in zip(log_probabilities.argmax(-1).tolist(), lengths.tolist(), strict=True):
@@ -148,15 +163,15 @@ class SpeechEncoderRun:
 def train_speech_encoder(
     corpus: Path,
     out: Path,
-    run: SpeechEncoderRun = SpeechEncoderRun(),  # noqa: B008  frozen
+    run: SpeechEncoderRun = SpeechEncoderRun(),
     *,
     held_out: dict[str, Path] | None = None,
     report: Callable[[str], None] = print,
 ) -> None:
     """Train on the corpus in a folder and write `out`: the encoder, `shift`, `scale` and the word layer.
 
-    Goes on from `out` with the suffix `.state` where an interrupted run left one. Weights written are a running
-    average. `held_out` names corpora that are measured at every save and never used otherwise.
+    Goes on from `out` with the suffix `.state` where an interrupted run left one. Weights written are a
+    running average. `held_out` names corpora that are measured at every save and never used otherwise.
     """
     utterances = Utterances.open(corpus)
     words = sorted({word for line in utterances.lines for word in line.text.split()})
@@ -171,9 +186,7 @@ def train_speech_encoder(
     torch.manual_seed(run.seed)
     listener = Listener(run.config, words)
     listener.fit_normalisation(spoken)
-    average = torch.optim.swa_utils.AveragedModel(
-        listener, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998)
-    )
+    average = copy.deepcopy(listener).eval()
     matrices = [p for p in listener.parameters() if p.ndim > 1]
     vectors = [p for p in listener.parameters() if p.ndim <= 1]
     optimiser = torch.optim.AdamW(
@@ -201,27 +214,32 @@ def train_speech_encoder(
         listener.train()
         chosen = next(batches)
         mels, lengths = spoken.batch(chosen)
-        # torch's fused attention takes a third of a step at these short lengths on a CPU; plain products take a tenth
+        # torch's fused attention takes a third of a step at these short lengths on a CPU; plain products take
+        # a tenth
         with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
             log_probabilities, frames = listener(mel_augmented(mels, lengths, rng), lengths)
         targets, target_lengths = listener.targets([spoken.texts[i] for i in chosen])
-        loss = F.ctc_loss(
-            log_probabilities.transpose(0, 1), targets, frames, target_lengths, reduction="mean", zero_infinity=True
+        loss = functional.ctc_loss(
+            log_probabilities.transpose(0, 1),
+            targets,
+            frames,
+            target_lengths,
+            reduction="mean",
+            zero_infinity=True,
         )
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(listener.parameters(), 1.0)
         optimiser.step()
         schedule.step()
-        average.update_parameters(listener)
+        _follow(average, listener)
         losses.append(loss.item())
         step += 1
         if step % 100 == 0:
             seconds = time.monotonic() - began
             report(f"step {step} of {run.steps}, loss {np.mean(losses[-100:]):.3f}, {seconds:.0f} s")
         if step == run.steps or time.monotonic() - saved_at > run.save_every:
-            trained = average.module
-            _write(out, trained)
+            _write(out, average)
             torch.save(
                 {
                     "listener": listener.state_dict(),
@@ -231,10 +249,21 @@ def train_speech_encoder(
                 },
                 state,
             )
-            errors = {name: word_error_rate(listened(trained, each)) for name, each in others.items()}
-            errors = {"training voices": word_error_rate(listened(trained, aside)), **errors}
+            errors = {name: _word_error(listened(average, each)) for name, each in others.items()}
+            errors = {"training voices": _word_error(listened(average, aside)), **errors}
             report("word errors: " + ", ".join(f"{name} {rate:.1%}" for name, rate in errors.items()))
             saved_at = time.monotonic()
+
+
+def _word_error(pairs: Sequence[tuple[str, str]]) -> float:
+    return word_errors([said for said, _ in pairs], [heard for _, heard in pairs]).value
+
+
+@torch.no_grad()
+def _follow(average: Listener, listener: Listener) -> None:
+    """A running average over some 500 steps: it hears better than the last step's weights."""
+    for slow, fast in zip(average.parameters(), listener.parameters(), strict=True):
+        slow.lerp_(fast, 0.002)
 
 
 def load_listener(path: Path, config: SpeechEncoderConfig = TINY_SPEECH_ENCODER) -> Listener:
@@ -258,7 +287,9 @@ _INSIDE = {
 def _write(out: Path, listener: Listener) -> None:
     beside = {inside: name for name, inside in _INSIDE.items()}
     tensors = {
-        beside.get(name, name.removeprefix("encoder.") if name not in beside else name): value.contiguous().clone()
+        beside.get(
+            name, name.removeprefix("encoder.") if name not in beside else name
+        ): value.contiguous().clone()
         for name, value in listener.state_dict().items()
     }
     tensors["words"] = torch.tensor(list(" ".join(listener.words).encode()), dtype=torch.uint8)
@@ -303,8 +334,8 @@ def _rate(step: int, steps: int) -> float:
 
 
 def _stacked(
-    mels: Float[Tensor, "batch rows 80"], lengths: Int[Tensor, "batch"]
-) -> tuple[Float[Tensor, "batch t 560"], Int[Tensor, "batch"]]:
+    mels: Float[Tensor, "batch rows 80"], lengths: Int[Tensor, " batch"]
+) -> tuple[Float[Tensor, "batch t 560"], Int[Tensor, " batch"]]:
     """The front end's stacking for a padded batch: each utterance gets the frames that it gets alone."""
     rows = (lengths + STEP - 1) // STEP
     t = int(rows.max())

@@ -1,7 +1,9 @@
-"""The synthetic voices that omni-tiny learns to hear, the one it speaks with, and those kept aside to test it.
+"""The synthetic voices that omni-tiny learns to hear, the one it speaks with, and those kept aside to test
+it.
 
-Each voice is a program of the system (flite, espeak-ng, festival), run once per sentence. This is not a speech
-synthesiser for users: omni-tiny's own voice is the speech codec's decoder. A held-out voice only ever measures.
+Each voice is a program of the system (flite, espeak-ng, festival), run once per sentence. This is not a
+speech synthesiser for users: omni-tiny's own voice is the speech codec's decoder. A held-out voice only ever
+measures.
 """
 
 from __future__ import annotations
@@ -21,7 +23,6 @@ __all__ = ["ESPEAK_VOICES", "HELD_OUT_VOICES", "SPEAKING_VOICE", "TRAINING_VOICE
 
 SPEAKING_VOICE = "rms"
 _FLITE_TRAINING = (SPEAKING_VOICE, "slt", "kal16")
-# Variants that read as a person: whispers, robots and shouting monsters would only teach noise.
 _ACCENTS = (
     "en-us",
     "en-gb",
@@ -32,13 +33,15 @@ _ACCENTS = (
     "en-029",
     "en-us-nyc",
 )
+# Variants that read as a person: whispers, robots and shouting monsters would only teach noise.
+# One string: a column of 66 lines otherwise.
 _VARIANTS = (
-    "m1 m2 m3 m4 m5 m6 m7 m8 f1 f2 f3 f4 f5 klatt klatt2 klatt3 klatt4 klatt5 Alex Alicia Andrea Andy Annie Denis "
-    "Diogo Gene Gene2 Jacky Lee Marco Mario Michael Mike Mr adam anika antonio aunty belinda benjamin boris caleb "
-    "david ed edward edward2 gustave iven john linda max michel miguel norbert paul pedro quincy rob robert sandro "
-    "shelby steph steph2 travis victor zac"
-).split()
-ESPEAK_VOICES = tuple(f"espeak:{accent}+{variant}" for accent in _ACCENTS for variant in _VARIANTS)
+    "m1 m2 m3 m4 m5 m6 m7 m8 f1 f2 f3 f4 f5 klatt klatt2 klatt3 klatt4 klatt5 Alex Alicia Andrea Andy "
+    "Annie Denis Diogo Gene Gene2 Jacky Lee Marco Mario Michael Mike Mr adam anika antonio aunty belinda "
+    "benjamin boris caleb david ed edward edward2 gustave iven john linda max michel miguel norbert paul "
+    "pedro quincy rob robert sandro shelby steph steph2 travis victor zac"
+)
+ESPEAK_VOICES = tuple(f"espeak:{accent}+{variant}" for accent in _ACCENTS for variant in _VARIANTS.split())
 TRAINING_VOICES = (*_FLITE_TRAINING, *ESPEAK_VOICES)
 
 _FESTIVAL = {
@@ -56,11 +59,12 @@ _SECONDS = 60  # a sentence takes 0.02 to 0.5 s: longer means that the program h
 def speak_with(
     voice: str, text: str, *, tempo: float = 1.0, pitch: float = 1.0
 ) -> tuple[Float32[np.ndarray, " n"], int]:
-    """Speak `text` with one of TRAINING_VOICES or HELD_OUT_VOICES: mono samples in [-1, 1] and their rate in Hz.
+    """Speak `text` with one of TRAINING_VOICES or HELD_OUT_VOICES: mono samples in [-1, 1] and their rate in
+    Hz.
 
-    `tempo` (0.5 to 2) above 1 is faster; `pitch` (0.5 to 2) multiplies the voice's own, which rms, slt, awb and the
-    festival voices cannot change. Raises InputError for an unknown voice, empty text or a setting the voice lacks,
-    and NotAvailable, naming the Debian package, for a program that is not installed.
+    `tempo` (0.5 to 2) above 1 is faster; `pitch` (0.5 to 2) multiplies the voice's own, which rms, slt, awb
+    and the festival voices cannot change. Raises InputError for an unknown voice, empty text or a setting the
+    voice lacks, and NotAvailable, naming the Debian package, for a program that is not installed.
     """
     if not text.strip():
         raise InputError("given an empty text to speak; wanted at least one word")
@@ -69,7 +73,9 @@ def speak_with(
     if voice.startswith("espeak:"):
         return _espeak(voice.removeprefix("espeak:"), text, tempo, pitch)
     if pitch != 1.0 and voice != "kal16":
-        raise InputError(f"given pitch {pitch} for the voice {voice!r}; only kal16 and espeak voices change pitch")
+        raise InputError(
+            f"given pitch {pitch} for the voice {voice!r}; only kal16 and espeak voices change pitch"
+        )
     if voice in _FESTIVAL:
         return _festival(voice, text, tempo)
     if voice in (*_FLITE_TRAINING, "awb"):
@@ -87,8 +93,17 @@ def _flite(voice: str, text: str, tempo: float, pitch: float) -> tuple[Float32[n
 
 def _espeak(name: str, text: str, tempo: float, pitch: float) -> tuple[Float32[np.ndarray, " n"], int]:
     if f"espeak:{name}" not in ESPEAK_VOICES:
-        raise InputError(f"given the voice 'espeak:{name}'; wanted one of ESPEAK_VOICES, such as {ESPEAK_VOICES[0]!r}")
-    options = ["-v", name, "-s", str(round(_ESPEAK_WORDS_PER_MINUTE * tempo)), "-p", str(round(min(50 * pitch, 99)))]
+        raise InputError(
+            f"given the voice 'espeak:{name}'; wanted one of ESPEAK_VOICES, such as {ESPEAK_VOICES[0]!r}"
+        )
+    options = [
+        "-v",
+        name,
+        "-s",
+        str(round(_ESPEAK_WORDS_PER_MINUTE * tempo)),
+        "-p",
+        str(round(min(50 * pitch, 99))),
+    ]
     return _spoken("espeak-ng", "espeak-ng", [*options, "--stdin"], "-w", stdin=text)
 
 
@@ -104,7 +119,9 @@ def _spoken(
     program: str, packages: str, options: list[str], out: str, *, stdin: str
 ) -> tuple[Float32[np.ndarray, " n"], int]:
     if shutil.which(program) is None:
-        raise NotAvailable(f"given no program {program!r} to speak with; install it: apt-get install {packages}")
+        raise NotAvailable(
+            f"given no program {program!r} to speak with; install it: apt-get install {packages}"
+        )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "spoken.wav")
         done = subprocess.run(
