@@ -1,8 +1,7 @@
-"""What a core in this process accepts: requests and tokens are checked here, before they take a place at the
-engine.
+"""Which requests a core in this process accepts: checked before they take a place at the engine.
 
-Only what can be told at once and without the weights. Texts too long, words unknown to the tokenizer and the
-like are found when the canvas is made, and fail that one request then.
+Only what can be told at once, without tokenising and without the weights. The rest, such as a text that holds
+no words, is found when the canvas is made, and fails that one request then.
 """
 
 from __future__ import annotations
@@ -52,30 +51,26 @@ def check_request(request: Request, model: Model) -> None:
         )
     for value in request.content:
         if isinstance(value, Text):
-            if not value.strip():
-                raise InputError(f"{task} was given an empty text; it wants at least one word")
-        elif not value.is_decoded:
-            check_tokens(value, model)
-        if isinstance(value, Speech):
-            _check_seconds(value, model, model.config.max_speech_seconds)
+            _check_text(value, model)
+        else:
+            _check_media(value, model)
     _check_length(request, model)
 
 
 def check_tokens(value: Image | Speech, model: Model) -> None:
-    """Refuse a value without pixels or samples whose tokens `model` cannot read.
+    """Refuse a value whose tokens `model` cannot read.
 
     Raises:
         InputError: they are another core's, codes that there are not, or not as many as a picture or a sound
             may have.
     """
     tokens = value.tokens
-    assert tokens is not None  # it is not decoded, so it has nothing else
-    modality = Modality.IMAGE if isinstance(value, Image) else Modality.SPEECH
-    own = model.tokenizer_name(modality)
-    if tokens.tokenizer != own:
+    assert tokens is not None
+    modality = _modality(value)
+    if not _is_own(value, model):
         raise InputError(
-            f"the {modality} holds tokens of the tokenizer {tokens.tokenizer!r} and this core's is {own!r}:"
-            " decode it with the core that made it"
+            f"the {modality} holds tokens of the tokenizer {tokens.tokenizer!r}, not of this core's"
+            f" {model.tokenizer_name(modality)!r}: decode it with the core that made it"
         )
     codes = len(model.vocabulary.range_of(modality))
     if max(tokens.ids) >= codes:
@@ -93,12 +88,41 @@ def check_tokens(value: Image | Speech, model: Model) -> None:
             )
 
 
+_MOST_CHARACTERS_A_TOKEN = 32
+"""A text of more is refused unread: tokenising a million characters would keep the engine for a second."""
+
 _MOST_SECONDS = 300.0
 """What a `Speech` may last at all: decoding more could only fail, after much work."""
 
 
 def _are(values: tuple[Value, ...], kinds: tuple[type[Value], ...]) -> bool:
     return len(values) == len(kinds) and all(map(isinstance, values, kinds))
+
+
+def _modality(value: Image | Speech) -> Modality:
+    return Modality.IMAGE if isinstance(value, Image) else Modality.SPEECH
+
+
+def _is_own(value: Image | Speech, model: Model) -> bool:
+    return value.tokens is not None and value.tokens.tokenizer == model.tokenizer_name(_modality(value))
+
+
+def _check_text(text: Text, model: Model) -> None:
+    if not text.strip():
+        raise InputError(f"an empty text was given; {model.config.name} wants at least one word")
+    most = _MOST_CHARACTERS_A_TOKEN * model.config.max_text_tokens
+    if len(text) > most:
+        raise InputError(
+            f"a text of {len(text):,} characters was given; {model.config.name} reads"
+            f" {model.config.max_text_tokens} tokens at most: shorten it"
+        )
+
+
+def _check_media(value: Image | Speech, model: Model) -> None:
+    if not value.is_decoded or _is_own(value, model):  # the model reads tokens of its own rather than pixels
+        check_tokens(value, model)
+    if isinstance(value, Speech):
+        _check_seconds(value, model, model.config.max_speech_seconds)
 
 
 def _check_seconds(speech: Speech, model: Model, most: float) -> None:

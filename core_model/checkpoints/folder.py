@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialised
 from torch import Tensor
 
 from omni_agent.core_model.config import CoreConfig
@@ -84,7 +84,8 @@ def save(model: Model, folder: str | os.PathLike[str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     _replace(folder / CONFIG, lambda path: _write_text(path, model.config.model_dump_json(indent=2) + "\n"))
     _replace(folder / TOKENIZER, model.text_tokenizer.save)
-    _replace(folder / WEIGHTS, lambda path: save_file(stored, path))
+    # safetensors' own way to a file makes one that only its owner may read
+    _replace(folder / WEIGHTS, lambda path: path.write_bytes(serialised(stored)))
 
 
 def names() -> list[str]:

@@ -60,6 +60,7 @@ def test_what_is_loaded_is_what_was_saved_rounded_to_float16(saved: Path) -> Non
 
 def test_the_files_are_the_three_and_the_weights_are_float16(saved: Path) -> None:
     assert sorted(path.name for path in saved.iterdir()) == FILES
+    assert len({path.stat().st_mode for path in saved.iterdir()}) == 1
     with safe_open(saved / "model.safetensors", framework="pt") as file:
         kinds = {file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118 - no mapping
     assert kinds <= {"F16", "I64"}

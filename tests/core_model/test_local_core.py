@@ -155,7 +155,7 @@ async def test_a_blocked_loop_holds_up_neither_the_engine_nor_others(model: Mode
         generation = core.generate(ask(seed=1))
         end = time.monotonic() + 20
         while calls.of(1) < STEPS and time.monotonic() < end:
-            time.sleep(0.005)  # noqa: ASYNC251 - a loop that is blocked is the test
+            time.sleep(0.005)
         assert calls.of(1) == STEPS
         assert isinstance(await generation, Text)
 
@@ -540,6 +540,7 @@ def tokens(*ids: int, tokenizer: str = "another") -> Tokens:
         (request(Task.DRAW, Text("a"), blank=Modality.TEXT), "a blank of text; it fills one of image"),
         (request(Task.ANSWER, Text("")), "empty text"),
         (request(Task.SPEAK, Text(" \n\t")), "empty text"),
+        (request(Task.ANSWER, Text("dog " * 100_000)), "400,000 characters .* reads 128 tokens at most"),
         (request(Task.TRANSCRIBE, sound(5.2)), r"5\.2 seconds long; random takes 5 at most"),
         (request(Task.ANSWER, picture(), sound(6)), r"6\.0 seconds"),
         (request(Task.ANSWER, Text("a"), length=9), "length=9; random fills 8 places at most"),
@@ -576,6 +577,9 @@ async def test_tokens_that_cannot_be_of_this_core_are_refused(core: LocalCore, m
     ]:
         with pytest.raises(InputError, match=said):
             await core.decoded(value)
+    forged = Image(picture().array, tokens=tokens(*[99] * 16, tokenizer=images))
+    with pytest.raises(InputError, match="the code 99"):
+        await core.describe(forged)
     heard = Speech.from_tokens(tokens(*[0] * 25 * 6, tokenizer=speech))
     with pytest.raises(InputError, match=r"6\.0 seconds long; random takes 5"):
         await core.transcribe(heard)
