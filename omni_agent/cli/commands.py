@@ -23,9 +23,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 def ask(
     context: typer.Context,
-    image: Annotated[
-        Path | None, typer.Option("--image", metavar="P", help="A picture to ask about.")
-    ] = None,
+    image: Annotated[str | None, typer.Option("--image", metavar="P", help="A picture to ask about.")] = None,
     speech: Annotated[str | None, typer.Option("--speech", metavar="W", help="The question, spoken.")] = None,
     text: Annotated[str | None, typer.Option("--text", metavar="T", help="The question, written.")] = None,
     out: Annotated[
