@@ -62,9 +62,7 @@ def load(folder: str | os.PathLike[str]) -> Model:
     config = _config(folder / CONFIG)
     tokenizer = _tokenizer(folder / TOKENIZER, config)
     try:
-        with torch.random.fork_rng(
-            devices=[]
-        ):  # the weights drawn here are thrown away; a caller's draws are not
+        with torch.random.fork_rng(devices=[]):  # the weights drawn here are of no use, a caller's draws are
             model = Model(config, tokenizer)
     except Exception as error:
         raise CheckpointError(f"{str(folder / CONFIG)!r} describes no model: {error}") from error
@@ -110,8 +108,11 @@ def _wanted() -> str:
 def _config(path: Path) -> CoreConfig:
     try:
         return CoreConfig.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
+    except OSError as error:
         raise CheckpointError(f"{str(path)!r} cannot be read: {error}") from error
+    except ValidationError as error:
+        faults = (f"{'.'.join(map(str, each['loc'])) or 'it'}: {each['msg']}" for each in error.errors())
+        raise CheckpointError(f"{str(path)!r} is not a core's configuration: {'; '.join(faults)}") from error
 
 
 def _tokenizer(path: Path, config: CoreConfig) -> TextTokenizer:

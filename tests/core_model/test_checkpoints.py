@@ -156,7 +156,7 @@ def test_a_damaged_file_is_named(folder: Path, name: str, spoil: Callable[[bytes
     [
         ("name", None),
         ("transformer", {}),
-        ("text_tokens", -1),
+        ("text_tokens", "many"),
         ("tasks", {"sing": {"lengths": [1]}}),
         ("new", 1),
     ],
@@ -165,7 +165,18 @@ def test_a_configuration_that_is_none_is_an_error(folder: Path, field: str, valu
     config = json.loads((folder / "config.json").read_text())
     config[field] = value
     (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(CheckpointError, match=r"config\.json"):
+    with pytest.raises(CheckpointError, match=r"config\.json") as caught:
+        checkpoints.load(folder)
+    assert field in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_tokenizer_of_another_size_is_an_error(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    config["text_tokens"] -= 1
+    config["transformer"]["vocab_size"] -= 1
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match=rf"tokenizer\.json.*says {config['text_tokens']}"):
         checkpoints.load(folder)
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gc
+import random
 import subprocess
 import sys
 import threading
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 
 from omni_agent.core import CanvasChange, Request
 from omni_agent.core_model.canvas import Canvas
-from omni_agent.core_model.engine import Engine, Finished, alone, same_shape
+from omni_agent.core_model.engine import Engine, Finished, Grouping, alone, same_shape
 from omni_agent.core_model.model import Model
 from omni_agent.errors import CoreClosed, InputError, Overloaded
 from omni_agent.values import Image, Text
@@ -502,6 +503,37 @@ def test_many_threads_ask_at_once_and_each_gets_its_own(model: Model) -> None:
         for _ in range(3):
             given = pool.map(lambda request: engine.submit(request).result(SECONDS), requests)
             assert list(given) == wanted
+
+
+@pytest.mark.parametrize("grouping", [alone, same_shape])
+def test_whatever_is_cancelled_and_fails_everybody_gets_an_outcome_and_the_right_one(
+    model: Model, calls: Calls, grouping: Grouping
+) -> None:
+    wanted = [solo(random_model(), ask(seed=seed)) for seed in range(8)]
+    calls.failing = {5}
+
+    def asking(name: int) -> None:
+        chance = random.Random(name)
+        for _ in range(15):
+            seed = chance.randrange(8)
+            ticket = engine.submit(ask(seed=seed))
+            if cancels := chance.random() < 0.4:
+                time.sleep(chance.random() / 50)
+                ticket.cancel()
+            try:
+                given = ticket.result(SECONDS)
+                assert seed != 5
+                assert isinstance(given.value, Text)
+                assert given == wanted[seed] or grouping is not alone
+            except CancelledError:
+                assert cancels
+            except ArithmeticError:
+                assert seed == 5
+
+    with running(model, in_flight=3, grouping=grouping) as engine, ThreadPoolExecutor(6) as pool:
+        for asked in [pool.submit(asking, name) for name in range(6)]:
+            asked.result(60)
+        assert engine.submit(ask(seed=1)).result(SECONDS) == wanted[1]
 
 
 def test_an_idle_engine_closes_at_once_and_leaves_no_thread(model: Model) -> None:
