@@ -64,7 +64,7 @@ def candidates(
     if top_k and top_k < logits.shape[-1]:
         tempered = tempered.masked_fill(tempered < tempered.topk(top_k, -1).values[:, -1:], -torch.inf)
     if top_p < 1:
-        ordered, where = tempered.softmax(-1).sort(-1, descending=True, stable=True)
+        ordered, where = tempered.softmax(-1).sort(dim=-1, descending=True, stable=True)
         drop = torch.zeros_like(ordered, dtype=torch.bool).scatter(-1, where, ordered.cumsum(-1) - ordered > top_p)
         tempered = tempered.masked_fill(drop, -torch.inf)
     column = (tempered + noise).argmax(-1)

@@ -11,16 +11,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float16, Int8, Int16
+from jaxtyping import Int8, Int16
 from numpy.typing import NDArray
 
 from ..tokenizers.image import ImageTokenizer
 from ..world import Combination, Split, load_world
 from ..world.pictures import paint_with_alpha
 from ..world.scenes import KINDS, sample_scene
+from .augment import mel_augmented
 from .image_tokenizer import places
+from .speech_encoder import Listener, Spectrograms
 
-__all__ = ["Pictures", "Ragged", "make_pictures"]
+__all__ = ["Pictures", "Ragged", "make_heard", "make_pictures"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -110,9 +112,31 @@ def make_pictures(
             )
             paintings.append(paint_with_alpha(scene, rng))
         pixels = np.stack([p.clean if drawing else p.noisy for p in paintings])
-        with torch.autocast("cpu", torch.bfloat16, enabled=False):
+        # A bit or two in a hundred differ from float32: noise that the core may as well learn to bear.
+        with torch.autocast("cpu", torch.bfloat16):
             ids = tokenizer.encode(torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1)
         codes.append(ids.numpy().astype(np.int16))
         named = places(torch.from_numpy(np.stack([p.objects for p in paintings])).long())
         where.append(named.flatten(1).numpy().astype(np.int8))
     return Pictures(codes=np.concatenate(codes), places=np.concatenate(where), shown=np.array(shown, dtype=np.int16))
+
+
+@torch.inference_mode()
+def make_heard(listener: Listener, spoken: Spectrograms, *, copies: int = 1, seed: int = 0) -> Ragged:
+    """What the trained speech encoder makes of utterances, each as it is and in `copies` more damaged ways."""
+    generator = torch.Generator().manual_seed(seed)
+    listener.eval()
+    # Utterances of like length together: less padding.
+    order = np.argsort(np.diff(spoken.starts), kind="stable")
+    texts: list[str] = []
+    rows: list[NDArray[np.generic]] = []
+    for copy in range(copies + 1):
+        for first in range(0, len(order), 64):
+            chosen = order[first : first + 64].tolist()
+            mels, lengths = spoken.batch(chosen)
+            if copy:
+                mels = mel_augmented(mels, lengths, generator)
+            hidden, counts = listener.hidden(mels, lengths)
+            texts += [spoken.texts[i] for i in chosen]
+            rows += [row[:count].half().numpy() for row, count in zip(hidden, counts.tolist(), strict=True)]
+    return Ragged.of(texts, rows)

@@ -34,6 +34,7 @@ __all__ = [
     "Listener",
     "Spectrograms",
     "SpeechEncoderRun",
+    "heard",
     "listened",
     "load_listener",
     "spectrograms",
@@ -105,9 +106,23 @@ class Listener(nn.Module):
         self, mels: Float[Tensor, "batch rows 80"], lengths: Int[Tensor, " batch"]
     ) -> tuple[Float[Tensor, "batch t words"], Int[Tensor, " batch"]]:
         """Log probabilities of the words at each 60 ms frame, and how many frames each utterance has."""
+        hidden, counts = self.hidden(mels, lengths)
+        words = self.classify(hidden[:, self.num_queries :])
+        return words.float().log_softmax(-1), counts - self.num_queries
+
+    def hidden(
+        self, mels: Float[Tensor, "batch rows 80"], lengths: Int[Tensor, " batch"]
+    ) -> tuple[Float[Tensor, "batch n hidden"], Int[Tensor, " batch"]]:
+        """The encoder's states, query rows in front, and how many each utterance has."""
+        hidden, frame_lengths = self.encode(mels, lengths)
+        return self.classify(hidden[:, self.num_queries :]).float().log_softmax(-1), frame_lengths
+
+    def encode(
+        self, mels: Float[Tensor, "batch rows 80"], lengths: Int[Tensor, " batch"]
+    ) -> tuple[Float[Tensor, "batch t+queries hidden"], Int[Tensor, " batch"]]:
+        """The encoder's hidden states, query rows first, and how many frames each utterance has."""
         frames, frame_lengths = _stacked(mels, lengths)
-        hidden = self.encoder((frames + self.shift) * self.scale, frame_lengths)[:, self.num_queries :]
-        return self.classify(hidden).float().log_softmax(-1), frame_lengths
+        return self.encoder((frames + self.shift) * self.scale, frame_lengths), frame_lengths
 
     def fit_normalisation(self, sample: Spectrograms) -> None:
         """Set shift and scale so that the frames of this sample have mean 0 and spread 1 in every
@@ -162,17 +177,18 @@ class SpeechEncoderRun:
 
 def train_speech_encoder(
     corpus: Path,
-    out: Path,
+    folder: Path,
     run: SpeechEncoderRun = SpeechEncoderRun(),
     *,
     held_out: dict[str, Path] | None = None,
     report: Callable[[str], None] = print,
 ) -> None:
-    """Train on the corpus in a folder and write `out`: the encoder, `shift`, `scale` and the word layer.
+    """Train on the corpus in a folder and write to another: the encoder, the front end's numbers, the words.
 
-    Goes on from `out` with the suffix `.state` where an interrupted run left one. Weights written are a
-    running average. `held_out` names corpora that are measured at every save and never used otherwise.
+    Goes on where an interrupted run left its state there. Weights written are a running average. `held_out`
+    names corpora that are measured at every save and never used otherwise.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     utterances = Utterances.open(corpus)
     words = sorted({word for line in utterances.lines for word in line.text.split()})
     count = len(utterances) - run.kept_aside
@@ -195,7 +211,7 @@ def train_speech_encoder(
         betas=(0.9, 0.98),
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, run.steps))
-    state = out.with_suffix(".state")
+    state = folder / "speech_encoder.state"
     step = 0
     if state.exists():
         saved = torch.load(state, weights_only=True)
@@ -239,7 +255,7 @@ def train_speech_encoder(
             seconds = time.monotonic() - began
             report(f"step {step} of {run.steps}, loss {np.mean(losses[-100:]):.3f}, {seconds:.0f} s")
         if step == run.steps or time.monotonic() - saved_at > run.save_every:
-            _write(out, average)
+            _write(folder, average)
             torch.save(
                 {
                     "listener": listener.state_dict(),
@@ -266,36 +282,55 @@ def _follow(average: Listener, listener: Listener) -> None:
         slow.lerp_(fast, 0.002)
 
 
-def load_listener(path: Path, config: SpeechEncoderConfig = TINY_SPEECH_ENCODER) -> Listener:
-    """What `train_speech_encoder` wrote, with its words."""
-    tensors = load_file(path)
-    words = bytes(tensors.pop("words").tolist()).decode().split()
-    listener = Listener(config, words)
-    listener.load_state_dict({_INSIDE.get(name, f"encoder.{name}"): value for name, value in tensors.items()})
+def load_listener(folder: Path, config: SpeechEncoderConfig = TINY_SPEECH_ENCODER) -> Listener:
+    """What `train_speech_encoder` wrote to a folder, with its words."""
+    head = load_file(folder / "speech_words.safetensors")
+    listener = Listener(config, bytes(head.pop("words").tolist()).decode().split())
+    encoder = load_file(folder / "speech_encoder.safetensors")
+    listener.load_state_dict(
+        {f"encoder.{name}": value for name, value in encoder.items()}
+        | load_file(folder / "speech_frontend.safetensors")
+        | {f"classify.{name}": value for name, value in head.items()}
+    )
     return listener.eval()
 
 
-# The encoder's weights keep the names of SpeechEncoder.state_dict(); these lie beside them.
-_INSIDE = {
-    "speech_frontend.shift": "shift",
-    "speech_frontend.scale": "scale",
-    "classify.weight": "classify.weight",
-    "classify.bias": "classify.bias",
-}
+@torch.inference_mode()
+def heard(
+    listener: Listener, spoken: Spectrograms, *, damage: int | None = None, batch: int = 32
+) -> list[Float16[np.ndarray, "t hidden"]]:
+    """The encoder's hidden states of every utterance, query rows first: what the core learns to read.
+
+    `damage` seeds another vocal tract, colour and noise for each utterance; None leaves them as they are.
+    """
+    rng = None if damage is None else torch.Generator().manual_seed(damage)
+    found: dict[int, Float16[np.ndarray, "t hidden"]] = {}
+    order = np.argsort(np.diff(spoken.starts), kind="stable")
+    for start in range(0, len(order), batch):
+        chosen = order[start : start + batch].tolist()
+        mels, lengths = spoken.batch(chosen)
+        if rng is not None:
+            mels = mel_augmented(mels, lengths, rng, masks=False)
+        hidden, frames = listener.encode(mels, lengths)
+        for index, row, count in zip(chosen, hidden, frames.tolist(), strict=True):
+            found[index] = row[: count + listener.num_queries].half().numpy()
+    return [found[index] for index in range(len(spoken))]
 
 
-def _write(out: Path, listener: Listener) -> None:
-    beside = {inside: name for name, inside in _INSIDE.items()}
-    tensors = {
-        beside.get(
-            name, name.removeprefix("encoder.") if name not in beside else name
-        ): value.contiguous().clone()
-        for name, value in listener.state_dict().items()
+def _write(folder: Path, listener: Listener) -> None:
+    """Three files: the encoder and the front end's numbers, which the core takes, and the word layer."""
+    parts: dict[str, dict[str, Tensor]] = {
+        "speech_encoder": listener.encoder.state_dict(),
+        "speech_frontend": {"shift": listener.shift, "scale": listener.scale},
+        "speech_words": {
+            **listener.classify.state_dict(),
+            "words": torch.tensor(list(" ".join(listener.words).encode()), dtype=torch.uint8),
+        },
     }
-    tensors["words"] = torch.tensor(list(" ".join(listener.words).encode()), dtype=torch.uint8)
-    partial = out.with_suffix(".partial")
-    save_file(tensors, partial)
-    partial.replace(out)
+    for name, tensors in parts.items():
+        partial = folder / f"{name}.partial"
+        save_file({key: value.contiguous().clone() for key, value in tensors.items()}, partial)
+        partial.replace(folder / f"{name}.safetensors")
 
 
 def _cached(folder: Path, utterances: Utterances, count: int, run: SpeechEncoderRun) -> Spectrograms:

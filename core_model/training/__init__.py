@@ -1,0 +1,1 @@
+"""Training of omni-tiny's parts."""
