@@ -151,7 +151,9 @@ class Execution:
                     raise
                 # not this run's doing: something the step waited for was cancelled, and there is no value
                 failure = error
-            except Exception as error:
+            except (GeneratorExit, KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException as error:  # also those of test frameworks and other event loops
                 failure = error
             else:
                 self._tell(step, StepFinished, value=value, seconds=monotonic() - begun)

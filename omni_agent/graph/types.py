@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import inspect
 import types
+from abc import ABCMeta
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -56,11 +57,11 @@ def conforms(value: object, hint: Any) -> bool:
         return any(conforms(value, each) for each in arguments)
     if isinstance(value, Mapping) and len(arguments) == 2:
         of_key, of_value = arguments
-        return all(conforms(key, of_key) and conforms(each, of_value) for key, each in value.items())
+        return _all_conform(value.keys(), of_key) and _all_conform(value.values(), of_value)
     if isinstance(value, tuple) and get_origin(hint) is tuple and arguments[-1:] != (Ellipsis,):
         return all(map(conforms, value, arguments))
     if isinstance(value, list | tuple | set | frozenset | deque) and arguments:
-        return all(conforms(each, arguments[0]) for each in value)
+        return _all_conform(value, arguments[0])
     return True
 
 
@@ -87,6 +88,13 @@ def name_of(hint: Any) -> str:
     if inspect.isclass(hint):
         return hint.__name__
     return str(hint).replace("typing.", "")
+
+
+def _all_conform(values: Iterable[object], hint: Any) -> bool:
+    if type(hint) in (type, ABCMeta):
+        # an item's type decides, so one of each stands for all: a million samples are looked at quickly
+        values = {type(each): each for each in values}.values()
+    return all(conforms(each, hint) for each in values)
 
 
 def _is_union(hint: Any) -> bool:

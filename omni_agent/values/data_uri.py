@@ -35,9 +35,11 @@ class DataURI:
         Raises:
             InputError: not a data URI, not base64 or percent encoding, or more than `most_bytes` of data.
         """
-        if uri[:5].lower() != "data:":
+        given: object = uri
+        if not isinstance(given, str) or given[:5].lower() != "data:":
+            shown = repr(given[:40]) if isinstance(given, str) else type(given).__name__
             raise InputError(
-                f"{uri[:40]!r} was given; wanted a data URI (data:...;base64,...). URLs are never followed,"
+                f"{shown} was given; wanted a data URI (data:...;base64,...). URLs are never followed,"
                 " paths never opened from here: fetch or open the file yourself"
             )
         header, comma, body = uri[5:].partition(",")

@@ -15,10 +15,7 @@ from omni_agent.testing import ScriptedCore
 async def nothing_is_left() -> AsyncIterator[None]:
     before = asyncio.all_tasks()
     yield
-    left = {task for task in asyncio.all_tasks() - before if not task.done()}
-    assert {task.get_name() for task in left if "anyio" not in task.get_name()} <= {
-        task.get_name() for task in {asyncio.current_task()} if task is not None
-    }
+    assert asyncio.all_tasks() - before - {asyncio.current_task()} == set()
 
 
 def asking() -> Graph:

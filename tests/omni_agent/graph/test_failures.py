@@ -261,6 +261,17 @@ async def test_a_step_whose_awaited_task_was_cancelled_fails_instead_of_hanging(
     assert isinstance(caught.value.__cause__, asyncio.CancelledError)
 
 
+async def test_what_a_test_framework_raises_fails_the_step_too() -> None:
+    graph = Graph("g")
+
+    @graph.step
+    async def failing() -> int:
+        pytest.fail("by hand")
+
+    with pytest.raises(StepError, match="by hand"):
+        await graph.run()
+
+
 async def test_a_value_that_cannot_be_shown_does_not_hide_the_error() -> None:
     class Shy:
         def __repr__(self) -> str:

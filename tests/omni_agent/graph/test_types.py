@@ -101,6 +101,13 @@ def test_does_not_conform_however_often_it_is_asked(value: object, hint: Any) ->
     assert not any(conforms(value, hint) for _ in range(20))
 
 
+def test_large_containers_are_looked_at_quickly_and_completely() -> None:
+    many: list[object] = [0.5] * 1_000_000
+    assert conforms(many, list[float])
+    many[123_456] = "x"
+    assert not conforms(many, list[float])
+
+
 def test_only_plain_strings_are_wrapped_and_only_for_text() -> None:
     text = Text("a")
     assert type(wrapped("a", Text)) is Text

@@ -226,6 +226,7 @@ def test_saving_needs_a_name_and_a_place(tmp_path: Path) -> None:
         ("http://example.org/a.png", "URLs are never followed"),
         ("file:///etc/passwd", "URLs are never followed"),
         ("", "wanted a data URI"),
+        (None, "NoneType was given; wanted a data URI"),
         ("data:image/png;base64", "no comma"),
         ("data:image/png;base64,@@@@", "not base64"),
         ("data:image/png;base64,", "empty"),
