@@ -181,7 +181,7 @@ class Execution:
         value = wrapped(value, step.returns)
         if not conforms(value, step.returns):
             raise WrongReturn(
-                f"it returned {brief(value)}, a {type(value).__name__}; wanted {name_of(step.returns)},"
+                f"it returned {brief(value)} ({type(value).__name__}); wanted {name_of(step.returns)},"
                 " as its annotation says: mend one of the two"
             )
         return await self._decoded(value) if step.is_output else value

@@ -57,7 +57,7 @@ def _values(plan: Plan, what: str, given: Mapping[str, Any], wanted: Mapping[str
         values[name] = wrapped(value, wanted[name])
         if not conforms(values[name], wanted[name]):
             raise InputError(
-                f"{what} {name!r} of graph {plan.graph!r} was {brief(value)}, a {type(value).__name__};"
+                f"{what} {name!r} of graph {plan.graph!r} was {brief(value)} ({type(value).__name__});"
                 f" wanted {name_of(wanted[name])}"
             )
     return values

@@ -331,7 +331,7 @@ async def test_given_values_skip_a_step_and_what_only_it_needs() -> None:
     [
         ({}, {}, "was run without question: Text, picture: Image | None"),
         ({"question": "a", "pictur": None}, {}, r"input 'pictur' is not part .* Did you mean 'picture'\?"),
-        ({"question": 3, "picture": None}, {}, "input 'question' of graph 'g' was 3, a int; wanted Text"),
+        ({"question": 3, "picture": None}, {}, "input 'question' of graph 'g' was 3 [(]int[)]; wanted Text"),
         ({"question": "a", "picture": "b.png"}, {}, r"wanted Image \| None"),
         ({"question": "a", "picture": None}, {"given": {"anser": 1}}, "given step 'anser' .* 'answer'"),
         ({"question": "a", "picture": None}, {"given": {"answer": 1}}, "given step 'answer' .* wanted Text"),
