@@ -66,6 +66,8 @@ class SpeechJudge:
         if samples.size == 0:
             raise InputError("given no samples to judge; wanted at least one")
         sound = at_rate(samples, rate)
+        if not sound.any():
+            return ""  # the model of sentences would find a short word in digital silence
         quiet = np.zeros(round(_SILENCE * RATE), dtype=np.float32)
         peak = max(float(np.abs(sound).max()), 1e-6)
         padded = np.concatenate([quiet, sound * (_PEAK / peak), quiet])

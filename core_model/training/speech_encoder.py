@@ -34,7 +34,6 @@ __all__ = [
     "Listener",
     "Spectrograms",
     "SpeechEncoderRun",
-    "heard",
     "listened",
     "load_listener",
     "spectrograms",
@@ -114,15 +113,9 @@ class Listener(nn.Module):
         self, mels: Float[Tensor, "batch rows 80"], lengths: Int[Tensor, " batch"]
     ) -> tuple[Float[Tensor, "batch n hidden"], Int[Tensor, " batch"]]:
         """The encoder's states, query rows in front, and how many each utterance has."""
-        hidden, frame_lengths = self.encode(mels, lengths)
-        return self.classify(hidden[:, self.num_queries :]).float().log_softmax(-1), frame_lengths
-
-    def encode(
-        self, mels: Float[Tensor, "batch rows 80"], lengths: Int[Tensor, " batch"]
-    ) -> tuple[Float[Tensor, "batch t+queries hidden"], Int[Tensor, " batch"]]:
-        """The encoder's hidden states, query rows first, and how many frames each utterance has."""
         frames, frame_lengths = _stacked(mels, lengths)
-        return self.encoder((frames + self.shift) * self.scale, frame_lengths), frame_lengths
+        states = self.encoder((frames + self.shift) * self.scale, frame_lengths)
+        return states, frame_lengths + self.num_queries
 
     def fit_normalisation(self, sample: Spectrograms) -> None:
         """Set shift and scale so that the frames of this sample have mean 0 and spread 1 in every
@@ -293,28 +286,6 @@ def load_listener(folder: Path, config: SpeechEncoderConfig = TINY_SPEECH_ENCODE
         | {f"classify.{name}": value for name, value in head.items()}
     )
     return listener.eval()
-
-
-@torch.inference_mode()
-def heard(
-    listener: Listener, spoken: Spectrograms, *, damage: int | None = None, batch: int = 32
-) -> list[Float16[np.ndarray, "t hidden"]]:
-    """The encoder's hidden states of every utterance, query rows first: what the core learns to read.
-
-    `damage` seeds another vocal tract, colour and noise for each utterance; None leaves them as they are.
-    """
-    rng = None if damage is None else torch.Generator().manual_seed(damage)
-    found: dict[int, Float16[np.ndarray, "t hidden"]] = {}
-    order = np.argsort(np.diff(spoken.starts), kind="stable")
-    for start in range(0, len(order), batch):
-        chosen = order[start : start + batch].tolist()
-        mels, lengths = spoken.batch(chosen)
-        if rng is not None:
-            mels = mel_augmented(mels, lengths, rng, masks=False)
-        hidden, frames = listener.encode(mels, lengths)
-        for index, row, count in zip(chosen, hidden, frames.tolist(), strict=True):
-            found[index] = row[: count + listener.num_queries].half().numpy()
-    return [found[index] for index in range(len(spoken))]
 
 
 def _write(folder: Path, listener: Listener) -> None:

@@ -1,0 +1,80 @@
+"""The listener hears padded batches as it hears one sound, learns, and goes on where it was interrupted."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from omni_agent.core_model.config import SpeechEncoderConfig
+from omni_agent.core_model.speech_frontend import SpeechFrontend
+from omni_agent.core_model.training.speech_corpus import Line, Utterances
+from omni_agent.core_model.training.speech_encoder import (
+    Listener,
+    SpeechEncoderRun,
+    listened,
+    load_listener,
+    spectrograms,
+    train_speech_encoder,
+)
+
+TINY = SpeechEncoderConfig(hidden_size=32, num_heads=2, feed_forward_size=64, num_blocks=2, num_tp_blocks=1)
+TONES = {"low": 300, "middle": 1000, "high": 3000}
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    """Sixty utterances of one or two words, each word a tone of its own."""
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    pieces, lines = [], []
+    for _ in range(60):
+        words = rng.choice(list(TONES), size=int(rng.integers(1, 3)))
+        sound = [
+            np.pad(np.sin(2 * np.pi * TONES[word] * np.arange(4000) / 16_000) * 0.5, 1200) for word in words
+        ]
+        pieces.append((np.concatenate(sound) * 32767).astype(np.int16))
+        lines.append({"text": " ".join(words), "voice": "rms", "tempo": 1.0, "pitch": 1.0})
+    np.save(folder / "samples.npy", np.concatenate(pieces))
+    np.save(folder / "starts.npy", np.cumsum([0, *map(len, pieces)]).astype(np.int64))
+    (folder / "lines.json").write_text(json.dumps(lines))
+    return folder
+
+
+def test_a_padded_batch_hears_what_the_front_end_and_encoder_give_alone(corpus: Path) -> None:
+    utterances = Utterances.open(corpus)
+    assert utterances.lines[0] == Line(text=utterances.lines[0].text, voice="rms")
+    spoken = spectrograms(utterances, range(8), copies=1, clean=True)
+    torch.manual_seed(0)
+    listener = Listener(TINY, sorted(TONES)).eval()
+    listener.fit_normalisation(spoken)
+    frontend = SpeechFrontend()
+    frontend.load_state_dict({"shift": listener.shift, "scale": listener.scale})
+    with torch.inference_mode():
+        hidden, counts = listener.hidden(*spoken.batch(range(8)))
+        for index, count in enumerate(counts.tolist()):
+            alone = listener.encoder(frontend(utterances.sound(index), 16_000)[None])[0]
+            assert count == len(alone)
+            torch.testing.assert_close(
+                hidden[index, :count], alone, atol=0.03, rtol=0
+            )  # float16 spectrograms
+
+
+def test_training_learns_and_goes_on(corpus: Path, tmp_path: Path) -> None:
+    run = SpeechEncoderRun(config=TINY, steps=40, batch=16, kept_aside=10, save_every=1e9, learning_rate=5e-3)
+    said: list[str] = []
+    out = tmp_path / "trained"
+    train_speech_encoder(corpus, out, run, report=said.append)
+    assert "word errors: training voices" in said[-1]
+    train_speech_encoder(corpus, out, replace(run, steps=400), held_out={"same": corpus}, report=said.append)
+    assert "going on from step 40" in said
+    assert ", same " in said[-1]
+    listener = load_listener(out, TINY)
+    assert listener.words == tuple(sorted(TONES))
+    pairs = listened(listener, spectrograms(Utterances.open(corpus), range(50, 60), copies=1, clean=True))
+    assert sum(wanted == got for wanted, got in pairs) >= 6
