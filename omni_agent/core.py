@@ -92,7 +92,7 @@ class Settings:
     """
 
     num_steps: int | None = None
-    temperature: float = 0.0
+    temperature: float | None = None
     top_p: float = 0.9
     top_k: int = 50
     guidance_scale: float | None = None
@@ -102,7 +102,8 @@ class Settings:
     def __post_init__(self) -> None:
         if self.num_steps is not None:
             _check_integer("num_steps", self.num_steps, least=1)
-        _check_number("temperature", self.temperature, most=100)
+        if self.temperature is not None:
+            _check_number("temperature", self.temperature, most=100)
         _check_number("top_p", self.top_p, most=1)
         if self.top_p == 0:
             raise InputError("top_p was 0; wanted a number above 0 and up to 1")
