@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from omni_agent.core import CanvasChange, Request
 from omni_agent.core_model.canvas import Canvas
-from omni_agent.core_model.engine import Engine, Finished, Grouping, alone, same_shape
+from omni_agent.core_model.engine import Engine, Finished, Grouping, Ticket, alone, same_shape
 from omni_agent.core_model.model import Model
 from omni_agent.errors import CoreClosed, InputError, Overloaded
 from omni_agent.values import Image, Text
@@ -266,6 +266,63 @@ def test_cancelled_while_its_canvas_is_made_it_gets_no_call(
     assert calls.of(1) == 0
 
 
+def test_cancelled_during_the_turn_of_another_it_does_not_have_its_own(model: Model, calls: Calls) -> None:
+    calls.hold()
+    with running(model) as engine:
+        first, second = engine.submit(ask(seed=1)), engine.submit(ask(seed=2))
+        calls.until(2)
+        calls.until(1, calls.of(1) + 1)  # the next round: the second is about to have its second turn
+        had = calls.of(2)
+        second.cancel()
+        calls.release()
+        first.result(SECONDS)
+    assert calls.of(2) == had
+
+
+def test_cancelled_during_the_canvas_of_another_its_own_is_not_made(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+    canvas = model.canvas
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(request: Request) -> Canvas:
+        made.append(request.settings.seed)
+        begun.set()
+        assert go_on.wait(SECONDS)
+        return canvas(request)
+
+    with running(model, in_flight=8) as engine:
+        calls = Calls(model)
+        calls.hold()
+        going = engine.submit(ask(seed=0))
+        calls.until(0)
+        monkeypatch.setattr(model, "canvas", slow)
+        first, second = engine.submit(ask(seed=1)), engine.submit(ask(seed=2))  # admitted in one round
+        calls.release()
+        assert begun.wait(SECONDS)
+        second.cancel()
+        go_on.set()
+        first.result(SECONDS)
+        going.result(SECONDS)
+    assert made == [1]
+
+
+def test_cancelled_while_queued_its_media_is_let_go_at_once(model: Model, calls: Calls) -> None:
+    calls.hold()
+    with running(model, in_flight=1) as engine:
+        engine.submit(ask(seed=1))
+        calls.until(1)
+        request = ask(seed=2)
+        kept = weakref.ref(request)
+        ticket = engine.submit(request)
+        del request
+        assert kept() is not None
+        ticket.cancel()
+        assert kept() is None
+        calls.release()
+
+
 def test_cancelled_in_a_group_the_others_go_on(model: Model, calls: Calls) -> None:
     calls.hold()
     with running(model, grouping=same_shape) as engine:
@@ -421,10 +478,20 @@ def test_a_cancelled_request_gives_its_room_to_the_next_at_once(model: Model, ca
         next_one.result(SECONDS)
 
 
-def test_whoever_has_the_result_finds_the_room_free(model: Model) -> None:
+def test_whoever_has_the_result_finds_the_room_free(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked_again = threading.Event()
     with running(model, in_flight=1, queue_size=0) as engine:
-        for _ in range(50):
-            engine.submit(ask(num_steps=1), wait=False).result(SECONDS)
+        leave = engine._leave
+
+        def late(ticket: Ticket) -> None:
+            assert asked_again.wait(SECONDS)
+            leave(ticket)
+
+        monkeypatch.setattr(engine, "_leave", late)
+        engine.submit(ask(), wait=False).result(SECONDS)
+        again = engine.submit(ask(), wait=False)
+        asked_again.set()
+        again.result(SECONDS)
 
 
 def test_a_decoding_is_never_refused(model: Model, calls: Calls) -> None:

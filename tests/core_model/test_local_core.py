@@ -150,13 +150,28 @@ async def test_a_slow_reader_sees_fewer_changes_but_the_last(core: LocalCore) ->
     assert seen[-1] == STEPS
 
 
-async def test_a_blocked_loop_holds_up_neither_the_engine_nor_others(model: Model, calls: Calls) -> None:
+async def test_a_blocked_loop_neither_holds_the_engine_up_nor_is_flooded(
+    model: Model, calls: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop, rings = asyncio.get_running_loop(), 0
+    call_soon_threadsafe = loop.call_soon_threadsafe
+
+    def counted(*args: Any) -> Any:
+        nonlocal rings
+        rings += 1
+        return call_soon_threadsafe(*args)
+
     async with LocalCore(lambda: model) as core:
         generation = core.generate(ask(seed=1))
+        reading = asyncio.create_task(anext(aiter(generation)))  # type: ignore[arg-type]
+        await asyncio.sleep(0)
+        monkeypatch.setattr(loop, "call_soon_threadsafe", counted)
         end = time.monotonic() + 20
         while calls.of(1) < STEPS and time.monotonic() < end:
             time.sleep(0.005)
         assert calls.of(1) == STEPS
+        assert rings <= 1
+        await reading
         assert isinstance(await generation, Text)
 
 
@@ -420,6 +435,26 @@ async def test_leaving_ends_what_is_going_on_and_joins_the_thread(model: Model, 
     assert not engine_threads()
     await core.aclose()
     assert calls.made == [(0,)]
+
+
+async def test_leaving_ends_what_is_going_on_even_while_all_worker_threads_are_taken(
+    model: Model, calls: Calls
+) -> None:
+    calls.hold()
+    core = LocalCore(lambda: model)
+    await core.__aenter__()
+    generation = core.generate(ask(seed=1))
+    await until(calls, 1)
+    go_on = threading.Event()
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+    taken = asyncio.create_task(asyncio.to_thread(go_on.wait, 20))
+    await asyncio.sleep(0)
+    closing = asyncio.create_task(core.aclose())
+    with pytest.raises(CoreClosed):
+        await generation
+    calls.release()
+    go_on.set()
+    await asyncio.gather(taken, closing)
 
 
 async def test_leaving_frees_the_model() -> None:
