@@ -1,7 +1,7 @@
 """What pyproject.toml cannot say about the three links from omni_agent to the folders at the root.
 
-The folders are mapped by `package-dir`, so a wheel never looks at the links. This file refuses a checkout whose
-links came out as text files (git on Windows), and puts the links, not copies, into the sdist.
+The folders are mapped by `package-dir`, so a wheel never looks at the links. This file refuses a checkout
+whose links came out as text files (git on Windows), and puts the links, not copies, into the sdist.
 """
 
 import os
