@@ -10,6 +10,7 @@ import typer
 from omni_agent.cli.commands import ask, describe, draw, speak, transcribe
 from omni_agent.cli.demo import demo
 from omni_agent.cli.evaluate import evaluate
+from omni_agent.cli.train import train
 
 __all__ = ["app"]
 
@@ -43,3 +44,4 @@ def _options(
 
 for command in (ask, transcribe, speak, describe, draw, demo, evaluate):
     app.command()(command)
+app.add_typer(train, name="train")

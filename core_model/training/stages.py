@@ -1,0 +1,152 @@
+"""The training of omni-tiny from nothing to a checkpoint, stage by stage, all in one folder.
+
+    speech-corpus   ->  speech-codec, speech-encoder
+    image-tokenizer ->  pools (with the two above)  ->  core  ->  checkpoint
+
+Each stage reads what the ones before it left, and goes on where an interrupted run of its own stopped. The
+judge of pictures stands apart: nothing learns from it. What a stage does is in the module of its part; here
+is only what goes where.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32
+from safetensors.torch import load_file, save_file
+
+from omni_agent.core_model.config import SpeechCodecConfig
+from omni_agent.core_model.tokenizers.image import ImageTokenizer
+from omni_agent.core_model.tokenizers.speech import fit_speech_codec
+from omni_agent.core_model.training.assemble import assemble
+from omni_agent.core_model.training.core import CoreTraining, train_core
+from omni_agent.core_model.training.image_tokenizer import SMALL, train_image_tokenizer
+from omni_agent.core_model.training.pools import Pictures, Ragged, make_heard, make_pictures
+from omni_agent.core_model.training.speech_corpus import (
+    RATE,
+    Line,
+    Utterances,
+    hearing_sentences,
+    recognition_plan,
+    speaking_plan,
+    speaking_sentences,
+    synthesise,
+)
+from omni_agent.core_model.training.speech_encoder import (
+    SpeechEncoderRun,
+    load_listener,
+    spectrograms,
+    train_speech_encoder,
+)
+from omni_agent.core_model.training.tiny import tiny_config, tiny_tokenizer
+from omni_agent.core_model.training.voices import HELD_OUT_VOICES
+from omni_agent.core_model.world import sample_sentence
+from omni_agent.errors import InputError
+
+__all__ = [
+    "make_checkpoint",
+    "make_image_tokenizer",
+    "make_pools",
+    "make_speech_codec",
+    "make_speech_corpus",
+    "make_speech_encoder",
+    "train",
+]
+
+Report = Callable[[str], None]
+
+
+def make_speech_corpus(folder: Path, *, sentences: int = 14_000, held_out: int = 150, report: Report) -> None:
+    """Sentences to hear (training voices), to say (the speaking voice) and to measure with (held-out ones)."""
+    rng = np.random.default_rng(2)
+    speaking = speaking_plan(speaking_sentences(np.random.default_rng(1), sentences))
+    recognition = recognition_plan(hearing_sentences(rng, sentences), rng)
+    measuring = np.random.default_rng(77)
+    texts = [sample_sentence(measuring, "held_out" if i % 2 else None) for i in range(held_out)]
+    plans = {"speaking": speaking, "recognition": recognition}
+    plans |= {
+        f"held_out/{voice}": [Line(text=text, voice=voice) for text in texts] for voice in HELD_OUT_VOICES
+    }
+    for name, plan in plans.items():
+        place = folder / "speech" / name
+        if (place / "lines.json").exists():
+            continue
+        report(f"{name}: {len(plan)} sentences")
+        synthesise(plan, place, measuring=name.startswith("held_out"))
+
+
+def make_speech_codec(folder: Path, *, report: Report) -> None:
+    """The table of speech codes, fitted to the speaking voice, and what it makes of all its sentences."""
+    utterances = Utterances.open(folder / "speech" / "speaking")
+
+    def every_third() -> Iterator[Float32[np.ndarray, " n"]]:
+        return (utterances.sound(index) for index in range(0, len(utterances), 3))
+
+    codec = fit_speech_codec(every_third, SpeechCodecConfig(), report=report)
+    weights = {name: value.half().contiguous() for name, value in codec.state_dict().items()}
+    save_file(weights, folder / "speech_codec.safetensors")
+    codes = [codec.encode(utterances.sound(i), RATE).numpy().astype(np.int16) for i in range(len(utterances))]
+    Ragged.of([line.text for line in utterances.lines], codes).save(folder / "spoken.npz")
+
+
+def make_speech_encoder(folder: Path, *, steps: int = 6_000, report: Report) -> None:
+    """The encoder that hears, trained on the words alone; measured on the held-out voices."""
+    speech = folder / "speech"
+    measured = {voice: speech / "held_out" / voice for voice in HELD_OUT_VOICES}
+    there = {voice: place for voice, place in measured.items() if (place / "lines.json").exists()}
+    train_speech_encoder(
+        speech / "recognition", folder, SpeechEncoderRun(steps=steps), held_out=there, report=report
+    )
+
+
+def make_image_tokenizer(folder: Path, *, steps: int = 2_600, critic_minutes: float = 2.5) -> None:
+    """The tokenizer of pictures, with the critic that helps it to see."""
+    train_image_tokenizer(folder, steps=steps, batch_size=24, critic_minutes=critic_minutes)
+
+
+def make_pools(
+    folder: Path, *, pictures: int = 14_000, drawings: int = 8_000, copies: int = 1, report: Report
+) -> None:
+    """What the core learns from: pictures as codes, sentences as what the speech encoder makes of them."""
+    tokenizer = ImageTokenizer(SMALL)
+    tokenizer.load_state_dict(load_file(_there(folder / "image_tokenizer.safetensors", "image-tokenizer")))
+    tokenizer.eval()
+    for name, count, seed in (("pictures", pictures, 1), ("drawings", drawings, 501)):
+        if not (folder / f"{name}.npz").exists():
+            report(f"{name}: {count}")
+            pool: Pictures = make_pictures(tokenizer, count, drawing=name == "drawings", seed=seed)
+            pool.save(folder / f"{name}.npz")
+    if (folder / "speech_words.safetensors").exists() and not (folder / "heard.npz").exists():
+        utterances = Utterances.open(folder / "speech" / "recognition")
+        report(f"heard: {len(utterances)} sentences, each in {copies + 1} ways")
+        spoken = spectrograms(utterances, range(len(utterances)), copies=1)
+        make_heard(load_listener(folder), spoken, copies=copies).save(folder / "heard.npz")
+
+
+def train(
+    folder: Path, *, minutes: float, decay_minutes: float = 0.0, start_from: Path | None = None
+) -> None:
+    """The core, for some minutes, on the pools that are there; with `decay_minutes`, to be shipped after."""
+    if not 0 <= decay_minutes <= minutes:
+        raise InputError(
+            f"given {decay_minutes} minutes of decay in {minutes} of training; wanted 0 to as many"
+        )
+    if not any((folder / f"{name}.npz").exists() for name in ("pictures", "drawings", "spoken", "heard")):
+        raise InputError(f"{folder} holds no pools; run `omni-agent train pools {folder}` first")
+    tokenizer = tiny_tokenizer()
+    training = CoreTraining(minutes=minutes, decay_minutes=decay_minutes)
+    train_core(folder, tiny_config(len(tokenizer)), tokenizer, training, start_from=start_from)
+
+
+def make_checkpoint(folder: Path, checkpoint: Path) -> None:
+    """A checkpoint of the trained parts: what `Core.load` reads."""
+    tokenizer = tiny_tokenizer()
+    assemble(folder, checkpoint, tiny_config(len(tokenizer)), tokenizer)
+
+
+def _there(file: Path, stage: str) -> Path:
+    if not file.exists():
+        raise InputError(f"{file} is missing; run `omni-agent train {stage} {file.parent}` first")
+    return file

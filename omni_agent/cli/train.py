@@ -1,0 +1,131 @@
+"""`omni-agent train PART`: omni-tiny from nothing. Parts share a folder; each goes on where it was stopped.
+
+The parts are imported when they are called: they need torch, and some need extras. OMP_NUM_THREADS says how
+many threads torch may take.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from omni_agent.cli.output import check_place, make_folder
+
+__all__ = ["train"]
+
+train = typer.Typer(
+    help="Train omni-tiny part by part: speech-corpus, speech-codec, speech-encoder, image-tokenizer, pools, "
+    "core, checkpoint. Each part goes on where it was stopped.",
+    no_args_is_help=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="Where all parts are kept.")]
+
+
+@train.command("speech-corpus")
+def speech_corpus(
+    folder: Folder,
+    sentences: Annotated[int, typer.Option(metavar="N", help="To hear, and as many to say.")] = 14_000,
+) -> None:
+    """Synthesise sentences in the training voices and in those that only measure; these must be installed."""
+    from omni_agent.core_model.training.stages import make_speech_corpus
+
+    make_speech_corpus(folder, sentences=sentences, report=_report)
+
+
+@train.command("speech-codec")
+def speech_codec(folder: Folder) -> None:
+    """Fit the table of speech codes to the speaking voice."""
+    make_folder(folder)
+    from omni_agent.core_model.training.stages import make_speech_codec
+
+    make_speech_codec(folder, report=_report)
+
+
+@train.command("speech-encoder")
+def speech_encoder(
+    folder: Folder,
+    steps: Annotated[int, typer.Option(metavar="N")] = 6_000,
+) -> None:
+    """Teach the speech encoder to hear words."""
+    make_folder(folder)
+    from omni_agent.core_model.training.stages import make_speech_encoder
+
+    make_speech_encoder(folder, steps=steps, report=_report)
+
+
+@train.command("image-tokenizer")
+def image_tokenizer(
+    folder: Folder,
+    steps: Annotated[int, typer.Option(metavar="N")] = 2_600,
+    critic_minutes: Annotated[float, typer.Option(metavar="M", help="For the critic it learns from.")] = 2.5,
+) -> None:
+    """Teach the image tokenizer to repeat pictures of the world."""
+    make_folder(folder)
+    from omni_agent.core_model.training.stages import make_image_tokenizer
+
+    make_image_tokenizer(folder, steps=steps, critic_minutes=critic_minutes)
+
+
+@train.command("pools")
+def pools(
+    folder: Folder,
+    pictures: Annotated[int, typer.Option(metavar="N", help="To look at.")] = 14_000,
+    drawings: Annotated[int, typer.Option(metavar="N", help="To draw.")] = 8_000,
+    copies: Annotated[int, typer.Option(metavar="N", help="Damaged copies of each heard sentence.")] = 1,
+) -> None:
+    """Turn pictures and sentences into the tokens the core learns from."""
+    make_folder(folder)
+    from omni_agent.core_model.training.stages import make_pools
+
+    make_pools(folder, pictures=pictures, drawings=drawings, copies=copies, report=_report)
+
+
+@train.command("core")
+def core(
+    folder: Folder,
+    minutes: Annotated[float, typer.Option(metavar="M", help="How long this run lasts.")] = 60.0,
+    decay_minutes: Annotated[
+        float, typer.Option(metavar="M", help="The last ones: the learning rate falls. 0 to go on later.")
+    ] = 0.0,
+    start_from: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Weights to start from instead of chance.")
+    ] = None,
+) -> None:
+    """Train the core on the pools that are there."""
+    make_folder(folder)
+    from omni_agent.core_model.training import stages
+
+    stages.train(folder, minutes=minutes, decay_minutes=decay_minutes, start_from=start_from)
+
+
+@train.command("checkpoint")
+def checkpoint(
+    folder: Folder,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The checkpoint's folder.")],
+) -> None:
+    """Put the trained parts together into a checkpoint."""
+    from omni_agent.core_model.training.stages import make_checkpoint
+
+    make_checkpoint(folder, out)
+
+
+@train.command("picture-judge")
+def picture_judge(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The file of its weights, .safetensors.")],
+    steps: Annotated[int, typer.Option(metavar="N")] = 3_000,
+    batch: Annotated[int, typer.Option(metavar="N", help="Pictures in each step.")] = 96,
+) -> None:
+    """Train the judge of drawings, which stands apart from the model."""
+    check_place(out, (".safetensors",))
+    from omni_agent.core_model.evaluation import train_picture_judge as judge
+
+    judge.train(out, steps=steps, batch=batch, state=out.with_suffix(".state"), report=_report)
+
+
+_report: Callable[[str], None] = typer.echo

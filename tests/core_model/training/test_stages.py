@@ -1,0 +1,37 @@
+"""The stages fit together: each finds what the one before it left. How well they learn is not tested here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from omni_agent import CheckpointError, InputError
+from omni_agent.cli import main
+from omni_agent.core_model.training import stages
+
+
+@pytest.mark.timeout(300)
+def test_the_stages_of_pictures_lead_to_a_core(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    said: list[str] = []
+    stages.make_image_tokenizer(tmp_path, steps=1, critic_minutes=0.001)
+    stages.make_pools(tmp_path, pictures=64, drawings=64, report=said.append)
+    assert said == ["pictures: 64", "drawings: 64"]
+    stages.make_pools(tmp_path, pictures=64, drawings=64, report=said.append)
+    assert len(said) == 2, "what is there is not made again"
+    stages.train(tmp_path, minutes=0.02)
+    assert (tmp_path / "core.safetensors").exists()
+    with pytest.raises(CheckpointError, match=r"lacks speech_codec\.safetensors"):
+        stages.make_checkpoint(tmp_path, tmp_path / "checkpoint")
+    assert main(["train", "core", str(tmp_path), "--minutes", "0.01"]) == 0, "it goes on"
+
+
+def test_a_stage_says_what_to_run_before_it(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="omni-agent train pools"):
+        stages.train(tmp_path, minutes=1)
+    with pytest.raises(InputError, match="omni-agent train image-tokenizer"):
+        stages.make_pools(tmp_path, report=print)
+    with pytest.raises(InputError, match="omni-agent train speech-corpus"):
+        stages.make_speech_codec(tmp_path, report=print)
+    with pytest.raises(InputError, match="decay"):
+        stages.train(tmp_path, minutes=1, decay_minutes=2)
