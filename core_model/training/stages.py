@@ -59,7 +59,7 @@ Report = Callable[[str], None]
 
 
 def make_speech_corpus(folder: Path, *, sentences: int = 14_000, held_out: int = 150, report: Report) -> None:
-    """Sentences to hear (training voices), to say (the speaking voice) and to measure with (held-out ones)."""
+    """Sentences to hear (training voices), to say (the speaking voice) and to measure by (held-out)."""
     rng = np.random.default_rng(2)
     speaking = speaking_plan(speaking_sentences(np.random.default_rng(1), sentences))
     recognition = recognition_plan(hearing_sentences(rng, sentences), rng)

@@ -153,3 +153,25 @@ def test_help_names_every_command(command: Command) -> None:
         assert ended.status == 0
         names = ("ask", "transcribe", "speak", "describe", "draw", "demo", "evaluate", "train")
         assert [name for name in names if name not in ended.out] == []
+
+
+def test_the_demo_shows_each_step_and_leaves_its_files(command: Command, core: ScriptedCore) -> None:
+    ended = command("demo", "shown", "--seed", "3")
+    assert (ended.status, ended.err) == (0, "")
+    left = {path.name for path in Path("shown").iterdir()}
+    assert left == {"picture.png", "question.wav", "reply.txt", "reply.wav", "drawing.png"}
+    named = [line.split()[0] for line in ended.out.splitlines()]
+    assert named == ["picture", "question", "loaded", "heard", "answer", "spoken", "reply", "drawn"]
+    assert Image.open("shown/picture.png").width == 64
+    assert [request.task for request in core.requests] == [
+        Task.TRANSCRIBE,
+        Task.ANSWER,
+        Task.SPEAK,
+        Task.DRAW,
+    ]
+
+
+def test_two_demos_with_one_seed_ask_the_same(command: Command) -> None:
+    first, second = (command("demo", folder).status for folder in ("one", "two"))
+    assert (first, second) == (0, 0)
+    assert Path("one/picture.png").read_bytes() == Path("two/picture.png").read_bytes()
