@@ -72,6 +72,7 @@ class LiveProgress:
             completed=change.step,
             total=change.num_steps,
             preview=escape(change.preview[:PREVIEW_WIDTH]),
+            visible=change.step < change.num_steps,
         )
 
 
