@@ -128,9 +128,9 @@ class _MemoryAttention(nn.Module):
             v = v * keep[..., None].to(v.dtype)
         side = (self.kernel_size - 1) // 2
         memory = self.fsmn_block(F.pad(v.transpose(1, 2), (side, self.kernel_size - 1 - side))).transpose(1, 2) + v
-        heads = [part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for part in (q, k, v)]
+        q, k, v = (part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for part in (q, k, v))
         mask = None if keep is None else keep[:, None, None, :]
-        mixed = F.scaled_dot_product_attention(*heads, attn_mask=mask).transpose(1, 2).flatten(2)
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2)
         out: Tensor = self.linear_out(mixed) + memory
         return out
 

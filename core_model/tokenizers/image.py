@@ -61,7 +61,7 @@ class ImageTokenizer(nn.Module):
             grid = (side, side)
         if grid[0] * grid[1] != codes.shape[1]:
             raise ValueError(f"{codes.shape[1]} codes do not fill a grid of {grid[0]} x {grid[1]}; pass grid=(rows, columns)")
-        return self.paint(self.bits(codes).unflatten(1, grid).permute(0, 3, 1, 2).contiguous())
+        return self.paint(self.bits(codes).reshape(len(codes), *grid, -1).permute(0, 3, 1, 2).contiguous())
 
 
 class _Encoder(nn.Module):
@@ -184,7 +184,7 @@ class _Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         normed = self.norm(x)
         q, k, v = (part(normed).flatten(2).transpose(1, 2)[:, None] for part in (self.q, self.k, self.v))
-        mixed = F.scaled_dot_product_attention(q, k, v)[:, 0].transpose(1, 2).reshape(x.shape)
+        mixed: Tensor = F.scaled_dot_product_attention(q, k, v)[:, 0].transpose(1, 2).reshape(x.shape)
         out: Tensor = x + self.proj_out(mixed)
         return out
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -47,13 +47,15 @@ class CoreTraining:
     learning_rate: float = 1e-3
     muon_learning_rate: float = 0.02
     warmup_steps: int = 150
+    compiled: bool = False
+    """Compile the transformer first: a minute's wait and a C++ compiler, then a fifth less time a step."""
     seed: int = 0
     shares: dict[str, float] = field(
         default_factory=lambda: {
-            "look": 0.30,
-            "sum": 0.08,
+            "look": 0.34,
+            "sum": 0.06,
             "draw": 0.27,
-            "speak": 0.27,
+            "speak": 0.24,
             "transcribe": 0.16,
             "look and listen": 0.12,
             "listen": 0.05,
@@ -63,24 +65,21 @@ class CoreTraining:
 
 
 class Sources:
-    """Endless units of every task whose pool is there."""
+    """Endless units of every task whose pool is there, none longer than `room` tokens."""
 
-    def __init__(self, folder: Path, layout: Layout, shares: dict[str, float]) -> None:
-        self.layout = layout
-        self.pictures, self.drawings, self.spoken, self.heard = (
-            kind.open(folder / f"{name}.npz") if (folder / f"{name}.npz").exists() else None
-            for kind, name in ((Pictures, "pictures"), (Pictures, "drawings"), (Ragged, "spoken"), (Ragged, "heard"))
-        )
+    def __init__(self, folder: Path, layout: Layout, shares: dict[str, float], room: int) -> None:
+        self.layout, self.room = layout, room
+        self.pictures, self.drawings = (_pictures(folder / f"{name}.npz") for name in ("pictures", "drawings"))
+        self.spoken, self.heard = (_ragged(folder / f"{name}.npz") for name in ("spoken", "heard"))
         self._recordings: dict[str, list[int]] = defaultdict(list)
         if self.heard is not None:
             for index, text in enumerate(self.heard.texts):
                 self._recordings[text].append(index)
         self._said_sums = [sum_ for sum_ in sums() if sum_.text in self._recordings]
-        self._said_drawings = [
-            i
-            for i in range(len(self.drawings) if self.drawings is not None else 0)
-            if draw_prompt(self.drawings.combination(i)) in self._recordings  # type: ignore[union-attr]
-        ]
+        self._said_drawings: list[int] = []
+        if self.drawings is not None:
+            prompts = (draw_prompt(self.drawings.combination(i)) for i in range(len(self.drawings)))
+            self._said_drawings = [i for i, prompt in enumerate(prompts) if prompt in self._recordings]
         able = {
             "look": self.pictures is not None,
             "sum": True,
@@ -110,7 +109,9 @@ class Sources:
             "draw what is said": self._draw_what_is_said,
         }
         while True:
-            yield makers[names[rng.choice(len(names), p=chances / chances.sum())]](rng)
+            unit = makers[names[rng.choice(len(names), p=chances / chances.sum())]](rng)
+            if len(unit) <= self.room:
+                yield unit
 
     def _text(self, task: Task, given: str | np.ndarray | None, answer: str) -> Segment:
         return self.layout.segment(task, given, Modality.TEXT, self.layout.text(answer))
@@ -177,12 +178,16 @@ class Sources:
     def _look_and_listen(self, rng: np.random.Generator) -> Unit:
         shows, prefix, places = self._picture(rng)
         segments: list[Segment] = []
-        for _ in range(40):
+        room = self.room - len(prefix)
+        for _ in range(20):
             question = sample_question(rng, shows)
-            if question.text in self._recordings:
-                segments.append(self._text(Task.ANSWER, self._recording(rng, question.text), question.answer))
-            if len(segments) == 3:
+            if question.text not in self._recordings:
+                continue
+            segment = self._text(Task.ANSWER, self._recording(rng, question.text), question.answer)
+            if len(segment.ids) > room:
                 break
+            segments.append(segment)
+            room -= len(segment.ids)
         return Unit(prefix=prefix, places=places, segments=segments or [self._answer(rng, shows)])
 
     def _listen(self, rng: np.random.Generator) -> Unit:
@@ -194,6 +199,14 @@ class Sources:
         index = self._said_drawings[int(rng.integers(len(self._said_drawings)))]
         said = self._recording(rng, draw_prompt(self.drawings.combination(index)))
         return Unit(segments=[self._drawing(said, index)])
+
+
+def _pictures(path: Path) -> Pictures | None:
+    return Pictures.open(path) if path.exists() else None
+
+
+def _ragged(path: Path) -> Ragged | None:
+    return Ragged.open(path) if path.exists() else None
 
 
 class Learner(nn.Module):
@@ -251,35 +264,49 @@ class Learner(nn.Module):
         embeddings, head = self.tables()
         x = F.embedding(ids, embeddings)
         if len(batch.heard):
-            heard = self.projection(torch.from_numpy(batch.heard).float()).to(x.dtype)
-            x = x.flatten(0, 1).index_copy(0, torch.from_numpy(batch.heard_at), heard).view(x.shape)
+            heard, where = torch.from_numpy(batch.heard).float(), torch.from_numpy(batch.heard_at)
+            embedded = self.projection(F.pad(heard, (0, 0, 0, -len(heard) % 128)))[: len(heard)].to(x.dtype)
+            x = x.flatten(0, 1).index_copy(0, where, embedded).view(x.shape)
         same = group[:, :, None] == group[:, None, :]
         visible = same & ((part[:, None, :] == 0) | (part[:, :, None] == part[:, None, :]))
         return self.transformer(x, visible[:, None], torch.from_numpy(batch.positions)), head
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Mean cross-entropies over the masked places of each modality, and of the objects named at picture places."""
-        labels, places = torch.from_numpy(batch.labels), torch.from_numpy(batch.places)
-        row, column = (labels >= 0).nonzero(as_tuple=True)
-        kinds = torch.from_numpy(batch.kinds)[row, column]
+        labels, places = (torch.from_numpy(a).flatten() for a in (batch.labels, batch.places))
+        masked = (labels >= 0).nonzero()[:, 0]
+        kinds = torch.from_numpy(batch.kinds).flatten()[masked]
         losses: dict[str, Tensor] = {}
         with torch.autocast("cpu", torch.bfloat16):
             hidden, head = self.hidden(batch)
+            hidden = hidden.flatten(0, 1)
             for index, modality in enumerate(KINDS):
-                of_kind = kinds == index
-                if not of_kind.any():
+                at, real = _rounded_up(masked[kinds == index])
+                if not len(at):
                     continue
-                at, columns = (row[of_kind], column[of_kind]), self.columns[modality]
-                logits = F.linear(hidden[at[0], at[1] - 1], head[columns])
-                wanted = torch.where(labels[at] == self.vocabulary.end, len(columns) - 1, self.column_of[labels[at]])
+                columns = self.columns[modality]
+                ended = labels[at] == self.vocabulary.end
+                wanted = torch.where(ended, len(columns) - 1, self.column_of[labels[at]])
+                logits = F.linear(hidden[at - 1], head[columns])
                 errors = F.cross_entropy(logits.float(), wanted, reduction="none")
                 # Padding is easy and most of a short answer's blank.
-                weights = torch.where(labels[at] == self.vocabulary.end, 0.15, 1.0)
+                weights = torch.where(ended, 0.15, 1.0) * real
                 losses[modality] = (errors * weights).sum() / weights.sum()
-            seen = places >= 0
-            if seen.any():
-                losses["names"] = F.cross_entropy(self.namer(hidden[seen]).float(), places[seen])
+            at, real = _rounded_up((places >= 0).nonzero()[:, 0])
+            if len(at):
+                errors = F.cross_entropy(self.namer(hidden[at]).float(), places[at], reduction="none")
+                losses["names"] = (errors * real).sum() / real.sum()
         return losses
+
+
+def _rounded_up(at: Int64[Tensor, " places"], step: int = 128) -> tuple[Tensor, Tensor]:
+    """The places and 1.0 for each, filled up to a round number with repeats that count 0.0.
+
+    Every new matrix shape costs a CPU kernel and memory that is never given back; round shapes come again.
+    """
+    extra = -len(at) % step
+    real = torch.cat([torch.ones(len(at)), torch.zeros(extra)])
+    return torch.cat([at, at[:1].expand(extra)]), real
 
 
 LOSS_WEIGHTS = {Modality.TEXT: 1.0, Modality.SPEECH: 1.0, Modality.IMAGE: 1.0, "names": 0.3}
@@ -318,11 +345,13 @@ def train_core(
     """Train for some minutes and leave `core.safetensors` (averaged weights) and a state to go on from in `folder`."""
     torch.manual_seed(training.seed)
     layout = Layout(config, tokenizer)
-    sources = Sources(folder, layout, training.shares)
+    sources = Sources(folder, layout, training.shares, training.length)
     learner, average = Learner(config), Learner(config)
     if start_from is not None:
         learner.load_state_dict(load_file(start_from))
     average.load_state_dict(learner.state_dict())
+    if training.compiled:
+        learner.transformer.model.compile(dynamic=False)
     tools = optimisers(learner, training)
     rates = [tool.param_groups[0]["lr"] for tool in tools]
     first, state_file = 0, folder / "core_state.pt"
@@ -349,10 +378,10 @@ def train_core(
         for tool, rate in zip(tools, rates, strict=True):
             tool.param_groups[0]["lr"] = rate * min(1.0, (step - first + 1) / training.warmup_steps) * max(decay, 0.01)
         losses = learner(batch)
-        total = torch.stack([LOSS_WEIGHTS[name] * loss for name, loss in losses.items()]).sum()  # type: ignore[index]
+        total = torch.stack([LOSS_WEIGHTS[name] * loss for name, loss in losses.items()]).sum()
         for tool in tools:
             tool.zero_grad()
-        total.backward()
+        torch.autograd.backward(total)
         nn.utils.clip_grad_norm_(learner.parameters(), 1.0)
         for tool in tools:
             tool.step()
@@ -400,7 +429,7 @@ def report(learner: Learner, sources: Sources, seed: int = 1) -> dict[str, float
     learner.eval()
     for name in sources.shares:
         rng = np.random.default_rng(seed)
-        batch = pack(sources.units(rng, name), vocabulary, rng, rows=24, length=160, full=True)
+        batch = pack(sources.units(rng, name), vocabulary, rng, rows=24, length=sources.room, full=True)
         hidden, head = learner.hidden(batch)
         labels = torch.from_numpy(batch.labels)
         row, column = (labels >= 0).nonzero(as_tuple=True)
@@ -408,8 +437,8 @@ def report(learner: Learner, sources: Sources, seed: int = 1) -> dict[str, float
         columns = learner.columns[modality]
         hit = columns[(hidden[row, column - 1] @ head[columns].T).argmax(-1)] == labels[row, column]
         if modality is Modality.TEXT:
-            keys = torch.from_numpy(batch.group * 10 + batch.part)[row, column] + row * 1_000_000
-            whole = [hit[keys == key].all().item() for key in keys.unique()]
+            keys = (batch.group * 10 + batch.part)[row.numpy(), column.numpy()] + row.numpy() * 1_000_000
+            whole = [bool(hit[torch.from_numpy(keys == key)].all()) for key in np.unique(keys)]
             right[name] = round(float(np.mean(whole)), 3)
         else:
             right[name] = round(hit[labels[row, column] != vocabulary.end].float().mean().item(), 3)

@@ -80,8 +80,12 @@ def batches(seed: int, size: int) -> Iterator[tuple[Tensor, Tensor, Tensor, Tens
     def make() -> tuple[Tensor, Tensor, Tensor, Tensor]:
         made = []
         for _ in range(size):
-            colours = "random" if rng.random() < 1 / 3 else "world"
-            scene = sample_scene(rng, "train", drawing=bool(rng.random() < 0.25), background_colours=colours)
+            scene = sample_scene(
+                rng,
+                "train",
+                drawing=bool(rng.random() < 0.25),
+                background_colours="random" if rng.random() < 1 / 3 else "world",
+            )
             made.append(paint_with_alpha(scene, rng))
         clean, noisy = np.stack([p.clean for p in made]), np.stack([p.noisy for p in made])
         alpha, objects = np.stack([p.alpha for p in made]), np.stack([p.objects for p in made])
@@ -123,8 +127,8 @@ def train_critic(folder: Path, minutes: float, batch_size: int = 32, seed: int =
     critic, file = Critic(), folder / "critic.safetensors"
     if file.exists():
         critic.load_state_dict(load_file(file))
-        return critic.eval().requires_grad_(False)
-    critic = critic.to(memory_format=torch.channels_last)
+        return _frozen(critic)
+    _channels_last(critic)
     optimiser = torch.optim.AdamW(critic.parameters(), lr=2e-3, weight_decay=0.01)
     start = time.monotonic()
     for step, (clean, noisy, _, objects) in enumerate(batches(seed, batch_size)):
@@ -138,14 +142,14 @@ def train_critic(folder: Path, minutes: float, batch_size: int = 32, seed: int =
             logits = critic((blurred + torch.randn_like(blurred) * 0.08).contiguous(memory_format=torch.channels_last))[1]
         loss = F.cross_entropy(logits.float(), objects, ignore_index=-100)
         optimiser.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimiser.step()
         if step % 100 == 0:
             named = objects < 60
             right = (logits.argmax(1) == objects)[named & (objects >= 0)].float().mean()
             print(json.dumps({"critic": step, "loss": round(loss.item(), 4), "right": round(right.item(), 4)}), flush=True)
     save_file({name: value.contiguous() for name, value in critic.state_dict().items()}, file)
-    return critic.eval().requires_grad_(False)
+    return _frozen(critic)
 
 
 def train_image_tokenizer(
@@ -164,9 +168,9 @@ def train_image_tokenizer(
     """
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
-    critic = train_critic(folder, critic_minutes).to(memory_format=torch.channels_last)
-    model = ImageTokenizer(config).to(memory_format=torch.channels_last)
-    average = ImageTokenizer(config)
+    critic, model, average = train_critic(folder, critic_minutes), ImageTokenizer(config), ImageTokenizer(config)
+    _channels_last(critic)
+    _channels_last(model)
     average.load_state_dict(model.state_dict())
     optimiser = torch.optim.AdamW(model.parameters(), lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
     first, state_file = 0, folder / "image_tokenizer_state.pt"
@@ -199,7 +203,7 @@ def train_image_tokenizer(
         naming = F.cross_entropy(named.float(), objects, ignore_index=-100)
         loss = pixel + 0.01 * feature + 0.03 * naming + regulariser
         optimiser.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         keep = min(0.998, (step + 1) / (step + 10))
@@ -220,5 +224,15 @@ def train_image_tokenizer(
     return average
 
 
-if __name__ == "__main__":
-    train_image_tokenizer(Path("runs/image_tokenizer"))
+
+def _channels_last(module: nn.Module) -> None:
+    """Lay the convolutions' weights out as a CPU multiplies them fastest."""
+    for parameter in module.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+
+
+def _frozen(critic: Critic) -> Critic:
+    critic.eval()
+    critic.requires_grad_(False)
+    return critic
