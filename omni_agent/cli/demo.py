@@ -39,7 +39,9 @@ class Material:
 def demo(
     context: typer.Context,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where everything is left.")] = Path("demo"),
-    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Of the picture and the question.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="N", min=0, help="Of the picture and the question.")
+    ] = 0,
     model: Model = "omni-tiny",
 ) -> None:
     """Ask the model a spoken question about a picture, and let it draw one; leave all of it in DIR."""

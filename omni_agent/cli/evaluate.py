@@ -29,7 +29,7 @@ def evaluate(
         ),
     ] = None,
     questions: Annotated[int, typer.Option("--questions", metavar="N", help="How many for each row.")] = 200,
-    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Of the questions.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Of the questions.")] = 0,
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write the table as JSON too.")
     ] = None,

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -29,6 +30,9 @@ def main(argv: Sequence[str] | None = None, *, load: Loader = Core.load) -> int:
         argv: the arguments after the program's name; those of this process by default.
         load: makes the core of a model's name.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A file's name or a model's text that the terminal cannot show must not end the command.
+        sys.stdout.reconfigure(errors="backslashreplace")
     arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     try:
         status = app(arguments, obj=load, prog_name="omni-agent", standalone_mode=False)

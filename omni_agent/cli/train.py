@@ -30,7 +30,7 @@ Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="Where all parts 
 @train.command("speech-corpus")
 def speech_corpus(
     folder: Folder,
-    sentences: Annotated[int, typer.Option(metavar="N", help="To hear, and as many to say.")] = 14_000,
+    sentences: Annotated[int, typer.Option(metavar="N", min=1, help="To hear, and as many to say.")] = 14_000,
 ) -> None:
     """Synthesise sentences in the training voices and in those that only measure; these must be installed."""
     from omni_agent.core_model.training.stages import make_speech_corpus
@@ -50,7 +50,7 @@ def speech_codec(folder: Folder) -> None:
 @train.command("speech-encoder")
 def speech_encoder(
     folder: Folder,
-    steps: Annotated[int, typer.Option(metavar="N")] = 6_000,
+    steps: Annotated[int, typer.Option(metavar="N", min=1)] = 6_000,
 ) -> None:
     """Teach the speech encoder to hear words."""
     make_folder(folder)
@@ -62,8 +62,10 @@ def speech_encoder(
 @train.command("image-tokenizer")
 def image_tokenizer(
     folder: Folder,
-    steps: Annotated[int, typer.Option(metavar="N")] = 2_600,
-    critic_minutes: Annotated[float, typer.Option(metavar="M", help="For the critic it learns from.")] = 2.5,
+    steps: Annotated[int, typer.Option(metavar="N", min=1)] = 2_600,
+    critic_minutes: Annotated[
+        float, typer.Option(metavar="M", min=0, help="For the critic it learns from.")
+    ] = 2.5,
 ) -> None:
     """Teach the image tokenizer to repeat pictures of the world."""
     make_folder(folder)
@@ -75,9 +77,11 @@ def image_tokenizer(
 @train.command("pools")
 def pools(
     folder: Folder,
-    pictures: Annotated[int, typer.Option(metavar="N", help="To look at.")] = 14_000,
-    drawings: Annotated[int, typer.Option(metavar="N", help="To draw.")] = 8_000,
-    copies: Annotated[int, typer.Option(metavar="N", help="Damaged copies of each heard sentence.")] = 1,
+    pictures: Annotated[int, typer.Option(metavar="N", min=1, help="To look at.")] = 14_000,
+    drawings: Annotated[int, typer.Option(metavar="N", min=1, help="To draw.")] = 8_000,
+    copies: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Damaged copies of each heard sentence.")
+    ] = 1,
 ) -> None:
     """Turn pictures and sentences into the tokens the core learns from."""
     make_folder(folder)
@@ -89,9 +93,10 @@ def pools(
 @train.command("core")
 def core(
     folder: Folder,
-    minutes: Annotated[float, typer.Option(metavar="M", help="How long this run lasts.")] = 60.0,
+    minutes: Annotated[float, typer.Option(metavar="M", min=0, help="How long this run lasts.")] = 60.0,
     decay_minutes: Annotated[
-        float, typer.Option(metavar="M", help="The last ones: the learning rate falls. 0 to go on later.")
+        float,
+        typer.Option(metavar="M", min=0, help="The last ones: the learning rate falls. 0 to go on later."),
     ] = 0.0,
     start_from: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Weights to start from instead of chance.")
@@ -118,8 +123,8 @@ def checkpoint(
 @train.command("picture-judge")
 def picture_judge(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The file of its weights, .safetensors.")],
-    steps: Annotated[int, typer.Option(metavar="N")] = 3_000,
-    batch: Annotated[int, typer.Option(metavar="N", help="Pictures in each step.")] = 96,
+    steps: Annotated[int, typer.Option(metavar="N", min=1)] = 3_000,
+    batch: Annotated[int, typer.Option(metavar="N", min=1, help="Pictures in each step.")] = 96,
 ) -> None:
     """Train the judge of drawings, which stands apart from the model."""
     check_place(out, (".safetensors",))

@@ -106,6 +106,12 @@ def test_draw_writes_a_picture(command: Command, tmp_path: Path) -> None:
         (("evaluate", "omni-tiny", "--rows", "no-row"), "no-row"),
         (("evaluate", "omni-tiny", "--questions", "0"), "0 questions"),
         (("evaluate", "omni-tiny", "--questions", "many"), "--questions"),
+        (("evaluate", "omni-tiny", "--seed", "-1"), "--seed"),
+        (("demo", "shown", "--seed", "-1"), "--seed"),
+        (("train", "core", "nowhere"), "omni-agent train pools"),
+        (("train", "core", "nowhere", "--minutes", "-1"), "--minutes"),
+        (("train", "the-cat"), "the-cat"),
+        (("train", "picture-judge", "judge.bin"), ".safetensors"),
     ],
 )
 def test_a_mistake_is_one_line_and_status_2(command: Command, arguments: tuple[str, ...], said: str) -> None:

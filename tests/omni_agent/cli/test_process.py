@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 
@@ -27,3 +29,12 @@ def test_a_closed_pipe_is_quiet() -> None:
     assert process.stderr is not None
     assert process.stderr.read() == ""
     process.wait()
+
+
+def test_a_name_that_the_terminal_cannot_show_does_not_end_the_command() -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    command = [*COMMAND, "describe", "--json", "\u732b.png", os.fsdecode(b"\xff.png")]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 2
+    assert [result["file"] for result in json.loads(done.stdout)["results"]] == ["\u732b.png", "\udcff.png"]
+    assert "Traceback" not in done.stderr
