@@ -241,7 +241,7 @@ def train_speech_encoder(
         nn.utils.clip_grad_norm_(listener.parameters(), 1.0)
         optimiser.step()
         schedule.step()
-        _follow(average, listener)
+        _follow(average, listener, step)
         losses.append(loss.item())
         step += 1
         if step % 100 == 0:
@@ -269,10 +269,11 @@ def _word_error(pairs: Sequence[tuple[str, str]]) -> float:
 
 
 @torch.no_grad()
-def _follow(average: Listener, listener: Listener) -> None:
-    """A running average over some 500 steps: it hears better than the last step's weights."""
+def _follow(average: Listener, listener: Listener, step: int) -> None:
+    """A running average over some 500 steps, fewer at first: it hears better than the last step's weights."""
+    share = max(0.002, 10 / (10 + step))
     for slow, fast in zip(average.parameters(), listener.parameters(), strict=True):
-        slow.lerp_(fast, 0.002)
+        slow.lerp_(fast, share)
 
 
 def load_listener(folder: Path, config: SpeechEncoderConfig = TINY_SPEECH_ENCODER) -> Listener:
