@@ -44,7 +44,7 @@ NOTHING_SHARE = 0.04
 def train(
     out: Path,
     *,
-    steps: int = 3000,
+    steps: int = 1700,
     batch: int = 96,
     learning_rate: float = 2e-3,
     seed: int = 1,
@@ -256,7 +256,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="where the weights go")
     parser.add_argument("--state", type=Path, help="what an interrupted training goes on from")
-    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--steps", type=int, default=1700)
     parser.add_argument("--batch", type=int, default=96)
     given = parser.parse_args()
     train(
