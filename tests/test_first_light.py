@@ -23,6 +23,7 @@ from omni_agent.cli import main
 from omni_agent.core_model.training.voices import SPEAKING_VOICE, speak_with
 from omni_agent.core_model.world import Question, Scene, paint, questions, sample_scene
 from omni_agent.tools import omni_tools
+from tests.test_readme import EXAMPLES, run
 
 CHECKPOINT = Path(__file__).parent.parent / "core_model" / "checkpoints" / "omni_tiny"
 needs_the_model = pytest.mark.skipif(not CHECKPOINT.exists(), reason="omni-tiny is not trained yet")
@@ -156,6 +157,17 @@ def test_a_broken_picture_among_good_ones_fails_alone(
     assert len(set(out.splitlines())) == 1
     assert len(out.splitlines()) == 8
     assert err.count("\n") == 1
+
+
+@needs_the_model
+@pytest.mark.parametrize("example", EXAMPLES, ids=range(len(EXAMPLES)))
+def test_the_examples_of_the_readme_run(
+    example: str, picture: Path, question: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Image.open(picture).save("picture.png")
+    Speech.open(question).save("question.wav")
+    run(example)
 
 
 @needs_the_model
