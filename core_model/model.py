@@ -249,7 +249,12 @@ class Model(nn.Module):
                 embeddings[row, heard.start : heard.start + len(heard.embeddings)] = heard.embeddings
         mask = attention_mask(embeddings.shape[1], prefix, embeddings.device)
         hidden = self.transformer(embeddings, mask)[:, blank.start - 1 : blank.stop - 1]
-        return F.linear(hidden, self.transformer.lm_head.weight[self.vocabulary.columns(blank.modality)])
+        # A modality's ids lie side by side, so its part of the head is a view; gathering rows would copy megabytes a call.
+        head, ids = self.transformer.lm_head.weight, self.vocabulary.range_of(blank.modality)
+        logits = F.linear(hidden, head[ids.start : ids.stop])
+        if blank.modality is Modality.IMAGE:
+            return logits
+        return torch.cat([logits, F.linear(hidden, head[self.vocabulary.end, None])], -1)
 
     def _commit(self, decoding: Decoding, logits: Float[Tensor, "length columns"]) -> Decoding:
         canvas, settings = decoding.canvas, decoding.settings

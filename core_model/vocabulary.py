@@ -55,7 +55,7 @@ class Vocabulary:
 
     def columns(self, modality: Modality) -> Int[Tensor, " columns"]:
         """What a blank of this modality may hold: its ids and the end token; a picture is always full, so it has no end."""
-        ids = torch.tensor(self.range_of(modality))
+        ids = torch.arange(self.range_of(modality).start, self.range_of(modality).stop)
         return ids if modality is Modality.IMAGE else torch.cat([ids, torch.tensor([self.end])])
 
     def opener(self, modality: Modality) -> int:

@@ -1,20 +1,20 @@
-"""Put the parts that were trained one by one together into a checkpoint."""
+"""Put the parts that were trained one by one together into a checkpoint, and take a checkpoint apart again."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from omni_agent.errors import CheckpointError
 
-from ..checkpoints import save
+from ..checkpoints import load, save
 from ..config import CoreConfig
 from ..model import Model
 from ..tokenizers.text import TextTokenizer
 
-__all__ = ["assemble"]
+__all__ = ["assemble", "take_apart"]
 
 PARTS = {
     "core.safetensors": "",
@@ -51,3 +51,21 @@ def assemble(folder: Path, checkpoint: Path, config: CoreConfig, tokenizer: Text
         raise CheckpointError(f"the parts in {folder} do not make a core: " + "; ".join(faults))
     model.load_state_dict(weights)
     save(model, checkpoint)
+
+
+def take_apart(checkpoint: Path, folder: Path) -> None:
+    """Write the parts of a checkpoint to a training folder, where training can go on from them.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be read.
+    """
+    weights = load(checkpoint).state_dict()
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, prefix in PARTS.items():
+        others = [other for other in PARTS.values() if other and other != prefix]
+        part = {
+            key.removeprefix(prefix): value.half()
+            for key, value in weights.items()
+            if (key.startswith(prefix) if prefix else not key.startswith(tuple(others)))
+        }
+        save_file(part, folder / name)

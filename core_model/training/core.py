@@ -56,9 +56,9 @@ class CoreTraining:
             "sum": 0.06,
             "draw": 0.27,
             "speak": 0.24,
-            "transcribe": 0.16,
+            "transcribe": 0.22,
             "look and listen": 0.12,
-            "listen": 0.05,
+            "listen": 0.06,
             "draw what is said": 0.04,
         }
     )

@@ -1,0 +1,40 @@
+"""Parts become a checkpoint, and a checkpoint becomes its parts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from omni_agent.core_model.checkpoints import load, save
+from omni_agent.core_model.training.assemble import assemble, take_apart
+from omni_agent.errors import CheckpointError
+
+from ..random_core import random_model
+
+
+def test_a_checkpoint_taken_apart_and_put_together_is_the_same(tmp_path: Path) -> None:
+    model = random_model()
+    save(model, tmp_path / "first")
+    take_apart(tmp_path / "first", tmp_path / "parts")
+    assemble(tmp_path / "parts", tmp_path / "second", model.config, model.text_tokenizer)
+    first, second = load(tmp_path / "first"), load(tmp_path / "second")
+    assert first.fingerprint == second.fingerprint
+    for name, value in first.state_dict().items():
+        torch.testing.assert_close(second.state_dict()[name], value, rtol=0, atol=0)
+
+
+def test_missing_parts_and_wrong_shapes_are_listed_at_once(tmp_path: Path) -> None:
+    model = random_model()
+    with pytest.raises(CheckpointError, match="lacks core.safetensors, image_tokenizer.safetensors"):
+        assemble(tmp_path, tmp_path / "out", model.config, model.text_tokenizer)
+    save(model, tmp_path / "first")
+    take_apart(tmp_path / "first", tmp_path)
+    ears = load_file(tmp_path / "speech_frontend.safetensors")
+    save_file({"shift": ears["shift"][:3].clone(), "more": ears["scale"]}, tmp_path / "speech_frontend.safetensors")
+    with pytest.raises(CheckpointError) as caught:
+        assemble(tmp_path, tmp_path / "out", model.config, model.text_tokenizer)
+    for fault in ("speech_frontend.scale is missing", "speech_frontend.more is unexpected", "speech_frontend.shift is [3]"):
+        assert fault in str(caught.value)
