@@ -63,7 +63,9 @@ class Canvas:
         return replace(self, ids=row)
 
 
-def attention_mask(length: int, prefix: int, device: torch.device | None = None) -> Bool[Tensor, "1 1 n n"] | None:
+def attention_mask(
+    length: int, prefix: int, device: torch.device | None = None
+) -> Bool[Tensor, "1 1 n n"] | None:
     """True where a position (row) may look at another (column); None where all may look at all."""
     if prefix == 0:
         return None

@@ -55,7 +55,8 @@ class SpeechEncoderConfig(_Frozen):
     num_tp_blocks: int = 20
     kernel_size: int = 11
     query_rows: tuple[int, ...] = Field(
-        default=(0, 1, 2, 15), description="rows of `embed` put in front of the frames: language, event, emotion, style"
+        default=(0, 1, 2, 15),
+        description="rows of `embed` put in front of the frames: language, event, emotion, style",
     )
     num_queries: int = 16
 
@@ -65,8 +66,12 @@ class ImageTokenizerConfig(_Frozen):
 
     bits: int = 13
     patch_size: int = 1
-    channels: tuple[int, ...] = Field(default=(128, 256, 256, 512, 512), description="encoder widths, finest first")
-    decoder_channels: tuple[int, ...] = Field(default=(128, 128, 256, 256, 512), description="the same of the decoder")
+    channels: tuple[int, ...] = Field(
+        default=(128, 256, 256, 512, 512), description="encoder widths, finest first"
+    )
+    decoder_channels: tuple[int, ...] = Field(
+        default=(128, 128, 256, 256, 512), description="the same of the decoder"
+    )
     encoder_blocks: tuple[int, ...] = (4, 3, 4, 3, 4)
     decoder_blocks: tuple[int, ...] = (4, 4, 3, 4, 3)
     num_groups: int = 32
@@ -98,12 +103,17 @@ class TaskConfig(_Frozen):
     lengths: tuple[int, ...] = Field(description="bucket lengths of the blank, in tokens, ascending")
     length_offset: float = Field(default=0.0, description="tokens that an input of no length needs")
     length_per_unit: float = Field(
-        default=0.0, description="tokens more for each character of the text or 60 ms frame of the speech in the prompt"
+        default=0.0,
+        description="tokens more for each character of the text or 60 ms frame of the speech in the prompt",
     )
-    num_steps: int | None = Field(default=None, description="denoising steps; None: one for each token of the blank")
+    num_steps: int | None = Field(
+        default=None, description="denoising steps; None: one for each token of the blank"
+    )
     temperature: float = 0.0
     guidance_scale: float = 0.0
-    order_noise: float = Field(default=0.0, description="Gumbel noise added to log confidence when places are chosen")
+    order_noise: float = Field(
+        default=0.0, description="Gumbel noise added to log confidence when places are chosen"
+    )
 
     def blank_length(self, units: int) -> int:
         """The bucket for an input of so many units (adaptive length assignment, arXiv 2603.06577).
@@ -117,8 +127,8 @@ class TaskConfig(_Frozen):
                 return length
         most = int((self.lengths[-1] - self.length_offset) / self.length_per_unit)
         raise InputError(
-            f"the input is {units} units long (characters of text, or 60 ms frames of speech); this model takes {most} at"
-            " most for one blank: give it in parts"
+            f"the input is {units} units long (characters of text, or 60 ms frames of speech); this"
+            f" model takes {most} at most for one blank: give it in parts"
         )
 
 
@@ -138,7 +148,14 @@ class CoreConfig(_Frozen):
 
     @model_validator(mode="after")
     def _vocabulary_fits(self) -> CoreConfig:
-        wanted = self.text_tokens + len(SPECIAL_TOKENS) + self.speech_codec.num_codes + self.image_tokenizer.num_codes
+        wanted = (
+            self.text_tokens
+            + len(SPECIAL_TOKENS)
+            + self.speech_codec.num_codes
+            + self.image_tokenizer.num_codes
+        )
         if self.transformer.vocab_size != wanted:
-            raise ValueError(f"transformer.vocab_size is {self.transformer.vocab_size}; the parts add up to {wanted}")
+            raise ValueError(
+                f"transformer.vocab_size is {self.transformer.vocab_size}; the parts add up to {wanted}"
+            )
         return self

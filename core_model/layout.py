@@ -1,7 +1,7 @@
 """How a prompt lies on the canvas: the one order that training teaches and decoding uses.
 
-Pictures first, then the user's turn (the task's instruction, then text and heard speech in the order given), then the
-token that opens the blank and says what it is to hold.
+Pictures first, then the user's turn (the task's instruction, then text and heard speech in the order given),
+then the token that opens the blank and says what it is to hold.
 """
 
 from __future__ import annotations
@@ -59,7 +59,11 @@ def lay_out(
     for part in content:
         if isinstance(part, int):
             heard_at.append(len(ids) + 1)
-            ids += [special["<|begin_of_audio|>"], *[special["<|context_of_audio|>"]] * part, special["<|end_of_audio|>"]]
+            ids += [
+                special["<|begin_of_audio|>"],
+                *[special["<|context_of_audio|>"]] * part,
+                special["<|end_of_audio|>"],
+            ]
         else:
             ids += part
     ids += [special["<|im_end|>"], vocabulary.opener(blank)]

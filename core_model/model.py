@@ -1,7 +1,7 @@
 """The parts assembled: a request becomes a canvas, model calls fill it, and the filled blank becomes a value.
 
-`Model` holds weights and no state of any request: a `Decoding` is a value that `advance` replaces. Who calls it when, and
-with whom together, is the engine's business.
+`Model` holds weights and no state of any request: a `Decoding` is a value that `advance` replaces. Who calls
+it when, and with whom together, is the engine's business.
 """
 
 from __future__ import annotations
@@ -96,13 +96,17 @@ class Model(nn.Module):
         self.transformer = Transformer(config.transformer)
         self.speech_frontend = SpeechFrontend()
         self.speech_encoder = SpeechEncoder(config.speech_encoder)
-        self.speech_projection = SpeechProjection(config.speech_encoder.hidden_size, config.transformer.hidden_size)
+        self.speech_projection = SpeechProjection(
+            config.speech_encoder.hidden_size, config.transformer.hidden_size
+        )
         self.image_tokenizer = ImageTokenizer(config.image_tokenizer)
         self.speech_codec = SpeechCodec(config.speech_codec)
         self._names: dict[Modality, str] = {}
 
     def tokenizer_name(self, modality: Modality) -> str:
-        """A hash of the weights behind the codes of pictures or of speech: codes mean something to these only."""
+        """A hash of the weights behind the codes of pictures or of speech: codes mean something to these
+        only.
+        """
         if modality not in self._names:
             part: nn.Module = self.image_tokenizer if modality is Modality.IMAGE else self.speech_codec
             digest = hashlib.sha256()
@@ -123,8 +127,8 @@ class Model(nn.Module):
         """
         if request.history is not None and len(request.history):
             raise InputError(
-                f"{self.config.name} was given a history of {len(request.history)} turns; it was trained on single"
-                " questions only: ask without history"
+                f"{self.config.name} was given a history of {len(request.history)} turns; it was trained on"
+                " single questions only: ask without history"
             )
         task = self._task(request.task)
         pictures = [self.image_codes(value) for value in request.content if isinstance(value, Image)]
@@ -150,7 +154,9 @@ class Model(nn.Module):
             ids=torch.tensor(prompt.ids + [self.vocabulary.mask] * length),
             blank=Span(start=start, stop=start + length, modality=request.blank),
             prefix=prompt.pictures if self.config.prompt_attention == "prefix" else 0,
-            frames=tuple(Frames(start=at, embeddings=rows) for at, rows in zip(prompt.heard_at, heard, strict=True)),
+            frames=tuple(
+                Frames(start=at, embeddings=rows) for at, rows in zip(prompt.heard_at, heard, strict=True)
+            ),
         )
 
     def _task(self, task: Task) -> TaskConfig:
@@ -165,7 +171,9 @@ class Model(nn.Module):
             raise InputError(f"the text {text!r} holds no words for {self.config.name}; give it at least one")
         most = self.config.max_text_tokens
         if len(ids) > most:
-            raise InputError(f"a text of {len(ids)} tokens was given; {self.config.name} reads {most} at most: shorten it")
+            raise InputError(
+                f"a text of {len(ids)} tokens was given; {self.config.name} reads {most} at most: shorten it"
+            )
         return ids
 
     @torch.inference_mode()
@@ -188,7 +196,8 @@ class Model(nn.Module):
             speech = decoded
         if speech.seconds > most:
             raise InputError(
-                f"speech of {speech.seconds:.1f} s was given; {self.config.name} hears {most:g} s at most: cut it into parts"
+                f"speech of {speech.seconds:.1f} s was given; {self.config.name} hears {most:g} s at most:"
+                " cut it into parts"
             )
         frames = self.speech_frontend(speech.samples, speech.rate)[None]
         heard: Tensor = self.speech_projection(self.speech_encoder(frames))[0]
@@ -249,7 +258,8 @@ class Model(nn.Module):
                 embeddings[row, heard.start : heard.start + len(heard.embeddings)] = heard.embeddings
         mask = attention_mask(embeddings.shape[1], prefix, embeddings.device)
         hidden = self.transformer(embeddings, mask)[:, blank.start - 1 : blank.stop - 1]
-        # A modality's ids lie side by side, so its part of the head is a view; gathering rows would copy megabytes a call.
+        # A modality's ids lie side by side, so its part of the head is a view; gathering rows would copy
+        # megabytes a call.
         head, ids = self.transformer.lm_head.weight, self.vocabulary.range_of(blank.modality)
         logits = F.linear(hidden, head[ids.start : ids.stop])
         if blank.modality is Modality.IMAGE:
@@ -288,14 +298,18 @@ class Model(nn.Module):
     # From tokens to a value
 
     def value(self, decoding: Decoding) -> Text | Image | Speech:
-        """What a finished canvas holds; pictures and speech as tokens, to be decoded when somebody looks or listens."""
+        """What a finished canvas holds; pictures and speech as tokens, to be decoded when somebody looks or
+        listens.
+        """
         modality = decoding.canvas.blank.modality
         ids = self._until_end(decoding.canvas.filled)
         if modality is Modality.TEXT:
             return Text(self.text_tokenizer.decode(ids))
         codes = tuple(i - self.vocabulary.range_of(modality).start for i in ids)
         if not codes:
-            raise InputError(f"{self.config.name} ended its {modality} before it began; try another wording or seed")
+            raise InputError(
+                f"{self.config.name} ended its {modality} before it began; try another wording or seed"
+            )
         tokens = Tokens(ids=codes, tokenizer=self.tokenizer_name(modality))
         return Image.from_tokens(tokens) if modality is Modality.IMAGE else Speech.from_tokens(tokens)
 
@@ -311,8 +325,8 @@ class Model(nn.Module):
         modality = Modality.IMAGE if isinstance(value, Image) else Modality.SPEECH
         if value.tokens.tokenizer != self.tokenizer_name(modality):
             raise InputError(
-                f"tokens of the {modality} tokenizer {value.tokens.tokenizer} were given to {self.config.name}, whose own is"
-                f" {self.tokenizer_name(modality)}; decode them with the core that made them"
+                f"tokens of the {modality} tokenizer {value.tokens.tokenizer} were given to"
+                f" {self.config.name}, whose own is {self.tokenizer_name(modality)}; decode them with the core that made them"
             )
         codes = torch.tensor(value.tokens.ids)
         if isinstance(value, Image):

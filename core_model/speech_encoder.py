@@ -1,8 +1,8 @@
 """The core's ears: SANM layers over stacked log-mel frames, projected into the prompt.
 
-Input are the front end's frames (60 ms a row); output is a row of hidden states for each frame and each query row in
-front of them, and their projection to the transformer's width. Parameter names are the published ones below
-`model.audio_model.model.` and `model.audio_projection.` (SenseVoice small in Omni-Diffusion).
+Input are the front end's frames (60 ms a row); output is a row of hidden states for each frame and each query
+row in front of them, and their projection to the transformer's width. Parameter names are the published ones
+below `model.audio_model.model.` and `model.audio_projection.` (SenseVoice small in Omni-Diffusion).
 """
 
 from __future__ import annotations
@@ -44,7 +44,10 @@ class SpeechEncoder(nn.Module):
         x = x + _sinusoids(x.shape[1], x.shape[2], x.device).to(x.dtype)
         keep = None
         if lengths is not None:
-            keep = torch.arange(x.shape[1], device=x.device)[None] < (lengths + len(self.config.query_rows))[:, None]
+            keep = (
+                torch.arange(x.shape[1], device=x.device)[None]
+                < (lengths + len(self.config.query_rows))[:, None]
+            )
         hidden: Tensor = self.encoder(x, keep)
         return hidden
 
@@ -56,7 +59,9 @@ class SpeechProjection(nn.Module):
         super().__init__()
         self.pre_proj_layernorm = nn.LayerNorm(encoder_size)
         self.mlp = nn.Sequential(
-            nn.Linear(encoder_size, hidden_size, bias=False), nn.GELU(), nn.Linear(hidden_size, hidden_size, bias=False)
+            nn.Linear(encoder_size, hidden_size, bias=False),
+            nn.GELU(),
+            nn.Linear(hidden_size, hidden_size, bias=False),
         )
 
     def forward(self, encoded: Float[Tensor, "*batch encoder"]) -> Float[Tensor, "*batch hidden"]:
@@ -127,7 +132,9 @@ class _MemoryAttention(nn.Module):
         if keep is not None:
             v = v * keep[..., None].to(v.dtype)
         side = (self.kernel_size - 1) // 2
-        memory = self.fsmn_block(F.pad(v.transpose(1, 2), (side, self.kernel_size - 1 - side))).transpose(1, 2) + v
+        memory = (
+            self.fsmn_block(F.pad(v.transpose(1, 2), (side, self.kernel_size - 1 - side))).transpose(1, 2) + v
+        )
         q, k, v = (part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for part in (q, k, v))
         mask = None if keep is None else keep[:, None, None, :]
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2)

@@ -1,7 +1,8 @@
 """The core's transformer: Qwen2 layout, attention in both directions, untied output head.
 
-It knows nothing of modalities or masks: embeddings go in, hidden states come out, and `head` gives logits. Parameter
-names are the published ones (`modeling_dream.py` of Omni-Diffusion and Dream), so their weights load by name.
+It knows nothing of modalities or masks: embeddings go in, hidden states come out, and `head` gives logits.
+Parameter names are the published ones (`modeling_dream.py` of Omni-Diffusion and Dream), so their weights
+load by name.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ __all__ = ["Transformer"]
 class Transformer(nn.Module):
     """Token embeddings, the stack of layers, and the head.
 
-    Logits are *not* shifted here: position p of a canvas is read from the output at p - 1 (position 0 from itself),
-    which is the reader's business (`omni_agent.core_model.model`).
+    Logits are *not* shifted here: position p of a canvas is read from the output at p - 1 (position 0 from
+    itself), which is the reader's business (`omni_agent.core_model.model`).
     """
 
     def __init__(self, config: TransformerConfig) -> None:
@@ -67,7 +68,9 @@ class _Stack(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None, positions: Tensor | None) -> Tensor:
         if positions is None:
             positions = torch.arange(x.shape[1], device=x.device)[None]
-        rotation = _rotation(positions, self.config.hidden_size // self.config.num_heads, self.config.rope_theta)
+        rotation = _rotation(
+            positions, self.config.hidden_size // self.config.num_heads, self.config.rope_theta
+        )
         for layer in self.layers:
             x = layer(x, rotation, mask)
         normed: Tensor = self.norm(x)

@@ -1,9 +1,9 @@
 """Unmasking rules: which masked places of a blank get their token in a denoising step.
 
-Pure functions of logits and settings, in the *typed* reading: the columns are those that the blank may hold, confidence
-is the probability before any truncation, and equals go to the lower position. Source of the published rules:
-`generation_utils.py` of Dream and Omni-Diffusion; the arithmetic of the published reading is in
-`tests/golden/core/README.md`.
+Pure functions of logits and settings, in the *typed* reading: the columns are those that the blank may hold,
+confidence is the probability before any truncation, and equals go to the lower position. Source of the
+published rules: `generation_utils.py` of Dream and Omni-Diffusion; the arithmetic of the published reading is
+in `tests/golden/core/README.md`.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ def candidates(
 
     Args:
         logits: one row a masked place.
-        temperature: 0 takes the most probable column; above, `noise` draws one from the truncated distribution.
+        temperature: 0 takes the most probable column; above, `noise` draws one from the truncated
+        distribution.
         top_p: the share of probability that is kept when drawing, in (0, 1]; the first column above it stays.
         top_k: the number of columns kept when drawing; 0 keeps all.
         noise: Gumbel noise, wanted when the temperature is above 0.
@@ -65,13 +66,17 @@ def candidates(
         tempered = tempered.masked_fill(tempered < tempered.topk(top_k, -1).values[:, -1:], -torch.inf)
     if top_p < 1:
         ordered, where = tempered.softmax(-1).sort(dim=-1, descending=True, stable=True)
-        drop = torch.zeros_like(ordered, dtype=torch.bool).scatter(-1, where, ordered.cumsum(-1) - ordered > top_p)
+        drop = torch.zeros_like(ordered, dtype=torch.bool).scatter(
+            -1, where, ordered.cumsum(-1) - ordered > top_p
+        )
         tempered = tempered.masked_fill(drop, -torch.inf)
     column = (tempered + noise).argmax(-1)
     return column, probabilities.gather(-1, column[:, None])[:, 0]
 
 
-def choose(confidence: Float[Tensor, " length"], masked: Bool[Tensor, " length"], count: int) -> Int[Tensor, " count"]:
+def choose(
+    confidence: Float[Tensor, " length"], masked: Bool[Tensor, " length"], count: int
+) -> Int[Tensor, " count"]:
     """The `count` masked places of highest confidence, equals to the lower position, in ascending order."""
     scored = confidence.masked_fill(~masked, -torch.inf)
     return scored.sort(descending=True, stable=True).indices[:count].sort().values

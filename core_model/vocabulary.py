@@ -14,9 +14,12 @@ from .config import SPECIAL_TOKENS, CoreConfig
 
 __all__ = ["Vocabulary"]
 
+
 @dataclass(frozen=True, kw_only=True)
 class Vocabulary:
-    """Ranges of token ids. Codes of a tokenizer count from 0; `speech.start` and `image.start` shift them into place."""
+    """Ranges of token ids. Codes of a tokenizer count from 0; `speech.start` and `image.start` shift them
+    into place.
+    """
 
     text: range
     speech: range
@@ -54,7 +57,9 @@ class Vocabulary:
         return {Modality.TEXT: self.text, Modality.SPEECH: self.speech, Modality.IMAGE: self.image}[modality]
 
     def columns(self, modality: Modality) -> Int[Tensor, " columns"]:
-        """What a blank of this modality may hold: its ids and the end token; a picture is always full, so it has no end."""
+        """What a blank of this modality may hold: its ids and the end token; a picture is always full, so it
+        has no end.
+        """
         ids = torch.arange(self.range_of(modality).start, self.range_of(modality).stop)
         return ids if modality is Modality.IMAGE else torch.cat([ids, torch.tensor([self.end])])
 

@@ -1,7 +1,8 @@
 """Pictures as tokens: a convolutional autoencoder whose latent bits are the codes (lookup-free quantisation).
 
-`encode` gives one id for each square of pixels, `decode` paints ids. The layout and the parameter names are those of the
-published MAGVIT-v2 tokenizer; `patch_size` folds pixels into channels first, which the published one (1) does not.
+`encode` gives one id for each square of pixels, `decode` paints ids. The layout and the parameter names are
+those of the published MAGVIT-v2 tokenizer; `patch_size` folds pixels into channels first, which the published
+one (1) does not.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ __all__ = ["ImageTokenizer"]
 
 
 class ImageTokenizer(nn.Module):
-    """Encoder, quantiser and decoder. Pixels are RGB in [-1, 1]; sides are multiples of `config.pixels_per_code`."""
+    """Encoder, quantiser and decoder. Pixels are RGB in [-1, 1]; sides are multiples of
+    `config.pixels_per_code`.
+    """
 
     def __init__(self, config: ImageTokenizerConfig) -> None:
         super().__init__()
@@ -60,7 +63,10 @@ class ImageTokenizer(nn.Module):
             side = round(codes.shape[1] ** 0.5)
             grid = (side, side)
         if grid[0] * grid[1] != codes.shape[1]:
-            raise ValueError(f"{codes.shape[1]} codes do not fill a grid of {grid[0]} x {grid[1]}; pass grid=(rows, columns)")
+            raise ValueError(
+                f"{codes.shape[1]} codes do not fill a grid of {grid[0]} x {grid[1]}; pass grid=(rows,"
+                " columns)"
+            )
         return self.paint(self.bits(codes).reshape(len(codes), *grid, -1).permute(0, 3, 1, 2).contiguous())
 
 
@@ -164,13 +170,12 @@ class _Residual(nn.Module):
         super().__init__()
         self.norm1, self.conv1 = _norm(before, groups), nn.Conv2d(before, width, 3, padding=1)
         self.norm2, self.conv2 = _norm(width, groups), nn.Conv2d(width, width, 3, padding=1)
-        if before != width:
-            self.nin_shortcut = nn.Conv2d(before, width, 1)
+        self.nin_shortcut = nn.Conv2d(before, width, 1) if before != width else None
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.conv1(F.silu(self.norm1(x)))
         y = self.conv2(F.silu(self.norm2(y)))
-        shortcut: Tensor = self.nin_shortcut(x) if hasattr(self, "nin_shortcut") else x
+        shortcut: Tensor = x if self.nin_shortcut is None else self.nin_shortcut(x)
         return shortcut + y
 
 

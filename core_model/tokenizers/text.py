@@ -38,7 +38,8 @@ class TextTokenizer:
 
 
 def fit(words: Iterable[str]) -> TextTokenizer:
-    """A tokenizer in which each of the words is one token and anything else falls back to pieces, down to bytes.
+    """A tokenizer in which each of the words is one token and anything else falls back to pieces, down to
+    bytes.
 
     Text is lower-cased and loses its punctuation, as everything that omni-tiny reads and writes.
     """
@@ -54,7 +55,10 @@ def fit(words: Iterable[str]) -> TextTokenizer:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=4096, min_frequency=1, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+        vocab_size=4096,
+        min_frequency=1,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
     )
     tokenizer.train_from_iterator(sorted(set(words)), trainer)
     return TextTokenizer(tokenizer)

@@ -1,4 +1,4 @@
-"""Put the parts that were trained one by one together into a checkpoint, and take a checkpoint apart again."""
+"""Put the parts that were trained one by one together into a checkpoint, and take one apart again."""
 
 from __future__ import annotations
 

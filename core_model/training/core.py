@@ -1,8 +1,9 @@
 """Training of the small core: one transformer learns to see, hear, answer, speak and draw, all at once.
 
-Pictures and sound come as pools (`pools.py`); the tokenizers and the speech encoder are trained before and stay as they
-are. A run that was cut off goes on from its last state. The learning rate warms up, stays, and decays only in the last
-minutes of a run that is to ship; the weights from before the decay are kept to go on from.
+Pictures and sound come as pools (`pools.py`); the tokenizers and the speech encoder are trained before and
+stay as they are. A run that was cut off goes on from its last state. The learning rate warms up, stays, and
+decays only in the last minutes of a run that is to ship; the weights from before the decay are kept to go on
+from.
 """
 
 from __future__ import annotations
@@ -69,7 +70,9 @@ class Sources:
 
     def __init__(self, folder: Path, layout: Layout, shares: dict[str, float], room: int) -> None:
         self.layout, self.room = layout, room
-        self.pictures, self.drawings = (_pictures(folder / f"{name}.npz") for name in ("pictures", "drawings"))
+        self.pictures, self.drawings = (
+            _pictures(folder / f"{name}.npz") for name in ("pictures", "drawings")
+        )
         self.spoken, self.heard = (_ragged(folder / f"{name}.npz") for name in ("spoken", "heard"))
         self._recordings: dict[str, list[int]] = defaultdict(list)
         if self.heard is not None:
@@ -163,7 +166,9 @@ class Sources:
         assert self.spoken is not None
         index = int(rng.integers(len(self.spoken)))
         codes = [self.layout.vocabulary.speech.start + int(code) for code in self.spoken[index]]
-        return Unit(segments=[self.layout.segment(Task.SPEAK, self.spoken.texts[index], Modality.SPEECH, codes)])
+        return Unit(
+            segments=[self.layout.segment(Task.SPEAK, self.spoken.texts[index], Modality.SPEECH, codes)]
+        )
 
     def _recording(self, rng: np.random.Generator, text: str) -> np.ndarray:
         assert self.heard is not None
@@ -210,8 +215,9 @@ def _ragged(path: Path) -> Ragged | None:
 
 
 class Learner(nn.Module):
-    """The weights that training changes. Image codes are built from their bits plus a table of their own, so that what
-    is learnt of one code serves its neighbours; `weights` folds the two into plain tables."""
+    """The weights that training changes. Image codes are built from their bits plus a table of their own, so
+    that what is learnt of one code serves its neighbours; `weights` folds the two into plain tables.
+    """
 
     def __init__(self, config: CoreConfig) -> None:
         super().__init__()
@@ -224,12 +230,16 @@ class Learner(nn.Module):
         self.bits_out = nn.Parameter(torch.randn(bits, hidden) * 0.02)
         self.namer = nn.Linear(hidden, 61)
         codes = torch.arange(2**bits)[:, None]
-        self.register_buffer("code_bits", ((codes >> torch.arange(bits - 1, -1, -1)) & 1).float() * 2 - 1, persistent=False)
+        self.register_buffer(
+            "code_bits", ((codes >> torch.arange(bits - 1, -1, -1)) & 1).float() * 2 - 1, persistent=False
+        )
         # Decoding reads a blank's own columns only (the typed reading), so only these are trained.
         self.columns = {modality: self.vocabulary.columns(modality) for modality in KINDS}
         column_of = torch.zeros(len(self.vocabulary), dtype=torch.long)
         for columns in self.columns.values():
-            column_of[columns[columns != self.vocabulary.end]] = torch.arange(int((columns != self.vocabulary.end).sum()))
+            column_of[columns[columns != self.vocabulary.end]] = torch.arange(
+                int((columns != self.vocabulary.end).sum())
+            )
         self.column_of = column_of
         for name, parameter in self.transformer.named_parameters():
             if parameter.ndim == 2:
@@ -272,7 +282,9 @@ class Learner(nn.Module):
         return self.transformer(x, visible[:, None], torch.from_numpy(batch.positions)), head
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Mean cross-entropies over the masked places of each modality, and of the objects named at picture places."""
+        """Mean cross-entropies over the masked places of each modality, and of the objects named at picture
+        places.
+        """
         labels, places = (torch.from_numpy(a).flatten() for a in (batch.labels, batch.places))
         masked = (labels >= 0).nonzero()[:, 0]
         kinds = torch.from_numpy(batch.kinds).flatten()[masked]
@@ -342,7 +354,9 @@ def train_core(
     *,
     start_from: Path | None = None,
 ) -> Learner:
-    """Train for some minutes and leave `core.safetensors` (averaged weights) and a state to go on from in `folder`."""
+    """Train for some minutes and leave `core.safetensors` (averaged weights) and a state to go on from in
+    `folder`.
+    """
     torch.manual_seed(training.seed)
     layout = Layout(config, tokenizer)
     sources = Sources(folder, layout, training.shares, training.length)
@@ -362,7 +376,9 @@ def train_core(
         for tool, saved_tool in zip(tools, state["tools"], strict=True):
             tool.load_state_dict(saved_tool)
         first = state["step"]
-    stream = DataLoader(_Stream(sources, training, training.seed + first), batch_size=None, num_workers=1, prefetch_factor=6)
+    stream = DataLoader(
+        _Stream(sources, training, training.seed + first), batch_size=None, num_workers=1, prefetch_factor=6
+    )
     begun = saved = time.monotonic()
     sums_of: dict[str, list[float]] = defaultdict(list)
     constant_kept = False
@@ -376,7 +392,9 @@ def train_core(
             save_file(_half(average.state_dict()), folder / "core_constant.safetensors")
         decay = min(1.0, left / training.decay_minutes) if training.decay_minutes else 1.0
         for tool, rate in zip(tools, rates, strict=True):
-            tool.param_groups[0]["lr"] = rate * min(1.0, (step - first + 1) / training.warmup_steps) * max(decay, 0.01)
+            tool.param_groups[0]["lr"] = (
+                rate * min(1.0, (step - first + 1) / training.warmup_steps) * max(decay, 0.01)
+            )
         losses = learner(batch)
         total = torch.stack([LOSS_WEIGHTS[name] * loss for name, loss in losses.items()]).sum()
         for tool in tools:

@@ -1,8 +1,9 @@
 """Training of the small image tokenizer: pictures of the world in, the same pictures without noise out.
 
-Two stages: a *critic* learns to name the object at each place of a picture; then the tokenizer learns to repeat pictures
-so that pixels are right (more where objects are) and the frozen critic still sees and names the same things. The critic
-is used here only; drawings are judged by another network (`omni_agent.core_model.evaluation`).
+Two stages: a *critic* learns to name the object at each place of a picture; then the tokenizer learns to
+repeat pictures so that pixels are right (more where objects are) and the frozen critic still sees and names
+the same things. The critic is used here only; drawings are judged by another network
+(`omni_agent.core_model.evaluation`).
 """
 
 from __future__ import annotations
@@ -63,7 +64,9 @@ class Critic(nn.Module):
             before = width
         self.head = nn.Conv2d(before, num_objects + 1, 1)
 
-    def forward(self, pixels: Float[Tensor, "b 3 64 64"]) -> tuple[list[Tensor], Float[Tensor, "b classes 8 8"]]:
+    def forward(
+        self, pixels: Float[Tensor, "b 3 64 64"]
+    ) -> tuple[list[Tensor], Float[Tensor, "b classes 8 8"]]:
         """Features of each stage, and class logits of each place."""
         x = self.stem(F.pixel_unshuffle(pixels, 2))
         features = []
@@ -74,7 +77,9 @@ class Critic(nn.Module):
 
 
 def batches(seed: int, size: int) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-    """Endless batches of the training split: clean and noisy pixels in [-1, 1], alpha, and the object at each place."""
+    """Endless batches of the training split: clean and noisy pixels in [-1, 1], alpha, and the object at each
+    place.
+    """
     rng = np.random.default_rng(seed)
 
     def make() -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -90,7 +95,12 @@ def batches(seed: int, size: int) -> Iterator[tuple[Tensor, Tensor, Tensor, Tens
         clean, noisy = np.stack([p.clean for p in made]), np.stack([p.noisy for p in made])
         alpha, objects = np.stack([p.alpha for p in made]), np.stack([p.objects for p in made])
         pixels = [torch.from_numpy(p).permute(0, 3, 1, 2).float() / 127.5 - 1 for p in (clean, noisy)]
-        return pixels[0], pixels[1], torch.from_numpy(alpha).float()[:, None], places(torch.from_numpy(objects).long())
+        return (
+            pixels[0],
+            pixels[1],
+            torch.from_numpy(alpha).float()[:, None],
+            places(torch.from_numpy(objects).long()),
+        )
 
     with ThreadPoolExecutor(1) as pool:
         ahead = pool.submit(make)
@@ -100,7 +110,9 @@ def batches(seed: int, size: int) -> Iterator[tuple[Tensor, Tensor, Tensor, Tens
 
 
 def places(objects: Int[Tensor, "b 64 64"]) -> Int[Tensor, "b 8 8"]:
-    """The object that covers most of each 8 x 8 place if it covers a fifth; 60 for none, -100 (ignored) in between."""
+    """The object that covers most of each 8 x 8 place if it covers a fifth; 60 for none, -100 (ignored) in
+    between.
+    """
     one_hot = F.one_hot(objects.clamp(min=-1) + 1, 61)[..., 1:].permute(0, 3, 1, 2).float()
     share = F.avg_pool2d(one_hot, 8)
     most, which = share.max(1)
@@ -139,7 +151,9 @@ def train_critic(folder: Path, minutes: float, batch_size: int = 32, seed: int =
             group["lr"] = 2e-3 * min(1.0, (step + 1) / 50) * (0.02 + 0.98 * (1 - share))
         blurred = F.avg_pool2d(noisy, 3, 1, 1) if step % 3 == 0 else (clean if step % 3 == 1 else noisy)
         with torch.autocast("cpu", torch.bfloat16):
-            logits = critic((blurred + torch.randn_like(blurred) * 0.08).contiguous(memory_format=torch.channels_last))[1]
+            logits = critic(
+                (blurred + torch.randn_like(blurred) * 0.08).contiguous(memory_format=torch.channels_last)
+            )[1]
         loss = F.cross_entropy(logits.float(), objects, ignore_index=-100)
         optimiser.zero_grad()
         torch.autograd.backward(loss)
@@ -147,7 +161,10 @@ def train_critic(folder: Path, minutes: float, batch_size: int = 32, seed: int =
         if step % 100 == 0:
             named = objects < 60
             right = (logits.argmax(1) == objects)[named & (objects >= 0)].float().mean()
-            print(json.dumps({"critic": step, "loss": round(loss.item(), 4), "right": round(right.item(), 4)}), flush=True)
+            print(
+                json.dumps({"critic": step, "loss": round(loss.item(), 4), "right": round(right.item(), 4)}),
+                flush=True,
+            )
     save_file({name: value.contiguous() for name, value in critic.state_dict().items()}, file)
     return _frozen(critic)
 
@@ -168,7 +185,11 @@ def train_image_tokenizer(
     """
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
-    critic, model, average = train_critic(folder, critic_minutes), ImageTokenizer(config), ImageTokenizer(config)
+    critic, model, average = (
+        train_critic(folder, critic_minutes),
+        ImageTokenizer(config),
+        ImageTokenizer(config),
+    )
     _channels_last(critic)
     _channels_last(model)
     average.load_state_dict(model.state_dict())
@@ -198,7 +219,8 @@ def train_image_tokenizer(
         weights = 0.5 + 1.5 * alpha
         pixel = (weights * error.square()).mean() + 0.2 * (weights * error.abs()).mean()
         feature = sum(
-            ((a.float() - b.float()).square().mean() / b.float().square().mean()) for a, b in zip(seen, wanted, strict=True)
+            ((a.float() - b.float()).square().mean() / b.float().square().mean())
+            for a, b in zip(seen, wanted, strict=True)
         )
         naming = F.cross_entropy(named.float(), objects, ignore_index=-100)
         loss = pixel + 0.01 * feature + 0.03 * naming + regulariser
@@ -212,17 +234,28 @@ def train_image_tokenizer(
                 slow.lerp_(fast, 1 - keep)
         if step % 50 == 0:
             psnr = -10 * math.log10(error.square().mean().item() / 4)
-            line = {"step": step, "psnr": psnr, "pixel": pixel.item(), "feature": float(feature), "naming": naming.item()}
+            line = {
+                "step": step,
+                "psnr": psnr,
+                "pixel": pixel.item(),
+                "feature": float(feature),
+                "naming": naming.item(),
+            }
             line |= {"regulariser": regulariser.item(), "seconds": time.monotonic() - begun}
             print(json.dumps({k: round(v, 4) for k, v in line.items()}), flush=True)
         if time.monotonic() - saved > 180 or step == steps - 1:
             saved = time.monotonic()
             state = {"model": model.state_dict(), "average": average.state_dict()}
-            torch.save(state | {"optimiser": optimiser.state_dict(), "step": step + 1}, state_file.with_suffix(".new"))
+            torch.save(
+                state | {"optimiser": optimiser.state_dict(), "step": step + 1},
+                state_file.with_suffix(".new"),
+            )
             state_file.with_suffix(".new").replace(state_file)
-            save_file({k: v.contiguous() for k, v in average.state_dict().items()}, folder / "image_tokenizer.safetensors")
+            save_file(
+                {k: v.contiguous() for k, v in average.state_dict().items()},
+                folder / "image_tokenizer.safetensors",
+            )
     return average
-
 
 
 def _channels_last(module: nn.Module) -> None:

@@ -1,4 +1,5 @@
-"""What the core learns from, made once and kept in a folder: pictures as codes, sentences as codes, heard speech.
+"""What the core learns from, made once and kept in a folder: pictures as codes, sentences as codes, heard
+speech.
 
 Each pool is a few arrays on disk. Pools that are missing leave their tasks out of the mixture.
 """
@@ -94,11 +95,18 @@ class Ragged:
 
 @torch.inference_mode()
 def make_pictures(
-    tokenizer: ImageTokenizer, count: int, *, drawing: bool, split: Split = "train", seed: int = 0, kind_shares: Sequence[float] = (1, 1, 1)
+    tokenizer: ImageTokenizer,
+    count: int,
+    *,
+    drawing: bool,
+    split: Split = "train",
+    seed: int = 0,
+    kind_shares: Sequence[float] = (1, 1, 1),
 ) -> Pictures:
-    """Paint scenes of a split and encode them: as they are looked at, or as they are drawn (simpler, without noise)."""
+    """Paint scenes of a split and encode them: as they are looked at, or as they are drawn (simpler, without
+    noise).
+    """
     rng = np.random.default_rng(seed)
-    world = load_world()
     shares = np.array(kind_shares) / sum(kind_shares)
     codes, where, shown = [], [], []
     for first in range(0, count, 64):
@@ -108,7 +116,13 @@ def make_pictures(
             made = scene.combination
             objects = [thing.index for thing in made.objects]
             shown.append(
-                [KINDS.index(made.kind), objects[0], objects[1] if len(objects) > 1 else -1, made.number, made.background.index]
+                [
+                    KINDS.index(made.kind),
+                    objects[0],
+                    objects[1] if len(objects) > 1 else -1,
+                    made.number,
+                    made.background.index,
+                ]
             )
             paintings.append(paint_with_alpha(scene, rng))
         pixels = np.stack([p.clean if drawing else p.noisy for p in paintings])
@@ -118,12 +132,14 @@ def make_pictures(
         codes.append(ids.numpy().astype(np.int16))
         named = places(torch.from_numpy(np.stack([p.objects for p in paintings])).long())
         where.append(named.flatten(1).numpy().astype(np.int8))
-    return Pictures(codes=np.concatenate(codes), places=np.concatenate(where), shown=np.array(shown, dtype=np.int16))
+    return Pictures(
+        codes=np.concatenate(codes), places=np.concatenate(where), shown=np.array(shown, dtype=np.int16)
+    )
 
 
 @torch.inference_mode()
 def make_heard(listener: Listener, spoken: Spectrograms, *, copies: int = 1, seed: int = 0) -> Ragged:
-    """What the trained speech encoder makes of utterances, each as it is and in `copies` more damaged ways."""
+    """What the trained speech encoder makes of utterances, each as it is and in `copies` damaged ways."""
     generator = torch.Generator().manual_seed(seed)
     listener.eval()
     # Utterances of like length together: less padding.

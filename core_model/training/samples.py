@@ -1,8 +1,8 @@
 """Training samples of the core: the layouts that decoding uses, packed into rows.
 
-A *unit* is a picture (or none) with segments behind it. The picture's tokens see only each other; a segment sees the
-picture and itself, and its positions go on where the picture's end, so that one picture serves several questions.
-Each segment ends in one blank, padded to its bucket with end tokens.
+A *unit* is a picture (or none) with segments behind it. The picture's tokens see only each other; a segment
+sees the picture and itself, and its positions go on where the picture's end, so that one picture serves
+several questions. Each segment ends in one blank, padded to its bucket with end tokens.
 """
 
 from __future__ import annotations
@@ -73,7 +73,9 @@ class Layout:
         modality: Modality,
         answer: Sequence[int],
     ) -> Segment:
-        """A question, typed or heard or empty (None), and the ids of its answer, counted in the whole vocabulary."""
+        """A question, typed or heard or empty (None), and the ids of its answer, counted in the whole
+        vocabulary.
+        """
         settings = self.config.tasks[task]
         heard = None if given is None or isinstance(given, str) else given
         instruction = self.text(settings.instruction) if settings.instruction and given is not None else []
@@ -86,7 +88,9 @@ class Layout:
         prompt = lay_out(self.vocabulary, instruction=instruction, content=content, blank=modality)
         length = settings.blank_length(units) if given is not None else settings.lengths[-1]
         if len(answer) > length:
-            raise ValueError(f"an answer of {len(answer)} tokens does not fit the blank of {length} that {task} would get")
+            raise ValueError(
+                f"an answer of {len(answer)} tokens does not fit the blank of {length} that {task} would get"
+            )
         padded = [*answer, *[self.vocabulary.end] * (length - len(answer))]
         return Segment(
             task=task,
@@ -100,7 +104,9 @@ class Layout:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Batch:
-    """Rows of packed units. `group` and `part` say who sees whom: equal groups, and part 0 (the picture) or the same part."""
+    """Rows of packed units. `group` and `part` say who sees whom: equal groups, and part 0 (the picture) or
+    the same part.
+    """
 
     ids: Int64[np.ndarray, "rows n"]
     labels: Int64[np.ndarray, "rows n"]
@@ -136,7 +142,13 @@ def masked_places(rng: np.random.Generator, tail: np.ndarray, *, full: bool = Fa
 
 
 def pack(
-    units: Iterator[Unit], vocabulary: Vocabulary, rng: np.random.Generator, *, rows: int, length: int, full: bool = False
+    units: Iterator[Unit],
+    vocabulary: Vocabulary,
+    rng: np.random.Generator,
+    *,
+    rows: int,
+    length: int,
+    full: bool = False,
 ) -> Batch:
     """Fill `rows` rows of `length` with units, first fit; the last unit that fits nowhere ends it."""
     ids = np.full((rows, length), vocabulary.end, dtype=np.int64)

@@ -15,6 +15,7 @@ __all__ = ["INSTRUCTIONS", "tiny_config", "tiny_tokenizer"]
 INSTRUCTIONS = ("write", "say")
 """What stands in front of speech that is to be written and of text that is to be said."""
 
+
 def tiny_tokenizer() -> TextTokenizer:
     """Byte-level BPE in which every word of the world is one token."""
     world = load_world()
@@ -49,7 +50,13 @@ def tiny_config(text_tokens: int, *, max_speech_codes: int = 128) -> CoreConfig:
         max_text_tokens=16,
         tasks={
             Task.TRANSCRIBE: TaskConfig(instruction="write", lengths=(12,)),
-            Task.SPEAK: TaskConfig(instruction="say", lengths=tuple(range(24, max_speech_codes + 1, 8)), length_offset=22, length_per_unit=1.5, num_steps=32),
+            Task.SPEAK: TaskConfig(
+                instruction="say",
+                lengths=tuple(range(24, max_speech_codes + 1, 8)),
+                length_offset=22,
+                length_per_unit=1.5,
+                num_steps=32,
+            ),
             Task.ANSWER: TaskConfig(lengths=(10,)),
             Task.DESCRIBE: TaskConfig(lengths=(10,)),
             Task.DRAW: TaskConfig(lengths=(64,), num_steps=32, order_noise=1.0),

@@ -1,4 +1,6 @@
-"""Weights made from their names, as `tests/golden/core/README.md` says, for the tests that compare with golden vectors."""
+"""Weights made from their names, as `tests/golden/core/README.md` says, for the tests that compare with
+golden vectors.
+"""
 
 from __future__ import annotations
 

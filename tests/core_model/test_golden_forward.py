@@ -63,7 +63,9 @@ def test_the_speech_encoder_gives_the_published_states(ears: tuple[SpeechEncoder
 
 
 @torch.inference_mode()
-def test_a_padded_row_of_speech_gives_what_it_gives_alone(ears: tuple[SpeechEncoder, SpeechProjection]) -> None:
+def test_a_padded_row_of_speech_gives_what_it_gives_alone(
+    ears: tuple[SpeechEncoder, SpeechProjection],
+) -> None:
     encoder, _ = ears
     frames = torch.from_numpy(arrays("core/audio_encoder")["frames"])[None]
     padded = torch.cat([frames, torch.randn(1, 7, frames.shape[2])], 1)

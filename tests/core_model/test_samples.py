@@ -35,9 +35,15 @@ def test_a_packed_question_has_the_logits_that_decoding_computes() -> None:
         for given in ("what is this", heard.detach().half().numpy())
     ]
     unit = Unit(prefix=layout.picture(model.image_codes(picture)), segments=segments)
-    other = Unit(segments=[layout.segment(Task.DRAW, "draw a dog", Modality.IMAGE, [layout.vocabulary.image.start] * 4)])
+    other = Unit(
+        segments=[
+            layout.segment(Task.DRAW, "draw a dog", Modality.IMAGE, [layout.vocabulary.image.start] * 4)
+        ]
+    )
     length = len(unit) + len(other) + 3
-    batch = pack(iter([other, unit, other, other, other]), layout.vocabulary, rng, rows=1, length=length, full=True)
+    batch = pack(
+        iter([other, unit, other, other, other]), layout.vocabulary, rng, rows=1, length=length, full=True
+    )
     with torch.inference_mode():
         hidden, head = learner.hidden(batch)
         start = len(other) + len(unit.prefix)
@@ -46,7 +52,9 @@ def test_a_packed_question_has_the_logits_that_decoding_computes() -> None:
             blank = slice(start + segment.blank, start + len(segment.ids))
             assert batch.ids[0, blank].tolist() == canvas.filled.tolist()
             alone = model._logits([canvas])[0]
-            packed = hidden[0, blank.start - 1 : blank.stop - 1] @ head[layout.vocabulary.columns(Modality.TEXT)].T
+            packed = (
+                hidden[0, blank.start - 1 : blank.stop - 1] @ head[layout.vocabulary.columns(Modality.TEXT)].T
+            )
             torch.testing.assert_close(packed, alone, atol=2e-3, rtol=0)
             start += len(segment.ids)
 

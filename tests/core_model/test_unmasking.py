@@ -22,12 +22,18 @@ def test_steps_commit_every_place_once_and_none_commits_nothing(length: int, ste
 
 
 @given(st.integers(1, 40), st.data())
-def test_the_surest_masked_places_are_chosen_and_equals_go_to_the_lower_position(length: int, data: st.DataObject) -> None:
-    confidence = torch.tensor(data.draw(st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0]), min_size=length, max_size=length)))
+def test_the_surest_masked_places_are_chosen_and_equals_go_to_the_lower_position(
+    length: int, data: st.DataObject
+) -> None:
+    confidence = torch.tensor(
+        data.draw(st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0]), min_size=length, max_size=length))
+    )
     masked = torch.tensor(data.draw(st.lists(st.booleans(), min_size=length, max_size=length)))
     open_places = int(masked.sum())
     count = data.draw(st.integers(0, open_places))
-    expected = sorted((i for i in range(length) if masked[i]), key=lambda i: (-confidence[i].item(), i))[:count]
+    expected = sorted((i for i in range(length) if masked[i]), key=lambda i: (-confidence[i].item(), i))[
+        :count
+    ]
     assert choose(confidence, masked, count).tolist() == sorted(expected)
 
 
@@ -53,7 +59,9 @@ def test_draws_follow_the_truncated_distribution() -> None:
     noise = -(-torch.rand(count, 4, generator=generator).clamp(1e-9).log()).log()
     drawn, _ = candidates(logits.expand(count, -1), temperature=1.0, top_k=3, top_p=1.0, noise=noise)
     shares = torch.bincount(drawn, minlength=4) / count
-    torch.testing.assert_close(shares, torch.cat([logits[0, :3].softmax(-1), torch.zeros(1)]), atol=0.02, rtol=0)
+    torch.testing.assert_close(
+        shares, torch.cat([logits[0, :3].softmax(-1), torch.zeros(1)]), atol=0.02, rtol=0
+    )
 
 
 def test_top_p_keeps_the_first_column_above_the_threshold() -> None:

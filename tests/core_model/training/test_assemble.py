@@ -28,13 +28,19 @@ def test_a_checkpoint_taken_apart_and_put_together_is_the_same(tmp_path: Path) -
 
 def test_missing_parts_and_wrong_shapes_are_listed_at_once(tmp_path: Path) -> None:
     model = random_model()
-    with pytest.raises(CheckpointError, match="lacks core.safetensors, image_tokenizer.safetensors"):
+    with pytest.raises(CheckpointError, match=r"lacks core\.safetensors, image_tokenizer\.safetensors"):
         assemble(tmp_path, tmp_path / "out", model.config, model.text_tokenizer)
     save(model, tmp_path / "first")
     take_apart(tmp_path / "first", tmp_path)
     ears = load_file(tmp_path / "speech_frontend.safetensors")
-    save_file({"shift": ears["shift"][:3].clone(), "more": ears["scale"]}, tmp_path / "speech_frontend.safetensors")
+    save_file(
+        {"shift": ears["shift"][:3].clone(), "more": ears["scale"]}, tmp_path / "speech_frontend.safetensors"
+    )
     with pytest.raises(CheckpointError) as caught:
         assemble(tmp_path, tmp_path / "out", model.config, model.text_tokenizer)
-    for fault in ("speech_frontend.scale is missing", "speech_frontend.more is unexpected", "speech_frontend.shift is [3]"):
+    for fault in (
+        "speech_frontend.scale is missing",
+        "speech_frontend.more is unexpected",
+        "speech_frontend.shift is [3]",
+    ):
         assert fault in str(caught.value)

@@ -66,7 +66,9 @@ def test_a_padded_batch_hears_what_the_front_end_and_encoder_give_alone(corpus: 
 
 
 def test_training_learns_and_goes_on(corpus: Path, tmp_path: Path) -> None:
-    run = SpeechEncoderRun(config=TINY, steps=100, batch=16, kept_aside=10, save_every=1e9, learning_rate=5e-3)
+    run = SpeechEncoderRun(
+        config=TINY, steps=100, batch=16, kept_aside=10, save_every=1e9, learning_rate=5e-3
+    )
     said: list[str] = []
     out = tmp_path / "trained"
     train_speech_encoder(corpus, out, run, report=said.append)
