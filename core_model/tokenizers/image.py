@@ -176,7 +176,8 @@ class _Residual(nn.Module):
         y = self.conv1(F.silu(self.norm1(x)))
         y = self.conv2(F.silu(self.norm2(y)))
         shortcut: Tensor = x if self.nin_shortcut is None else self.nin_shortcut(x)
-        return shortcut + y
+        out: Tensor = shortcut + y
+        return out
 
 
 class _Attention(nn.Module):

@@ -18,7 +18,7 @@ __all__ = ["train"]
 
 train = typer.Typer(
     help="Train omni-tiny part by part: speech-corpus, speech-codec, speech-encoder, image-tokenizer, pools, "
-    "core, checkpoint. Each part goes on where it was stopped.",
+    "core, checkpoint; parts takes a checkpoint apart again. Each part goes on where it was stopped.",
     no_args_is_help=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -118,6 +118,19 @@ def checkpoint(
     from omni_agent.core_model.training.stages import make_checkpoint
 
     make_checkpoint(folder, out)
+
+
+@train.command("parts")
+def parts(
+    checkpoint: Annotated[str, typer.Argument(metavar="CHECKPOINT", help="A name or a folder.")],
+    folder: Folder,
+) -> None:
+    """Take a checkpoint apart, so that training can go on from its parts."""
+    make_folder(folder)
+    from omni_agent.core_model.checkpoints import find
+    from omni_agent.core_model.training.assemble import take_apart
+
+    take_apart(find(checkpoint), folder)
 
 
 @train.command("picture-judge")
