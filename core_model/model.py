@@ -326,8 +326,8 @@ class Model(nn.Module):
         if value.tokens.tokenizer != self.tokenizer_name(modality):
             raise InputError(
                 f"tokens of the {modality} tokenizer {value.tokens.tokenizer} were given to"
-                f" {self.config.name}, whose own is {self.tokenizer_name(modality)}; decode them with the core that"
-                " made them"
+                f" {self.config.name}, whose own is {self.tokenizer_name(modality)}; decode them with"
+                " the core that made them"
             )
         codes = torch.tensor(value.tokens.ids)
         if isinstance(value, Image):

@@ -86,7 +86,12 @@ async def test_of_ten_requests_at_once_one_is_cancelled_one_has_a_broken_file_an
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"\x89PNG\r\n\x1a\n and then nothing")
     scenes = [scene_of(seed) for seed in range(3)]
+    # Questions it answers right when asked alone: how often it does is for the evaluation, not for this test.
     sums = {
+        "what is two plus three": "five",
+        "what is four plus five": "nine",
+        "what is seven minus three": "four",
+    }
         "what is two plus three": "five",
         "what is nine minus four": "five",
         "what is one plus one": "two",
