@@ -100,6 +100,9 @@ class TaskConfig(_Frozen):
     """How one task is asked and decoded."""
 
     instruction: str = ""
+    opening: str = Field(
+        default="", description="a word that a typed prompt begins with, put there where it is missing"
+    )
     lengths: tuple[int, ...] = Field(description="bucket lengths of the blank, in tokens, ascending")
     length_offset: float = Field(default=0.0, description="tokens that an input of no length needs")
     length_per_unit: float = Field(

@@ -137,8 +137,13 @@ class Model(nn.Module):
         units = 0
         for value in request.content:
             if isinstance(value, Text):
-                content.append(self._text_ids(value))
-                units += len(value)
+                typed = (
+                    value
+                    if value.lower().split()[:1] == task.opening.split()
+                    else f"{task.opening} {value}".strip()
+                )
+                content.append(self._text_ids(typed))
+                units += len(typed)
             elif isinstance(value, Speech):
                 heard.append(self.hear(value))
                 content.append(len(heard[-1]))

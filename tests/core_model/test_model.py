@@ -1,0 +1,74 @@
+"""A request becomes a canvas, and the canvas a value."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from omni_agent.core import Modality, Request, Settings, Task
+from omni_agent.core_model.canvas import attention_mask
+from omni_agent.core_model.config import TaskConfig
+from omni_agent.core_model.model import Model
+from omni_agent.errors import InputError
+from omni_agent.values import Text
+
+from .random_core import picture, random_model
+
+
+def drawing(model: Model, prompt: str) -> list[int]:
+    request = Request(task=Task.DRAW, content=(Text(prompt),), blank=Modality.IMAGE)
+    ids: list[int] = model.canvas(request).ids.tolist()
+    return ids
+
+
+def test_a_prompt_gets_its_opening_word_where_it_lacks_it() -> None:
+    model = random_model()
+    model.config.tasks[Task.DRAW] = model.config.tasks[Task.DRAW].model_copy(update={"opening": "draw"})
+    assert drawing(model, "a dog on the grass") == drawing(model, "draw a dog on the grass")
+    assert drawing(model, "Draw a dog on the grass") == drawing(model, "draw a dog on the grass")
+
+
+def test_a_canvas_has_the_picture_first_and_every_place_of_its_blank_masked() -> None:
+    model = random_model()
+    request = Request(
+        task=Task.ANSWER,
+        content=(picture(), Text("what is this")),
+        blank=Modality.TEXT,
+        settings=Settings(length=3),
+    )
+    canvas = model.canvas(request)
+    vocabulary = model.vocabulary
+    codes = model.image_codes(picture())
+    assert canvas.ids[0] == vocabulary.special["<|begin_of_image|>"]
+    assert canvas.ids[1 : 1 + len(codes)].tolist() == [vocabulary.image.start + code for code in codes]
+    assert canvas.prefix == len(codes) + 2
+    assert canvas.filled.tolist() == [vocabulary.mask] * 3
+    assert canvas.ids[canvas.blank.start - 1] == vocabulary.opener(Modality.TEXT)
+
+
+def test_a_prefix_sees_only_itself_and_the_rest_sees_all() -> None:
+    mask = attention_mask(4, 2)
+    assert mask is not None
+    assert mask[0, 0].int().tolist() == [[1, 1, 0, 0], [1, 1, 0, 0], [1, 1, 1, 1], [1, 1, 1, 1]]
+    assert attention_mask(4, 0) is None
+
+
+def test_decoding_commits_each_place_once_and_keeps_it() -> None:
+    model = random_model()
+    request = Request(task=Task.DRAW, content=(Text("draw a dog"),), blank=Modality.IMAGE)
+    decoding = model.start(model.canvas(request), Settings(temperature=1.0, seed=3, guidance_scale=1.0))
+    while not decoding.done:
+        before = decoding
+        [decoding] = model.advance([before])
+        kept = ~before.masked
+        assert torch.equal(decoding.canvas.filled[kept], before.canvas.filled[kept])
+        assert int((before.masked & ~decoding.masked).sum()) == before.counts[before.step]
+    images = model.vocabulary.image
+    assert all(token in images for token in decoding.canvas.filled.tolist())
+
+
+def test_lengths_are_the_smallest_bucket_that_holds_the_input() -> None:
+    task = TaskConfig(lengths=(8, 16, 32), length_offset=2, length_per_unit=1.5)
+    assert [task.blank_length(units) for units in (0, 4, 5, 9, 10, 20)] == [8, 8, 16, 16, 32, 32]
+    with pytest.raises(InputError, match="21 units long.*takes 20 at most"):
+        task.blank_length(21)
