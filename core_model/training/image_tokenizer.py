@@ -238,7 +238,7 @@ def train_image_tokenizer(
                 "step": step,
                 "psnr": psnr,
                 "pixel": pixel.item(),
-                "feature": float(feature),
+                "feature": float(torch.as_tensor(feature).detach()),
                 "naming": naming.item(),
             }
             line |= {"regulariser": regulariser.item(), "seconds": time.monotonic() - begun}

@@ -59,6 +59,13 @@ def tiny_config(text_tokens: int, *, max_speech_codes: int = 128) -> CoreConfig:
             ),
             Task.ANSWER: TaskConfig(lengths=(10,)),
             Task.DESCRIBE: TaskConfig(lengths=(10,)),
-            Task.DRAW: TaskConfig(opening="draw", lengths=(64,), num_steps=32, order_noise=1.0),
+            Task.DRAW: TaskConfig(
+                opening="draw",
+                lengths=(64,),
+                num_steps=32,
+                temperature=0.5,
+                guidance_scale=3.0,
+                order_noise=8.0,
+            ),
         },
     )

@@ -70,5 +70,5 @@ def test_decoding_commits_each_place_once_and_keeps_it() -> None:
 def test_lengths_are_the_smallest_bucket_that_holds_the_input() -> None:
     task = TaskConfig(lengths=(8, 16, 32), length_offset=2, length_per_unit=1.5)
     assert [task.blank_length(units) for units in (0, 4, 5, 9, 10, 20)] == [8, 8, 16, 16, 32, 32]
-    with pytest.raises(InputError, match="21 units long.*takes 20 at most"):
+    with pytest.raises(InputError, match=r"21 units long.*takes 20 at most"):
         task.blank_length(21)
