@@ -26,7 +26,6 @@ from omni_agent.tools import omni_tools
 from tests.test_readme import EXAMPLES, run
 
 CHECKPOINT = Path(__file__).parent.parent / "core_model" / "checkpoints" / "omni_tiny"
-needs_the_model = pytest.mark.skipif(not CHECKPOINT.exists(), reason="omni-tiny is not trained yet")
 NO_NETWORK = """
 import socket, sys
 def refuse(*arguments, **options):
@@ -64,7 +63,6 @@ def question(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@needs_the_model
 def test_a_spoken_question_about_a_picture_is_answered_without_a_network(
     picture: Path, question: Path, tmp_path: Path
 ) -> None:
@@ -79,7 +77,6 @@ def test_a_spoken_question_about_a_picture_is_answered_without_a_network(
     assert 0.2 < Speech.open(reply["speech"]).seconds < 5
 
 
-@needs_the_model
 async def test_of_ten_requests_at_once_one_is_cancelled_one_has_a_broken_file_and_eight_are_right(
     tmp_path: Path,
 ) -> None:
@@ -124,7 +121,6 @@ async def test_of_ten_requests_at_once_one_is_cancelled_one_has_a_broken_file_an
     assert [got for got, _ in outcomes] == [right for _, right in outcomes]
 
 
-@needs_the_model
 def test_every_verb_of_the_command_line(
     picture: Path, question: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -138,7 +134,6 @@ def test_every_verb_of_the_command_line(
     assert Image.open(tmp_path / "drawn.png").array.std() > 5
 
 
-@needs_the_model
 def test_the_demo_leaves_everything_it_promises(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["demo", str(tmp_path / "demo")]) == 0
     left = {path.name for path in (tmp_path / "demo").iterdir()}
@@ -147,7 +142,6 @@ def test_the_demo_leaves_everything_it_promises(tmp_path: Path, capfd: pytest.Ca
     assert [word for word in ("heard", "answer", "spoken", "drawn") if word not in out] == []
 
 
-@needs_the_model
 def test_a_broken_picture_among_good_ones_fails_alone(
     picture: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -160,7 +154,6 @@ def test_a_broken_picture_among_good_ones_fails_alone(
     assert err.count("\n") == 1
 
 
-@needs_the_model
 @pytest.mark.parametrize("example", EXAMPLES, ids=range(len(EXAMPLES)))
 def test_the_examples_of_the_readme_run(
     example: str, picture: Path, question: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -171,7 +164,6 @@ def test_the_examples_of_the_readme_run(
     run(example)
 
 
-@needs_the_model
 def test_evaluation_writes_its_table(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "scores.json"
     assert main(["evaluate", "omni-tiny", "--rows", "what", "--questions", "4", "--json", str(file)]) == 0
@@ -179,7 +171,6 @@ def test_evaluation_writes_its_table(tmp_path: Path, capfd: pytest.CaptureFixtur
     assert "what" in capfd.readouterr().out
 
 
-@needs_the_model
 async def test_the_tools_work_with_omni_tiny(picture: Path, tmp_path: Path) -> None:
     Image.open(picture).save(tmp_path / "seen.png")
     async with Core.load("omni-tiny") as core:
@@ -190,7 +181,6 @@ async def test_the_tools_work_with_omni_tiny(picture: Path, tmp_path: Path) -> N
         assert await asyncio.to_thread(tools["transcribe"].invoke, {"speech": "speech-1.wav"})
 
 
-@needs_the_model
 def test_ctrl_c_stops_a_long_command_quietly() -> None:
     command = [sys.executable, "-m", "omni_agent.cli", "evaluate", "omni-tiny", "--rows", "drawing"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

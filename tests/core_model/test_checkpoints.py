@@ -218,8 +218,6 @@ def test_loading_touches_no_settings_of_torch(saved: Path) -> None:
 
 
 def test_the_packaged_checkpoint_loads_in_under_three_seconds() -> None:
-    if "omni-tiny" not in checkpoints.names():
-        pytest.skip("omni-tiny is not trained yet")
     begun = time.perf_counter()
     model = checkpoints.load(checkpoints.find("omni-tiny"))
     assert time.perf_counter() - begun < 3

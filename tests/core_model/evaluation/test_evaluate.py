@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import AsyncIterator
 
 import numpy as np
@@ -26,11 +25,6 @@ from omni_agent.core_model.world import (
 from omni_agent.errors import InputError
 from omni_agent.testing import ScriptedCore
 from omni_agent.values import Image, Speech, Text
-
-needs_voices = pytest.mark.skipif(
-    not all(shutil.which(program) for program in ("flite", "text2wave")),
-    reason="flite and festival are not installed",
-)
 
 
 class Knowing:
@@ -137,9 +131,7 @@ async def test_a_core_that_draws_what_is_asked_for_is_recognised(knowing: Script
     assert set(shares.values()) == {1.0}
 
 
-@needs_voices
 async def test_a_core_that_hears_and_speaks_as_the_judge_does_is_understood(knowing: ScriptedCore) -> None:
-    pytest.importorskip("pocketsphinx")
     table = await evaluate(knowing, ["hearing", "speaking", "spoken questions", "drawing spoken"], 6)
     shares = values(table)
     assert shares["speaking/all"] < 0.2

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 
 import numpy as np
 import pytest
@@ -47,11 +46,9 @@ def test_no_sentences_make_no_language_model() -> None:
 
 @pytest.fixture(scope="module")
 def judge() -> SpeechJudge:
-    pytest.importorskip("pocketsphinx")
     return SpeechJudge(["a dog on the grass"])
 
 
-@pytest.mark.skipif(shutil.which("flite") is None, reason="needs flite")
 @pytest.mark.parametrize(
     "text", ["a dog on the grass", "three apples in the snow", "what is nine minus four"]
 )
