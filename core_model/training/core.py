@@ -30,7 +30,7 @@ from ..speech_encoder import SpeechProjection
 from ..tokenizers.text import TextTokenizer
 from ..transformer import Transformer
 from ..vocabulary import Vocabulary
-from ..world import Combination, caption, draw_prompt, question_kinds, sample_question, sums
+from ..world import Combination, QuestionKind, caption, draw_prompt, question_kinds, sample_question, sums
 from .pools import Pictures, Ragged
 from .samples import KINDS, Batch, Layout, Segment, Unit, pack
 
@@ -119,24 +119,37 @@ class Sources:
     def _text(self, task: Task, given: str | np.ndarray | None, answer: str) -> Segment:
         return self.layout.segment(task, given, Modality.TEXT, self.layout.text(answer))
 
-    def _answer(self, rng: np.random.Generator, shows: Combination, kind: str | None = None) -> Segment:
-        question = sample_question(rng, shows, kind)  # type: ignore[arg-type]
+    def _answer(self, rng: np.random.Generator, shows: Combination, kind: QuestionKind) -> Segment:
+        question = sample_question(rng, shows, kind)
         return self._text(Task.ANSWER, question.text, question.answer)
 
-    def _picture(self, rng: np.random.Generator) -> tuple[Combination, list[int], np.ndarray]:
+    def _picture(
+        self, rng: np.random.Generator
+    ) -> tuple[Combination, list[QuestionKind], list[int], np.ndarray]:
+        """What a picture shows, what one may ask about it, its tokens, and the objects at its places."""
         assert self.pictures is not None
         index = int(rng.integers(len(self.pictures)))
+        shows = self.pictures.combination(index)
+        kinds = [
+            kind
+            for kind in question_kinds(shows)
+            if self.pictures.has_background(index) or kind not in ("where", "caption")
+        ]
+        # There, the answer is always zero; asked as often as "how many" of what is there, zero becomes the
+        # answer to both.
+        if shows.kind == "count" and rng.random() < 0.7:
+            kinds.remove("one or zero")
         return (
-            self.pictures.combination(index),
+            shows,
+            kinds,
             self.layout.picture(self.pictures.codes[index].tolist()),
             self.pictures.places[index].astype(np.int64),
         )
 
     def _look(self, rng: np.random.Generator) -> Unit:
-        shows, prefix, places = self._picture(rng)
-        kinds = list(question_kinds(shows))
+        shows, kinds, prefix, places = self._picture(rng)
         # "is there" is learnt slowest, so it is asked twice.
-        asked = [*kinds, "is there"]
+        asked: list[QuestionKind] = [*kinds, "is there"]
         chosen = [asked[i] for i in rng.permutation(len(asked))[:5]]
         segments = [
             self._text(Task.DESCRIBE, "describe the picture", caption(shows))
@@ -181,11 +194,11 @@ class Sources:
         return Unit(segments=[self._text(Task.TRANSCRIBE, self.heard[index], self.heard.texts[index])])
 
     def _look_and_listen(self, rng: np.random.Generator) -> Unit:
-        shows, prefix, places = self._picture(rng)
+        shows, kinds, prefix, places = self._picture(rng)
         segments: list[Segment] = []
         room = self.room - len(prefix)
         for _ in range(20):
-            question = sample_question(rng, shows)
+            question = sample_question(rng, shows, kinds[int(rng.integers(len(kinds)))])
             if question.text not in self._recordings:
                 continue
             segment = self._text(Task.ANSWER, self._recording(rng, question.text), question.answer)
@@ -193,7 +206,7 @@ class Sources:
                 break
             segments.append(segment)
             room -= len(segment.ids)
-        return Unit(prefix=prefix, places=places, segments=segments or [self._answer(rng, shows)])
+        return Unit(prefix=prefix, places=places, segments=segments or [self._answer(rng, shows, kinds[0])])
 
     def _listen(self, rng: np.random.Generator) -> Unit:
         each = self._said_sums[int(rng.integers(len(self._said_sums)))]

@@ -33,7 +33,10 @@ class Pictures:
     codes: Int16[np.ndarray, "n codes"]
     places: Int8[np.ndarray, "n codes"]
     shown: Int16[np.ndarray, "n 5"]
-    """Kind, first object, second object (-1 for none), number, background: indices into the world's lists."""
+    """Kind, first object, second object (-1 for none), number, background: indices into the world's lists.
+
+    A background of -1 is of colours that mean nothing: of such a picture one does not ask where it is.
+    """
 
     @classmethod
     def open(cls, path: Path) -> Pictures:
@@ -50,13 +53,17 @@ class Pictures:
     def __len__(self) -> int:
         return len(self.codes)
 
+    def has_background(self, index: int) -> bool:
+        """Whether the background of picture `index` is one of the world's."""
+        return bool(self.shown[index, 4] >= 0)
+
     def combination(self, index: int) -> Combination:
-        """What picture `index` shows."""
+        """What picture `index` shows; a background that means nothing stands as the world's first."""
         kind, first, second, number, background = (int(i) for i in self.shown[index])
         world = load_world()
         objects = tuple(world.objects[i] for i in (first, second) if i >= 0)
         return Combination(
-            kind=KINDS[kind], objects=objects, number=number, background=world.backgrounds[background]
+            kind=KINDS[kind], objects=objects, number=number, background=world.backgrounds[max(background, 0)]
         )
 
 
@@ -101,18 +108,25 @@ def make_pictures(
     drawing: bool,
     split: Split = "train",
     seed: int = 0,
-    kind_shares: Sequence[float] = (1, 1, 1),
+    coloured: float = 0.0,
 ) -> Pictures:
     """Paint scenes of a split and encode them: as they are looked at, or as they are drawn (simpler, without
     noise).
+
+    A share `coloured` of them gets backgrounds of random colours. A core that saw only the world's learnt
+    each object together with the backgrounds it was trained on: 95 % of these it named, 53 % of the others.
     """
     rng = np.random.default_rng(seed)
-    shares = np.array(kind_shares) / sum(kind_shares)
     codes, where, shown = [], [], []
     for first in range(0, count, 64):
         paintings = []
         for _ in range(min(64, count - first)):
-            scene = sample_scene(rng, split, kind=KINDS[rng.choice(3, p=shares)], drawing=drawing)
+            scene = sample_scene(
+                rng,
+                split,
+                drawing=drawing,
+                background_colours="random" if rng.random() < coloured else "world",
+            )
             made = scene.combination
             objects = [thing.index for thing in made.objects]
             shown.append(
@@ -121,7 +135,7 @@ def make_pictures(
                     objects[0],
                     objects[1] if len(objects) > 1 else -1,
                     made.number,
-                    made.background.index,
+                    scene.background.index,
                 ]
             )
             paintings.append(paint_with_alpha(scene, rng))

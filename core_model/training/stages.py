@@ -116,7 +116,9 @@ def make_pools(
     for name, count, seed in (("pictures", pictures, 1), ("drawings", drawings, 501)):
         if not (folder / f"{name}.npz").exists():
             report(f"{name}: {count}")
-            pool: Pictures = make_pictures(tokenizer, count, drawing=name == "drawings", seed=seed)
+            drawing = name == "drawings"
+            coloured = 0.0 if drawing else 0.5
+            pool: Pictures = make_pictures(tokenizer, count, drawing=drawing, seed=seed, coloured=coloured)
             pool.save(folder / f"{name}.npz")
     if (folder / "speech_words.safetensors").exists() and not (folder / "heard.npz").exists():
         utterances = Utterances.open(folder / "speech" / "recognition")
