@@ -109,6 +109,9 @@ class TaskConfig(_Frozen):
         default=0.0,
         description="tokens more for each character of the text or 60 ms frame of the speech in the prompt",
     )
+    min_length: int = Field(
+        default=0, description="places of the blank, from its start, that cannot be the end"
+    )
     num_steps: int | None = Field(
         default=None, description="denoising steps; None: one for each token of the blank"
     )

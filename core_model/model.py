@@ -273,6 +273,10 @@ class Model(nn.Module):
 
     def _commit(self, decoding: Decoding, logits: Float[Tensor, "length columns"]) -> Decoding:
         canvas, settings = decoding.canvas, decoding.settings
+        least = self._task(canvas.task).min_length
+        if least and canvas.blank.modality is not Modality.IMAGE:
+            logits = logits.clone()
+            logits[:least, -1] = -torch.inf
         noise = order = None
         if decoding.temperature > 0 or decoding.order_noise > 0:
             generator = torch.Generator().manual_seed(_mixed(settings.seed, decoding.step))

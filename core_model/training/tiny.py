@@ -53,12 +53,13 @@ def tiny_config(text_tokens: int, *, max_speech_codes: int = 128) -> CoreConfig:
             Task.SPEAK: TaskConfig(
                 instruction="say",
                 lengths=tuple(range(24, max_speech_codes + 1, 8)),
+                min_length=1,
                 length_offset=22,
                 length_per_unit=1.5,
                 num_steps=32,
             ),
-            Task.ANSWER: TaskConfig(lengths=(10,)),
-            Task.DESCRIBE: TaskConfig(lengths=(10,)),
+            Task.ANSWER: TaskConfig(lengths=(10,), min_length=1),
+            Task.DESCRIBE: TaskConfig(lengths=(10,), min_length=1),
             Task.DRAW: TaskConfig(
                 opening="draw",
                 lengths=(64,),

@@ -319,7 +319,7 @@ def _decode(encoded: bytes, name: str) -> tuple[NDArray[np.float32], int]:
     try:
         file = soundfile.SoundFile(_Encoded(encoded))
     except (soundfile.LibsndfileError, TypeError) as error:
-        raise InputError(f"{name}: not a sound file; wanted WAV, FLAC, Ogg or MP3 ({error})") from error
+        raise InputError(f"{name}: not a sound file; wanted WAV, FLAC, Ogg or MP3") from error
     with file:
         rate = int(file.samplerate)
         _check_rate(rate, name)

@@ -72,3 +72,19 @@ def test_lengths_are_the_smallest_bucket_that_holds_the_input() -> None:
     assert [task.blank_length(units) for units in (0, 4, 5, 9, 10, 20)] == [8, 8, 16, 16, 32, 32]
     with pytest.raises(InputError, match=r"21 units long.*takes 20 at most"):
         task.blank_length(21)
+
+
+@pytest.mark.parametrize(("least", "ends"), [(0, True), (1, False)])
+def test_a_task_that_must_say_something_never_ends_before_its_first_word(least: int, ends: bool) -> None:
+    model = random_model()
+    task = model.config.tasks[Task.ANSWER]
+    model.config.tasks[Task.ANSWER] = task.model_copy(update={"min_length": least})
+    request = Request(task=Task.ANSWER, content=(Text("dog"),), blank=Modality.TEXT)
+    decoding = model.start(model.canvas(request), Settings())
+    logits = torch.zeros(len(decoding.masked), len(model.vocabulary.columns(Modality.TEXT)))
+    logits[:, -1] = 9.0  # the end is by far the likeliest everywhere
+    logits[0, -1] = 20.0
+    after = model._commit(decoding, logits)
+    while not after.done:
+        after = model._commit(after, logits)
+    assert (int(after.canvas.filled[0]) == model.vocabulary.end) is ends
