@@ -28,7 +28,10 @@ def table(scores: dict[str, Any]) -> str:
         value = (
             _percent(row["value"]) if row["passed"] is not False else f"**{_percent(row['value'])}**, missed"
         )
-        interval = f"{100 * row['low']:.0f} to {100 * row['high']:.0f}"
+        # Word errors can pass 100 %: they are no share that Wilson's interval is for.
+        interval = (
+            "" if row["measure"] == "word error" else f"{100 * row['low']:.0f} to {100 * row['high']:.0f}"
+        )
         cells = (row["part"], row["name"], row["measure"], value, interval, str(row["total"]), wanted)
         lines.append(f"| {' | '.join(cells)} |")
     notes = [f"- {row['part']}, {row['name']}: {row['note']}" for row in scores["rows"] if row["note"]]
