@@ -23,7 +23,7 @@ from omni_agent.core_model.model import Model
 from omni_agent.core_model.tokenizers.text import TextTokenizer
 from omni_agent.errors import CheckpointError
 
-__all__ = ["find", "load", "names", "save"]
+__all__ = ["find", "load", "names", "save", "weight_faults"]
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -138,7 +138,8 @@ def _weights(path: Path, wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
         raise CheckpointError(f"{str(path)!r} cannot be read as safetensors: {error}") from error
 
 
-def _check(path: Path, given: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]]) -> None:
+def weight_faults(given: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]]) -> list[str]:
+    """Every weight, by its name, that is missing, unexpected or of another shape; empty if all is right."""
     faults = [f"{name} is missing" for name in wanted if name not in given]
     faults += [f"{name} is unexpected" for name in given if name not in wanted]
     faults += [
@@ -146,7 +147,11 @@ def _check(path: Path, given: Mapping[str, tuple[int, ...]], wanted: Mapping[str
         for name, shape in given.items()
         if name in wanted and shape != wanted[name]
     ]
-    if faults:
+    return faults
+
+
+def _check(path: Path, given: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]]) -> None:
+    if faults := weight_faults(given, wanted):
         raise CheckpointError(
             f"{str(path)!r} does not hold the weights that its {CONFIG} describes: {'; '.join(faults)}"
         )

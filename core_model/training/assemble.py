@@ -10,6 +10,7 @@ from torch import Tensor
 from omni_agent.errors import CheckpointError
 
 from ..checkpoints import load, save
+from ..checkpoints.folder import weight_faults
 from ..config import CoreConfig
 from ..model import Model
 from ..tokenizers.text import TextTokenizer
@@ -39,15 +40,10 @@ def assemble(folder: Path, checkpoint: Path, config: CoreConfig, tokenizer: Text
     for name, prefix in PARTS.items():
         weights |= {prefix + key: value for key, value in load_file(folder / name).items()}
     model = Model(config, tokenizer)
-    wanted = {name: value.shape for name, value in model.state_dict().items()}
-    faults = [f"{name} is missing" for name in wanted if name not in weights]
-    faults += [f"{name} is unexpected" for name in weights if name not in wanted]
-    faults += [
-        f"{name} is {list(value.shape)}, wanted {list(wanted[name])}"
-        for name, value in weights.items()
-        if name in wanted and value.shape != wanted[name]
-    ]
-    if faults:
+    given, wanted = (
+        {name: tuple(value.shape) for name, value in state.items()} for state in (weights, model.state_dict())
+    )
+    if faults := weight_faults(given, wanted):
         raise CheckpointError(f"the parts in {folder} do not make a core: " + "; ".join(faults))
     model.load_state_dict(weights)
     save(model, checkpoint)
