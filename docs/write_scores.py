@@ -24,14 +24,11 @@ def table(scores: dict[str, Any]) -> str:
     ]
     for row in scores["rows"]:
         sign = "≤" if row["measure"] == "word error" else "≥"
-        wanted = "" if row["floor"] is None else f"{sign} {_percent(row['floor'], 0)}"
+        wanted = "" if row["wanted"] is None else f"{sign} {_percent(row['wanted'], 0)}"
         value = (
             _percent(row["value"]) if row["passed"] is not False else f"**{_percent(row['value'])}**, missed"
         )
-        # Word errors can pass 100 %: they are no share that Wilson's interval is for.
-        interval = (
-            "" if row["measure"] == "word error" else f"{100 * row['low']:.0f} to {100 * row['high']:.0f}"
-        )
+        interval = f"{100 * row['low']:.0f} to {100 * row['high']:.0f}"
         cells = (row["part"], row["name"], row["measure"], value, interval, str(row["total"]), wanted)
         lines.append(f"| {' | '.join(cells)} |")
     notes = [f"- {row['part']}, {row['name']}: {row['note']}" for row in scores["rows"] if row["note"]]

@@ -88,7 +88,7 @@ def test_the_scores_are_the_measured_ones() -> None:
 def test_scores_are_written_between_the_marks_and_again() -> None:
     row = {
         "part": "answers", "name": "what", "measure": "right", "value": 0.95, "low": 0.91, "high": 0.97,
-        "hits": 190, "total": 200, "floor": 0.9, "passed": True, "note": "",
+        "hits": 190, "total": 200, "wanted": 0.9, "passed": True, "note": "",
     }  # fmt: skip
     scores = {"split": "held_out", "questions": 200, "seed": 0, "seconds": 1.0, "failures": {}, "rows": [row]}
     written = _script().written(README, scores)

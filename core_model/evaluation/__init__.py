@@ -3,8 +3,8 @@
 The judges are apart from the model: they are never a loss, and never choose between models.
 """
 
-from omni_agent.core_model.evaluation.evaluate import SUITES, evaluate
+from omni_agent.core_model.evaluation.evaluate import GROUPS, ROWS, evaluate
 from omni_agent.core_model.evaluation.picture_judge import PictureJudge, Seen
 from omni_agent.core_model.evaluation.table import Row, Table
 
-__all__ = ["SUITES", "PictureJudge", "Row", "Seen", "Table", "evaluate"]
+__all__ = ["GROUPS", "ROWS", "PictureJudge", "Row", "Seen", "Table", "evaluate"]

@@ -45,9 +45,9 @@ ROWS: dict[str, tuple[tuple[Kind, QuestionKind], ...]] = {
     "left or right": (("pair", "left"), ("pair", "right")),
     "is there": (("one", "is there"), ("count", "is there"), ("pair", "is there")),
 }
-FLOORS = {"what": 0.9, "count": 0.8, "where": 0.95, "left or right": 0.85}
+WANTED = {"what": 0.9, "count": 0.8, "where": 0.95, "left or right": 0.85}
 SPOKEN = ("what", "count", "where", "left or right", "is there")
-SPOKEN_FLOOR = 0.7
+SPOKEN_WANTED = 0.7
 
 
 def questions_about(name: str) -> Callable[[Bench], Awaitable[list[Row]]]:
@@ -61,7 +61,7 @@ def questions_about(name: str) -> Callable[[Bench], Awaitable[list[Row]]]:
             return agree(answer or "", one.question.answer)
 
         done = await bench.each(name, asked, right)
-        return [Row(part="answers", name=name, measure="right", share=_share(done), floor=FLOORS.get(name))]
+        return [Row(part="answers", name=name, measure="right", share=_share(done), wanted=WANTED.get(name))]
 
     return part
 
@@ -74,7 +74,7 @@ async def sums_typed(bench: Bench) -> list[Row]:
 
     done = await bench.each("sum", sums(), right)
     note = "all 155; all of them trained on"
-    return [Row(part="answers", name="sum", measure="right", share=_share(done), floor=0.9, note=note)]
+    return [Row(part="answers", name="sum", measure="right", share=_share(done), wanted=0.9, note=note)]
 
 
 async def describing(bench: Bench) -> list[Row]:
@@ -114,7 +114,7 @@ async def spoken_questions(bench: Bench) -> list[Row]:
             name=name,
             measure="right",
             share=_share([each[n] for each in done]),
-            floor=SPOKEN_FLOOR,
+            wanted=SPOKEN_WANTED,
             note=voices,
         )
         for n, name in enumerate(names)

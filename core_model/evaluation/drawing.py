@@ -17,7 +17,7 @@ from omni_agent.values import Image
 
 __all__ = ["drawing", "drawing_spoken"]
 
-FLOOR = 0.75
+WANTED = 0.75
 # The second drawing of a prompt has a seed that no first one has.
 SECOND = 1_000_000
 NOT_DRAWN = Seen(layout="nothing", objects=(), background="", confidence=1.0)
@@ -41,7 +41,7 @@ async def drawing(bench: Bench) -> list[Row]:
     again = await _draw(bench, "draw one again", wanted["one"], first_seed=SECOND)
     every = [each for kind in KINDS for each in drawn[kind]]
     return [
-        _row("one: object", drawn["one"], _objects_right, floor=FLOOR),
+        _row("one: object", drawn["one"], _objects_right, wanted=WANTED),
         _row("count: object", drawn["count"], _objects_right),
         _row("count: number", drawn["count"], _number_right),
         _row("pair: both objects", drawn["pair"], _objects_right),
@@ -109,9 +109,9 @@ def _row(
     drawn: Sequence[Drawn],
     right: Callable[[Combination, Seen], bool],
     *,
-    floor: float | None = None,
+    wanted: float | None = None,
 ) -> Row:
     hits = sum(right(each.wanted, each.seen) for each in drawn)
     return Row(
-        part="drawing", name=name, measure="right", share=Share(hits=hits, total=len(drawn)), floor=floor
+        part="drawing", name=name, measure="right", share=Share(hits=hits, total=len(drawn)), wanted=wanted
     )

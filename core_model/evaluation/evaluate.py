@@ -22,9 +22,9 @@ from omni_agent.core_model.evaluation.table import Row, Table
 from omni_agent.core_model.world import Split
 from omni_agent.errors import InputError
 
-__all__ = ["SUITES", "evaluate"]
+__all__ = ["GROUPS", "ROWS", "evaluate"]
 
-PARTS: dict[str, Callable[[Bench], Awaitable[list[Row]]]] = {
+ROWS: dict[str, Callable[[Bench], Awaitable[list[Row]]]] = {
     "what": questions_about("what"),
     "count": questions_about("count"),
     "one or zero": questions_about("one or zero"),
@@ -39,9 +39,9 @@ PARTS: dict[str, Callable[[Bench], Awaitable[list[Row]]]] = {
     "drawing": drawing,
     "drawing spoken": drawing_spoken,
 }
-SUITES: dict[str, tuple[str, ...]] = {
-    "all": tuple(PARTS),
-    "answers": tuple(PARTS)[:8],
+GROUPS: dict[str, tuple[str, ...]] = {
+    "all": tuple(ROWS),
+    "answers": tuple(ROWS)[:8],
     "speech": ("hearing", "speaking", "spoken questions"),
     "pictures": ("drawing", "drawing spoken"),
 }
@@ -49,7 +49,7 @@ SUITES: dict[str, tuple[str, ...]] = {
 
 async def evaluate(
     core: Core,
-    suite: str | Iterable[str] = "all",
+    rows: str | Iterable[str] = "all",
     questions: int = 200,
     seed: int = 0,
     *,
@@ -60,14 +60,16 @@ async def evaluate(
     """Measures a core that is entered already.
 
     Args:
-        core: what is measured; only its verbs are used. suite: the name of a suite (all, answers, speech,
-        pictures) or of a part (what, count, ...), or several. questions: how many for each row; sums are
-        always all 155. seed: of the questions. The same seed asks the same, whatever else is measured.
+        core: what is measured; only its verbs are used.
+        rows: a row or group of rows (`ROWS` and `GROUPS` name them), or several.
+        questions: how many for each row; sums are always all 155.
+        seed: of the questions. The same seed asks the same, whatever else is measured.
         split: the held-out split measures; the development split is for choosing models and thresholds.
-        concurrency: requests at the core at once. progress: where progress is shown.
+        concurrency: requests at the core at once.
+        progress: where progress is shown.
 
     Raises:
-        InputError: an unknown suite, or fewer than one question.
+        InputError: an unknown name of rows, or fewer than one question.
         NotAvailable: a voice or the emoji font is not installed.
     """
     if questions < 1 or concurrency < 1:
@@ -82,10 +84,10 @@ async def evaluate(
         failures=Counter(),
     )
     started = time.monotonic()
-    rows = [row for name in _parts(suite) for row in await PARTS[name](bench)]
+    measured = [row for name in _named(rows) for row in await ROWS[name](bench)]
     seconds = time.monotonic() - started
     return Table(
-        rows=tuple(rows),
+        rows=tuple(measured),
         split=split,
         questions=questions,
         seed=seed,
@@ -94,11 +96,11 @@ async def evaluate(
     )
 
 
-def _parts(suite: str | Iterable[str]) -> list[str]:
-    """The parts that are asked for, each once, in the table's order."""
-    names = [suite] if isinstance(suite, str) else list(suite)
+def _named(rows: str | Iterable[str]) -> list[str]:
+    """The rows that are asked for, each once, in the table's order."""
+    names = [rows] if isinstance(rows, str) else list(rows)
     for name in names:
-        if name not in SUITES and name not in PARTS:
-            raise InputError(f"given the suite {name!r}; wanted one of {', '.join([*SUITES, *PARTS])}")
-    wanted = {part for name in names for part in SUITES.get(name, (name,))}
-    return [part for part in PARTS if part in wanted]
+        if name not in GROUPS and name not in ROWS:
+            raise InputError(f"given the rows {name!r}; wanted one of {', '.join([*GROUPS, *ROWS])}")
+    wanted = {row for name in names for row in GROUPS.get(name, (name,))}
+    return [row for row in ROWS if row in wanted]

@@ -16,8 +16,8 @@ from omni_agent.values import Speech
 
 __all__ = ["hearing", "speaking"]
 
-HEARING_FLOOR = 0.15
-SPEAKING_FLOOR = 0.25
+HEARING_WANTED = 0.15
+SPEAKING_ABOVE_VOICE = 0.25
 SENTENCES: tuple[SentenceKind, ...] = ("question", "draw", "sum")
 ANSWERS: tuple[SentenceKind, ...] = ("answer", "word")
 
@@ -35,7 +35,14 @@ async def hearing(bench: Bench) -> list[Row]:
         share = word_errors(sentences, await bench.each(f"hear {voice}", sentences, heard))
         note = f"{share.total} words, a voice never trained on"
         rows.append(
-            Row(part="hearing", name=voice, measure="word error", share=share, floor=HEARING_FLOOR, note=note)
+            Row(
+                part="hearing",
+                name=voice,
+                measure="word error",
+                share=share,
+                wanted=HEARING_WANTED,
+                note=note,
+            )
         )
     return rows
 
@@ -64,29 +71,29 @@ async def speaking(bench: Bench) -> list[Row]:
         return await understood(said), await understood(original)
 
     rows: list[Row] = []
-    all_wanted: list[str] = []
+    all_texts: list[str] = []
     all_said: list[str] = []
     all_original: list[str] = []
     for name, texts in halves.items():
         both = await bench.each(f"speak {name}", texts, read_back)
         said, original = [each[0] for each in both], [each[1] for each in both]
-        rows.append(_row(name, texts, said, original, floor=False))
-        all_wanted += texts
+        rows.append(_row(name, texts, said, original, judged=False))
+        all_texts += texts
         all_said += said
         all_original += original
-    return [_row("all", all_wanted, all_said, all_original, floor=True), *rows]
+    return [_row("all", all_texts, all_said, all_original, judged=True), *rows]
 
 
-def _row(name: str, wanted: list[str], said: list[str], original: list[str], *, floor: bool) -> Row:
-    voice = word_errors(wanted, original).value
+def _row(name: str, texts: list[str], said: list[str], original: list[str], *, judged: bool) -> Row:
+    voice = word_errors(texts, original).value
     # Chance: what was understood, held against the next sentence.
-    chance = word_errors(wanted, said[1:] + said[:1]).value
+    chance = word_errors(texts, said[1:] + said[:1]).value
     return Row(
         part="speaking",
         name=name,
         measure="word error",
-        share=word_errors(wanted, said),
-        floor=voice + SPEAKING_FLOOR if floor else None,
+        share=word_errors(texts, said),
+        wanted=voice + SPEAKING_ABOVE_VOICE if judged else None,
         note=f"the original voice {100 * voice:.1f} %, chance {100 * chance:.0f} %",
     )
 

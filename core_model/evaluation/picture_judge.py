@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -55,9 +56,10 @@ class PictureJudge:
         self._network = network.eval()
 
     @classmethod
-    def load(cls) -> PictureJudge:
-        """The judge with the weights of the package."""
-        data = files("omni_agent.core_model.evaluation").joinpath(WEIGHTS).read_bytes()
+    def load(cls, path: Path | None = None) -> PictureJudge:
+        """The judge with the weights of a file; without one, with those of the package."""
+        file = files("omni_agent.core_model.evaluation").joinpath(WEIGHTS) if path is None else path
+        data = file.read_bytes()
         network = JudgeNetwork()
         network.load_state_dict({name: tensor.float() for name, tensor in load_tensors(data).items()})
         return cls(network)

@@ -1,4 +1,4 @@
-"""Scores: shares with their Wilson intervals, and word errors. "an" counts as "a" everywhere."""
+"""Scores: shares and word errors, with their 95 % intervals. "an" counts as "a" everywhere."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
 
+import numpy as np
+
 from omni_agent.errors import MissingExtra
 
-__all__ = ["Share", "agree", "normalised", "wilson", "word_errors"]
+__all__ = ["Share", "WordErrors", "agree", "normalised", "wilson", "word_errors"]
 
 # The normal quantile of a two-sided 95 % interval.
 QUANTILE = 1.959964
+BOOTSTRAPS = 2000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,13 +26,49 @@ class Share:
 
     @property
     def value(self) -> float:
-        """The share itself; 0 of 0 is 0. Word errors may exceed 1: more words wrong than were said."""
+        """The share itself; 0 of 0 is 0."""
         return self.hits / self.total if self.total else 0.0
 
     @property
     def interval(self) -> tuple[float, float]:
         """Its 95 % Wilson interval."""
-        return wilson(min(self.hits, self.total), self.total)
+        return wilson(self.hits, self.total)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WordErrors:
+    """The wrong words of each sentence, and how many words it has."""
+
+    errors: tuple[int, ...]
+    words: tuple[int, ...]
+
+    @property
+    def hits(self) -> int:
+        """All wrong words."""
+        return sum(self.errors)
+
+    @property
+    def total(self) -> int:
+        """All words that were said."""
+        return sum(self.words)
+
+    @property
+    def value(self) -> float:
+        """The word error rate; 0 of 0 is 0. It may exceed 1: words that nobody said are errors too."""
+        return self.hits / self.total if self.total else 0.0
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Its 95 % interval, by a bootstrap over sentences (Bisani and Ney 2004): the errors of one sentence
+        belong together, and are no share that a Wilson interval would be for.
+        """
+        if not self.total:
+            return 0.0, 1.0
+        rng = np.random.default_rng(0)
+        drawn = rng.integers(len(self.words), size=(BOOTSTRAPS, len(self.words)))
+        errors, words = np.array(self.errors)[drawn].sum(1), np.array(self.words)[drawn].sum(1)
+        low, high = np.percentile(errors / words.clip(min=1), (2.5, 97.5)).tolist()
+        return low, high
 
 
 def wilson(hits: int, total: int) -> tuple[float, float]:
@@ -57,17 +96,18 @@ def agree(given: str, wanted: str) -> bool:
     return normalised(given) == normalised(wanted)
 
 
-def word_errors(wanted: Sequence[str], heard: Sequence[str]) -> Share:
-    """Substituted, missing and added words among the words of all wanted sentences.
+def word_errors(wanted: Sequence[str], heard: Sequence[str]) -> WordErrors:
+    """Substituted, missing and added words of each wanted sentence.
 
     MissingExtra when jiwer is not installed.
     """
-    if len(wanted) == 0:
-        return Share(hits=0, total=0)
     try:
         import jiwer
     except ImportError as error:
         raise MissingExtra("word error rates", "evaluate") from error
-    counted = jiwer.process_words([normalised(text) for text in wanted], [normalised(text) for text in heard])
-    errors = counted.substitutions + counted.deletions + counted.insertions
-    return Share(hits=errors, total=counted.substitutions + counted.deletions + counted.hits)
+    errors, words = [], []
+    for said, understood in zip(wanted, heard, strict=True):
+        counted = jiwer.process_words(normalised(said), normalised(understood))
+        errors.append(counted.substitutions + counted.deletions + counted.insertions)
+        words.append(counted.substitutions + counted.deletions + counted.hits)
+    return WordErrors(errors=tuple(errors), words=tuple(words))

@@ -1,4 +1,4 @@
-"""The table that an evaluation ends in: rows with intervals and floors, for terminals and as JSON."""
+"""The table that an evaluation ends in: rows with intervals and what is wanted, for terminals and as JSON."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Literal
 import rich.table
 from rich.markup import escape
 
-from omni_agent.core_model.evaluation.scores import Share
+from omni_agent.core_model.evaluation.scores import Share, WordErrors
 
 __all__ = ["Row", "Table"]
 
@@ -19,23 +19,23 @@ Measure = Literal["right", "word error", "differ"]
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One measured thing. `floor` is the least share right, or the most word error, that is wanted."""
+    """One measured thing. `wanted` is the least share right, or the most word error, that would do."""
 
     part: str
     name: str
     measure: Measure
-    share: Share
-    floor: float | None = None
+    share: Share | WordErrors
+    wanted: float | None = None
     note: str = ""
 
     @property
     def passed(self) -> bool | None:
-        """Whether the measured value keeps to the floor; None without one."""
-        if self.floor is None:
+        """Whether the measured value is as wanted; None where nothing is."""
+        if self.wanted is None:
             return None
-        return (
-            self.share.value <= self.floor if self.measure == "word error" else self.share.value >= self.floor
-        )
+        if self.measure == "word error":
+            return self.share.value <= self.wanted
+        return self.share.value >= self.wanted
 
     def as_dict(self) -> dict[str, Any]:
         """The row as JSON values."""
@@ -49,7 +49,7 @@ class Row:
             "high": round(high, 4),
             "hits": self.share.hits,
             "total": self.share.total,
-            "floor": self.floor if self.floor is None else round(self.floor, 4),
+            "wanted": self.wanted if self.wanted is None else round(self.wanted, 4),
             "passed": self.passed,
             "note": self.note,
         }
@@ -84,15 +84,6 @@ class Table:
         """The table as a JSON document."""
         return json.dumps(self.as_dict(), indent=1, ensure_ascii=False) + "\n"
 
-    def to_markdown(self) -> str:
-        """The table as README shows it."""
-        lines = [
-            "| part | row | measure | value | 95 % interval | of | floor |",
-            "|---|---|---|---|---|---|---|",
-        ]
-        lines += ["| " + " | ".join((row.part, *_cells(row))) + " |" for row in self.rows]
-        return "\n".join(lines) + "\n"
-
     def __rich__(self) -> rich.table.Table:
         table = rich.table.Table(
             title=f"{self.split.replace('_', '-')} split, {self.questions} questions a row, seed {self.seed}",
@@ -101,7 +92,7 @@ class Table:
         )
         for name in ("part", "row", "measure"):
             table.add_column(name)
-        for name in ("value", "95 % interval", "of", "floor"):
+        for name in ("value", "95 % interval", "of", "wanted"):
             table.add_column(name, justify="right")
         table.add_column("note")
         for part, rows in _by_part(self.rows):
@@ -116,11 +107,10 @@ class Table:
 
 def _cells(row: Row) -> tuple[str, str, str, str, str, str]:
     low, high = row.share.interval
-    floor = (
-        "" if row.floor is None else f"{'≤' if row.measure == 'word error' else '≥'} {100 * row.floor:.0f} %"
-    )
+    sign = "≤" if row.measure == "word error" else "≥"
+    wanted = "" if row.wanted is None else f"{sign} {100 * row.wanted:.0f} %"
     value = f"{100 * row.share.value:.1f} %"
-    return row.name, row.measure, value, f"{100 * low:.0f} to {100 * high:.0f}", str(row.share.total), floor
+    return row.name, row.measure, value, f"{100 * low:.0f} to {100 * high:.0f}", str(row.share.total), wanted
 
 
 def _by_part(rows: Iterable[Row]) -> list[tuple[str, list[Row]]]:

@@ -1,12 +1,7 @@
-"""Training the judge of pictures, on scenes damaged as drawing and tokenizing damage them, and measuring it.
-
-`python -m omni_agent.core_model.evaluation.train_picture_judge --out picture_judge.safetensors`
-"""
+"""Training the judge of pictures, on scenes damaged as drawing and tokenizing damage them, and its scores."""
 
 from __future__ import annotations
 
-import argparse
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -250,32 +245,3 @@ def _resume(state: Path, network: JudgeNetwork, optimizer: torch.optim.Optimizer
             moments.setdefault(int(number), {})[moment] = value
     optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
     return step
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="where the weights go")
-    parser.add_argument("--state", type=Path, help="what an interrupted training goes on from")
-    parser.add_argument("--steps", type=int, default=1700)
-    parser.add_argument("--batch", type=int, default=96)
-    given = parser.parse_args()
-    train(
-        given.out,
-        steps=given.steps,
-        batch=given.batch,
-        state=given.state,
-        report=lambda line: print(line, flush=True),
-    )
-    network = JudgeNetwork()
-    network.load_state_dict({name: tensor.float() for name, tensor in load_file(given.out).items()})
-    judge = PictureJudge(network)
-    for drawing in (False, True):
-        print(
-            json.dumps(
-                {"drawing": drawing} | measure(judge, "held_out", scenes=2000, seed=7, drawing=drawing)
-            )
-        )
-
-
-if __name__ == "__main__":
-    main()

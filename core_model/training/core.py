@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,16 +23,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, IterableDataset
 
-from omni_agent.core import Modality, Task
+from omni_agent.core import Modality
 
 from ..config import CoreConfig
 from ..speech_encoder import SpeechProjection
 from ..tokenizers.text import TextTokenizer
-from ..transformer import Transformer
+from ..transformer import Transformer, plain_attention
 from ..vocabulary import Vocabulary
-from ..world import Combination, QuestionKind, caption, draw_prompt, question_kinds, sample_question, sums
-from .pools import Pictures, Ragged
-from .samples import KINDS, Batch, Layout, Segment, Unit, pack
+from .mixture import Sources
+from .samples import IGNORED, KINDS, Batch, Layout, pack
+from .voices import PHONES
 
 __all__ = ["CoreTraining", "Learner", "train_core"]
 
@@ -45,11 +45,11 @@ class CoreTraining:
     decay_minutes: float = 0.0
     rows: int = 32
     length: int = 160
-    learning_rate: float = 1e-3
-    muon_learning_rate: float = 0.02
+    learning_rate: float = 1.5e-3
+    muon_learning_rate: float = 0.015
     warmup_steps: int = 150
     compiled: bool = False
-    """Compile the transformer first: a minute's wait and a C++ compiler, then a fifth less time a step."""
+    """Compile the layers first: a minute's wait and a C++ compiler, then a third less time a step."""
     seed: int = 0
     shares: dict[str, float] = field(
         default_factory=lambda: {
@@ -65,168 +65,6 @@ class CoreTraining:
     )
 
 
-class Sources:
-    """Endless units of every task whose pool is there, none longer than `room` tokens."""
-
-    def __init__(self, folder: Path, layout: Layout, shares: dict[str, float], room: int) -> None:
-        self.layout, self.room = layout, room
-        self.pictures, self.drawings = (
-            _pictures(folder / f"{name}.npz") for name in ("pictures", "drawings")
-        )
-        self.spoken, self.heard = (_ragged(folder / f"{name}.npz") for name in ("spoken", "heard"))
-        self._recordings: dict[str, list[int]] = defaultdict(list)
-        if self.heard is not None:
-            for index, text in enumerate(self.heard.texts):
-                self._recordings[text].append(index)
-        self._said_sums = [sum_ for sum_ in sums() if sum_.text in self._recordings]
-        self._said_drawings: list[int] = []
-        if self.drawings is not None:
-            prompts = (draw_prompt(self.drawings.combination(i)) for i in range(len(self.drawings)))
-            self._said_drawings = [i for i, prompt in enumerate(prompts) if prompt in self._recordings]
-        able = {
-            "look": self.pictures is not None,
-            "sum": True,
-            "draw": self.drawings is not None,
-            "speak": self.spoken is not None,
-            "transcribe": self.heard is not None,
-            "look and listen": self.heard is not None and self.pictures is not None,
-            "listen": bool(self._said_sums),
-            "draw what is said": bool(self._said_drawings),
-        }
-        self.shares = {name: share for name, share in shares.items() if able[name] and share > 0}
-        if not self.shares:
-            raise FileNotFoundError(f"no pools in {folder}; make them first")
-
-    def units(self, rng: np.random.Generator, only: str | None = None) -> Iterator[Unit]:
-        """Units by their shares, or of one kind."""
-        names = [only] if only else list(self.shares)
-        chances = np.array([1.0] if only else list(self.shares.values()))
-        makers = {
-            "look": self._look,
-            "sum": self._sum,
-            "draw": self._draw,
-            "speak": self._speak,
-            "transcribe": self._transcribe,
-            "look and listen": self._look_and_listen,
-            "listen": self._listen,
-            "draw what is said": self._draw_what_is_said,
-        }
-        while True:
-            unit = makers[names[rng.choice(len(names), p=chances / chances.sum())]](rng)
-            if len(unit) <= self.room:
-                yield unit
-
-    def _text(self, task: Task, given: str | np.ndarray | None, answer: str) -> Segment:
-        return self.layout.segment(task, given, Modality.TEXT, self.layout.text(answer))
-
-    def _answer(self, rng: np.random.Generator, shows: Combination, kind: QuestionKind) -> Segment:
-        question = sample_question(rng, shows, kind)
-        return self._text(Task.ANSWER, question.text, question.answer)
-
-    def _picture(
-        self, rng: np.random.Generator
-    ) -> tuple[Combination, list[QuestionKind], list[int], np.ndarray]:
-        """What a picture shows, what one may ask about it, its tokens, and the objects at its places."""
-        assert self.pictures is not None
-        index = int(rng.integers(len(self.pictures)))
-        shows = self.pictures.combination(index)
-        kinds = [
-            kind
-            for kind in question_kinds(shows)
-            if self.pictures.has_background(index) or kind not in ("where", "caption")
-        ]
-        # There, the answer is always zero; asked as often as "how many" of what is there, zero becomes the
-        # answer to both.
-        if shows.kind == "count" and rng.random() < 0.7:
-            kinds.remove("one or zero")
-        return (
-            shows,
-            kinds,
-            self.layout.picture(self.pictures.codes[index].tolist()),
-            self.pictures.places[index].astype(np.int64),
-        )
-
-    def _look(self, rng: np.random.Generator) -> Unit:
-        shows, kinds, prefix, places = self._picture(rng)
-        # "is there" is learnt slowest, so it is asked twice.
-        asked: list[QuestionKind] = [*kinds, "is there"]
-        chosen = [asked[i] for i in rng.permutation(len(asked))[:5]]
-        segments = [
-            self._text(Task.DESCRIBE, "describe the picture", caption(shows))
-            if kind == "caption"
-            else self._answer(rng, shows, kind)
-            for kind in chosen
-        ]
-        return Unit(prefix=prefix, places=places, segments=segments)
-
-    def _sum(self, rng: np.random.Generator) -> Unit:
-        known = sums()
-        chosen = [known[int(i)] for i in rng.integers(len(known), size=3)]
-        return Unit(segments=[self._text(Task.ANSWER, each.text, each.answer) for each in chosen])
-
-    def _draw(self, rng: np.random.Generator) -> Unit:
-        assert self.drawings is not None
-        index = int(rng.integers(len(self.drawings)))
-        prompt = None if rng.random() < 0.1 else draw_prompt(self.drawings.combination(index))
-        return Unit(segments=[self._drawing(prompt, index)])
-
-    def _drawing(self, given: str | np.ndarray | None, index: int) -> Segment:
-        assert self.drawings is not None
-        codes = [self.layout.vocabulary.image.start + int(code) for code in self.drawings.codes[index]]
-        return self.layout.segment(Task.DRAW, given, Modality.IMAGE, codes)
-
-    def _speak(self, rng: np.random.Generator) -> Unit:
-        assert self.spoken is not None
-        index = int(rng.integers(len(self.spoken)))
-        codes = [self.layout.vocabulary.speech.start + int(code) for code in self.spoken[index]]
-        return Unit(
-            segments=[self.layout.segment(Task.SPEAK, self.spoken.texts[index], Modality.SPEECH, codes)]
-        )
-
-    def _recording(self, rng: np.random.Generator, text: str) -> np.ndarray:
-        assert self.heard is not None
-        takes = self._recordings[text]
-        return self.heard[takes[int(rng.integers(len(takes)))]]
-
-    def _transcribe(self, rng: np.random.Generator) -> Unit:
-        assert self.heard is not None
-        index = int(rng.integers(len(self.heard)))
-        return Unit(segments=[self._text(Task.TRANSCRIBE, self.heard[index], self.heard.texts[index])])
-
-    def _look_and_listen(self, rng: np.random.Generator) -> Unit:
-        shows, kinds, prefix, places = self._picture(rng)
-        segments: list[Segment] = []
-        room = self.room - len(prefix)
-        for _ in range(20):
-            question = sample_question(rng, shows, kinds[int(rng.integers(len(kinds)))])
-            if question.text not in self._recordings:
-                continue
-            segment = self._text(Task.ANSWER, self._recording(rng, question.text), question.answer)
-            if len(segment.ids) > room:
-                break
-            segments.append(segment)
-            room -= len(segment.ids)
-        return Unit(prefix=prefix, places=places, segments=segments or [self._answer(rng, shows, kinds[0])])
-
-    def _listen(self, rng: np.random.Generator) -> Unit:
-        each = self._said_sums[int(rng.integers(len(self._said_sums)))]
-        return Unit(segments=[self._text(Task.ANSWER, self._recording(rng, each.text), each.answer)])
-
-    def _draw_what_is_said(self, rng: np.random.Generator) -> Unit:
-        assert self.drawings is not None
-        index = self._said_drawings[int(rng.integers(len(self._said_drawings)))]
-        said = self._recording(rng, draw_prompt(self.drawings.combination(index)))
-        return Unit(segments=[self._drawing(said, index)])
-
-
-def _pictures(path: Path) -> Pictures | None:
-    return Pictures.open(path) if path.exists() else None
-
-
-def _ragged(path: Path) -> Ragged | None:
-    return Ragged.open(path) if path.exists() else None
-
-
 class Learner(nn.Module):
     """The weights that training changes. Image codes are built from their bits plus a table of their own, so
     that what is learnt of one code serves its neighbours; `weights` folds the two into plain tables.
@@ -236,12 +74,12 @@ class Learner(nn.Module):
         super().__init__()
         self.config, self.vocabulary = config, Vocabulary.of(config)
         hidden = config.transformer.hidden_size
-        self.transformer = Transformer(config.transformer)
+        self.transformer = Transformer(config.transformer, plain_attention)
         self.projection = SpeechProjection(config.speech_encoder.hidden_size, hidden)
         bits = config.image_tokenizer.bits
         self.bits_in = nn.Parameter(torch.randn(bits, hidden) * 0.02)
         self.bits_out = nn.Parameter(torch.randn(bits, hidden) * 0.02)
-        self.namer = nn.Linear(hidden, 61)
+        self.clues = _Clues(hidden)
         codes = torch.arange(2**bits)[:, None]
         self.register_buffer(
             "code_bits", ((codes >> torch.arange(bits - 1, -1, -1)) & 1).float() * 2 - 1, persistent=False
@@ -283,28 +121,40 @@ class Learner(nn.Module):
 
     def hidden(self, batch: Batch) -> tuple[Float[Tensor, "rows n hidden"], Float[Tensor, "vocab hidden"]]:
         """The transformer's output for packed rows, and the head to read it with."""
+        states, _, (_, head) = self._states(batch)
+        return states[-1], head
+
+    def _states(self, batch: Batch) -> tuple[list[Tensor], Tensor | None, tuple[Tensor, Tensor]]:
+        """All hidden states of packed rows, the heard frames as they entered, embeddings and head."""
         ids, group, part = (torch.from_numpy(a) for a in (batch.ids, batch.group, batch.part))
         embeddings, head = self.tables()
         x = F.embedding(ids, embeddings)
+        embedded = None
         if len(batch.heard):
             heard, where = torch.from_numpy(batch.heard).float(), torch.from_numpy(batch.heard_at)
             embedded = self.projection(F.pad(heard, (0, 0, 0, -len(heard) % 128)))[: len(heard)].to(x.dtype)
             x = x.flatten(0, 1).index_copy(0, where, embedded).view(x.shape)
         same = group[:, :, None] == group[:, None, :]
         visible = same & ((part[:, None, :] == 0) | (part[:, :, None] == part[:, None, :]))
-        return self.transformer(x, visible[:, None], torch.from_numpy(batch.positions)), head
+        states = self.transformer.hidden_states(x, visible[:, None], torch.from_numpy(batch.positions))
+        return states, embedded, (embeddings, head)
+
+    def _text_column(self, tokens: Int64[np.ndarray, " n"]) -> Int64[Tensor, " n"]:
+        """Where tokens of text, or the end token, stand among the columns of text; IGNORED stays."""
+        ids = torch.from_numpy(tokens)
+        last = len(self.columns[Modality.TEXT]) - 1
+        columns = torch.where(ids == self.vocabulary.end, last, self.column_of[ids.clamp(min=0)])
+        return torch.where(ids == IGNORED, IGNORED, columns)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Mean cross-entropies over the masked places of each modality, and of the objects named at picture
-        places.
-        """
-        labels, places = (torch.from_numpy(a).flatten() for a in (batch.labels, batch.places))
+        """Mean cross-entropies over the masked places of each modality, and of each clue."""
+        labels = torch.from_numpy(batch.labels).flatten()
         masked = (labels >= 0).nonzero()[:, 0]
         kinds = torch.from_numpy(batch.kinds).flatten()[masked]
         losses: dict[str, Tensor] = {}
         with torch.autocast("cpu", torch.bfloat16):
-            hidden, head = self.hidden(batch)
-            hidden = hidden.flatten(0, 1)
+            states, embedded, (embeddings, head) = self._states(batch)
+            hidden = states[-1].flatten(0, 1)
             for index, modality in enumerate(KINDS):
                 at, real = _rounded_up(masked[kinds == index])
                 if not len(at):
@@ -317,11 +167,64 @@ class Learner(nn.Module):
                 # Padding is easy and most of a short answer's blank.
                 weights = torch.where(ended, 0.15, 1.0) * real
                 losses[modality] = (errors * weights).sum() / weights.sum()
-            at, real = _rounded_up((places >= 0).nonzero()[:, 0])
-            if len(at):
-                errors = F.cross_entropy(self.namer(hidden[at]).float(), places[at], reduction="none")
-                losses["names"] = (errors * real).sum() / real.sum()
+            words = embeddings[self.columns[Modality.TEXT]]
+            losses |= self.clues(batch, states, embedded, words, self._text_column)
         return losses
+
+
+class _Clues(nn.Module):
+    """What layers inside are asked besides, in training only: steps on the way that the answers alone teach
+    far more slowly.
+
+    The word at each heard frame and the object at each place of a picture are read by the words' own
+    embeddings, so that a name in a question and what is seen or heard meet in one space.
+    """
+
+    ORDERS_AFTER, PHONES_AFTER, OBJECTS_AFTER = 2, 3, 4
+
+    def __init__(self, hidden: int) -> None:
+        super().__init__()
+        self.objects, self.words = nn.Linear(hidden, hidden), nn.Linear(hidden, hidden)
+        self.phones = nn.Linear(hidden, len(PHONES))
+        self.numbers = nn.Linear(hidden, 6)
+        self.orders = nn.Linear(hidden, 20)
+
+    def forward(
+        self,
+        batch: Batch,
+        states: list[Tensor],
+        embedded: Tensor | None,
+        words: Float[Tensor, "words hidden"],
+        text_column: Callable[[Int64[np.ndarray, " n"]], Int64[Tensor, " n"]],
+    ) -> dict[str, Tensor]:
+        """Mean cross-entropies of what the batch asks."""
+        objects, phones, numbers = (
+            torch.from_numpy(each).flatten() for each in (batch.objects, batch.phones, batch.numbers)
+        )
+        seen = states[self.OBJECTS_AFTER - 1].flatten(0, 1)
+        spoken = states[self.PHONES_AFTER - 1].flatten(0, 1)
+        losses = {
+            "objects": _clue(seen, text_column(objects.numpy()), lambda x: self.objects(x) @ words.T),
+            "numbers": _clue(seen, numbers, self.numbers),
+            "phones": _clue(spoken, phones, self.phones),
+        }
+        if embedded is not None:
+            at = torch.from_numpy(batch.heard_at)
+            counted = states[self.ORDERS_AFTER - 1].flatten(0, 1)[at]
+            losses["words"] = _clue(embedded, text_column(batch.words), lambda x: self.words(x) @ words.T)
+            losses["orders"] = _clue(counted, torch.from_numpy(batch.orders), self.orders)
+        return {name: loss for name, loss in losses.items() if loss is not None}
+
+
+def _clue(states: Tensor, wanted: Tensor, read: Callable[[Tensor], Tensor]) -> Tensor | None:
+    """The mean cross-entropy where something is wanted; None where nothing is."""
+    at, real = _rounded_up((wanted >= 0).nonzero()[:, 0])
+    if not len(at):
+        return None
+    x = states[at].float()
+    logits = read(F.rms_norm(x, x.shape[-1:]))
+    errors = F.cross_entropy(logits.float(), wanted[at], reduction="none")
+    return (errors * real).sum() / real.sum()
 
 
 def _rounded_up(at: Int64[Tensor, " places"], step: int = 128) -> tuple[Tensor, Tensor]:
@@ -334,7 +237,8 @@ def _rounded_up(at: Int64[Tensor, " places"], step: int = 128) -> tuple[Tensor, 
     return torch.cat([at, at[:1].expand(extra)]), real
 
 
-LOSS_WEIGHTS = {Modality.TEXT: 1.0, Modality.SPEECH: 1.0, Modality.IMAGE: 1.0, "names": 0.3}
+CLUES = ("objects", "numbers", "phones", "words", "orders")
+LOSS_WEIGHTS = {Modality.TEXT: 1.0, Modality.SPEECH: 1.0, Modality.IMAGE: 1.0} | dict.fromkeys(CLUES, 0.3)
 
 
 class _Stream(IterableDataset[Batch]):
@@ -366,19 +270,21 @@ def train_core(
     training: CoreTraining,
     *,
     start_from: Path | None = None,
+    report: Callable[[str], None] = print,
 ) -> Learner:
     """Train for some minutes and leave `core.safetensors` (averaged weights) and a state to go on from in
-    `folder`.
+    `folder`. `report` gets lines of JSON: mean losses every 100 steps, and what one look gets right.
     """
     torch.manual_seed(training.seed)
     layout = Layout(config, tokenizer)
     sources = Sources(folder, layout, training.shares, training.length)
     learner, average = Learner(config), Learner(config)
     if start_from is not None:
-        learner.load_state_dict(load_file(start_from))
+        learner.load_state_dict(load_file(start_from), strict=False)
     average.load_state_dict(learner.state_dict())
     if training.compiled:
-        learner.transformer.model.compile(dynamic=False)
+        for layer in learner.transformer.model.layers:
+            layer.compile(dynamic=False)
     tools = optimisers(learner, training)
     rates = [tool.param_groups[0]["lr"] for tool in tools]
     first, state_file = 0, folder / "core_state.pt"
@@ -423,14 +329,14 @@ def train_core(
             sums_of[name].append(loss.item())
         if step % 100 == 99:
             line = {"step": step + 1, "minutes": round(minutes, 1)}
-            print(json.dumps(line | {n: round(float(np.mean(v)), 3) for n, v in sums_of.items()}), flush=True)
+            report(json.dumps(line | {n: round(float(np.mean(v)), 3) for n, v in sums_of.items()}))
             sums_of.clear()
         if time.monotonic() - saved > 240:
             saved = time.monotonic()
             _keep(folder, learner, average, tools, step + 1)
-            print(json.dumps(report(average, sources)), flush=True)
+            report(json.dumps(single_look(average, sources)))
     _keep(folder, learner, average, tools, step)
-    print(json.dumps(report(average, sources)), flush=True)
+    report(json.dumps(single_look(average, sources)))
     return average
 
 
@@ -450,7 +356,7 @@ def _half(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 @torch.inference_mode()
-def report(learner: Learner, sources: Sources, seed: int = 1) -> dict[str, float]:
+def single_look(learner: Learner, sources: Sources, seed: int = 1) -> dict[str, float]:
     """For each task, how many masked places a single look at fully masked blanks gets right.
 
     Text counts whole answers. A lower bound of what decoding reaches; for watching a run.

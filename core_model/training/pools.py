@@ -6,6 +6,7 @@ Each pool is a few arrays on disk. Pools that are missing leave their tasks out 
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +23,9 @@ from ..world.scenes import KINDS, sample_scene
 from .augment import mel_augmented
 from .image_tokenizer import places
 from .speech_encoder import Listener, Spectrograms
+from .voices import PHONES, spoken_phones
 
-__all__ = ["Pictures", "Ragged", "make_heard", "make_pictures"]
+__all__ = ["Pictures", "Ragged", "make_heard", "make_phones", "make_pictures"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -170,3 +172,17 @@ def make_heard(listener: Listener, spoken: Spectrograms, *, copies: int = 1, see
             texts += [spoken.texts[i] for i in chosen]
             rows += [row[:count].half().numpy() for row, count in zip(hidden, counts.tolist(), strict=True)]
     return Ragged.of(texts, rows)
+
+
+def make_phones(spoken: Ragged, code_seconds: float) -> Ragged:
+    """Which of PHONES each speech code of `spoken` belongs to, as the speaking voice times them."""
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        timed = pool.map(spoken_phones, spoken.texts, chunksize=100)
+    rows: list[NDArray[np.generic]] = []
+    for index, phones in enumerate(timed):
+        ends = np.array([end for _, end in phones])
+        # Utterances are trimmed to 40 ms before their first sound, which ends the first silence.
+        middles = ends[0] - 0.04 + code_seconds * (np.arange(len(spoken[index])) + 0.5)
+        at = np.searchsorted(ends, middles).clip(max=len(phones) - 1)
+        rows.append(np.array([PHONES.index(phone) for phone, _ in phones], dtype=np.int8)[at])
+    return Ragged.of(spoken.texts, rows)

@@ -20,29 +20,50 @@ from ..layout import lay_out, picture_ids
 from ..tokenizers.text import TextTokenizer
 from ..vocabulary import Vocabulary
 
-__all__ = ["Batch", "Layout", "Segment", "Unit", "masked_places", "pack"]
+__all__ = ["Batch", "Heard", "Layout", "Segment", "Unit", "masked_places", "pack"]
 
 IGNORED = -100
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Heard:
+    """What the speech encoder makes of an utterance, and the word it spots at each frame: a text token, the
+    end token for none, IGNORED where that is not known.
+    """
+
+    frames: Float16[np.ndarray, "t width"]
+    words: Int64[np.ndarray, " t"]
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Segment:
-    """One question with its answer: tokens, where the blank begins, and heard speech if there is any."""
+    """One question with its answer: tokens, where the blank begins, and heard speech if there is any.
+
+    `hints` says of the first places of the blank what they are about: the object of an image code, the phone
+    of a speech code.
+    """
 
     task: Task
     modality: Modality
     ids: list[int]
     blank: int
-    heard: Float16[np.ndarray, "t width"] | None = None
+    hints: Int64[np.ndarray, " places"] | None = None
+    heard: Heard | None = None
     heard_at: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Unit:
-    """A picture's tokens (may be none), the objects at its places, and the segments behind it."""
+    """A picture's tokens (may be none), the objects at its places and their number, and the segments behind
+    it.
+    """
 
     prefix: list[int] = field(default_factory=list)
     places: Int64[np.ndarray, "codes"] | None = None
+    number: int = 0
     segments: Sequence[Segment]
 
     def __len__(self) -> int:
@@ -69,15 +90,16 @@ class Layout:
     def segment(
         self,
         task: Task,
-        given: str | Float16[np.ndarray, "t width"] | None,
+        given: str | Heard | None,
         modality: Modality,
         answer: Sequence[int],
+        hints: Int64[np.ndarray, " places"] | None = None,
     ) -> Segment:
         """A question, typed or heard or empty (None), and the ids of its answer, counted in the whole
         vocabulary.
         """
         settings = self.config.tasks[task]
-        heard = None if given is None or isinstance(given, str) else given
+        heard = given if isinstance(given, Heard) else None
         instruction = self.text(settings.instruction) if settings.instruction and given is not None else []
         content: list[list[int] | int] = []
         if isinstance(given, str):
@@ -97,6 +119,7 @@ class Layout:
             modality=modality,
             ids=prompt.ids + padded,
             blank=len(prompt.ids),
+            hints=hints,
             heard=heard,
             heard_at=prompt.heard_at[0] if prompt.heard_at else 0,
         )
@@ -106,6 +129,9 @@ class Layout:
 class Batch:
     """Rows of packed units. `group` and `part` say who sees whom: equal groups, and part 0 (the picture) or
     the same part.
+
+    `objects`, `numbers`, `phones`, `words` and `orders` are what the inner layers are asked: IGNORED where
+    nothing is. A blank's place is asked where it is read, one position before.
     """
 
     ids: Int64[np.ndarray, "rows n"]
@@ -114,10 +140,15 @@ class Batch:
     group: Int64[np.ndarray, "rows n"]
     part: Int64[np.ndarray, "rows n"]
     positions: Int64[np.ndarray, "rows n"]
-    places: Int64[np.ndarray, "rows n"]
+    objects: Int64[np.ndarray, "rows n"]
+    numbers: Int64[np.ndarray, "rows n"]
+    phones: Int64[np.ndarray, "rows n"]
     heard: Float16[np.ndarray, "frames width"]
     heard_at: Int64[np.ndarray, " frames"]
     """Where in the flattened rows each heard frame goes."""
+    words: Int64[np.ndarray, " frames"]
+    orders: Int64[np.ndarray, " frames"]
+    """Whether the first, second, ... word is spotted at each frame; 0 for none."""
 
 
 KINDS = (Modality.TEXT, Modality.SPEECH, Modality.IMAGE)
@@ -155,8 +186,8 @@ def pack(
     labels = np.full_like(ids, IGNORED)
     kinds, group, part, positions = (np.zeros_like(ids) for _ in range(4))
     group += np.arange(length) + 10_000  # padding sees only itself
-    places = np.full_like(ids, IGNORED)
-    heard: list[np.ndarray] = []
+    objects, numbers, phones = (np.full_like(ids, IGNORED) for _ in range(3))
+    heard: list[Heard] = []
     heard_at: list[np.ndarray] = []
     used = np.zeros(rows, dtype=int)
     misses = 0
@@ -175,7 +206,8 @@ def pack(
             ids[row, at : at + shared] = unit.prefix
             positions[row, at : at + shared] = np.arange(shared)
             if unit.places is not None:
-                places[row, at + 1 : at + 1 + len(unit.places)] = unit.places
+                objects[row, at + 1 : at + 1 + len(unit.places)] = unit.places
+                numbers[row, at] = unit.number
         at += shared
         for which, segment in enumerate(unit.segments, start=1):
             stop = at + len(segment.ids)
@@ -190,13 +222,18 @@ def pack(
             kinds[row, at:stop] = KINDS.index(segment.modality)
             part[row, at:stop] = which
             positions[row, at:stop] = shared + np.arange(len(segment.ids))
+            if segment.hints is not None:
+                asked = phones if segment.modality is Modality.SPEECH else objects
+                read = at + segment.blank - 1
+                asked[row, read : read + len(segment.hints)] = segment.hints
             if segment.heard is not None:
                 first = row * length + at + segment.heard_at
                 heard.append(segment.heard)
                 heard_at.append(np.arange(first, first + len(segment.heard)))
             at = stop
         used[row] = at
-    width = heard[0].shape[1] if heard else 1
+    width = heard[0].frames.shape[1] if heard else 1
+    nothing = np.zeros(0, np.int64)
     return Batch(
         ids=ids,
         labels=labels,
@@ -204,7 +241,19 @@ def pack(
         group=group,
         part=part,
         positions=positions,
-        places=places,
-        heard=np.concatenate(heard) if heard else np.zeros((0, width), np.float16),
-        heard_at=np.concatenate(heard_at) if heard_at else np.zeros(0, np.int64),
+        objects=objects,
+        numbers=numbers,
+        phones=phones,
+        heard=np.concatenate([each.frames for each in heard]) if heard else np.zeros((0, width), np.float16),
+        heard_at=np.concatenate(heard_at) if heard else nothing,
+        words=np.concatenate([each.words for each in heard]) if heard else nothing,
+        orders=np.concatenate([_orders(each.words, vocabulary.end) for each in heard]) if heard else nothing,
     )
+
+
+def _orders(words: Int64[np.ndarray, " t"], none: int) -> Int64[np.ndarray, " t"]:
+    """The how-manieth word is spotted at each frame, from 1; 0 for none, IGNORED where words are."""
+    spotted = words != none
+    new = spotted & (np.diff(words, prepend=none) != 0)
+    orders: Int64[np.ndarray, " t"] = np.where(spotted, np.cumsum(new), 0)
+    return np.where(words == IGNORED, IGNORED, orders)

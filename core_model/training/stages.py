@@ -23,7 +23,7 @@ from omni_agent.core_model.tokenizers.speech import fit_speech_codec
 from omni_agent.core_model.training.assemble import assemble
 from omni_agent.core_model.training.core import CoreTraining, train_core
 from omni_agent.core_model.training.image_tokenizer import SMALL, train_image_tokenizer
-from omni_agent.core_model.training.pools import Pictures, Ragged, make_heard, make_pictures
+from omni_agent.core_model.training.pools import Pictures, Ragged, make_heard, make_phones, make_pictures
 from omni_agent.core_model.training.speech_corpus import (
     RATE,
     Line,
@@ -52,7 +52,7 @@ __all__ = [
     "make_speech_codec",
     "make_speech_corpus",
     "make_speech_encoder",
-    "train",
+    "train_core_for",
 ]
 
 Report = Callable[[str], None]
@@ -107,7 +107,7 @@ def make_image_tokenizer(folder: Path, *, steps: int = 2_600, critic_minutes: fl
 
 
 def make_pools(
-    folder: Path, *, pictures: int = 14_000, drawings: int = 8_000, copies: int = 1, report: Report
+    folder: Path, *, pictures: int = 40_000, drawings: int = 24_000, copies: int = 1, report: Report
 ) -> None:
     """What the core learns from: pictures as codes, sentences as what the speech encoder makes of them."""
     tokenizer = ImageTokenizer(SMALL)
@@ -120,6 +120,10 @@ def make_pools(
             coloured = 0.0 if drawing else 0.5
             pool: Pictures = make_pictures(tokenizer, count, drawing=drawing, seed=seed, coloured=coloured)
             pool.save(folder / f"{name}.npz")
+    if (folder / "spoken.npz").exists() and not (folder / "phones.npz").exists():
+        said = Ragged.open(folder / "spoken.npz")
+        report(f"phones: of {len(said)} sentences")
+        make_phones(said, 1 / SpeechCodecConfig().codes_per_second).save(folder / "phones.npz")
     if (folder / "speech_words.safetensors").exists() and not (folder / "heard.npz").exists():
         utterances = Utterances.open(folder / "speech" / "recognition")
         report(f"heard: {len(utterances)} sentences, each in {copies + 1} ways")
@@ -127,8 +131,14 @@ def make_pools(
         make_heard(load_listener(folder), spoken, copies=copies).save(folder / "heard.npz")
 
 
-def train(
-    folder: Path, *, minutes: float, decay_minutes: float = 0.0, start_from: Path | None = None
+def train_core_for(
+    folder: Path,
+    *,
+    minutes: float,
+    decay_minutes: float = 0.0,
+    start_from: Path | None = None,
+    compiled: bool = False,
+    report: Report,
 ) -> None:
     """The core, for some minutes, on the pools that are there; with `decay_minutes`, to be shipped after."""
     if not 0 <= decay_minutes <= minutes:
@@ -138,8 +148,9 @@ def train(
     if not any((folder / f"{name}.npz").exists() for name in ("pictures", "drawings", "spoken", "heard")):
         raise InputError(f"{folder} holds no pools; run `omni-agent train pools {folder}` first")
     tokenizer = tiny_tokenizer()
-    training = CoreTraining(minutes=minutes, decay_minutes=decay_minutes)
-    train_core(folder, tiny_config(len(tokenizer)), tokenizer, training, start_from=start_from)
+    training = CoreTraining(minutes=minutes, decay_minutes=decay_minutes, compiled=compiled)
+    config = tiny_config(len(tokenizer))
+    train_core(folder, config, tokenizer, training, start_from=start_from, report=report)
 
 
 def make_checkpoint(folder: Path, checkpoint: Path) -> None:

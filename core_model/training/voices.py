@@ -19,7 +19,15 @@ from jaxtyping import Float32
 
 from omni_agent.errors import InputError, NotAvailable
 
-__all__ = ["ESPEAK_VOICES", "HELD_OUT_VOICES", "SPEAKING_VOICE", "TRAINING_VOICES", "speak_with"]
+__all__ = [
+    "ESPEAK_VOICES",
+    "HELD_OUT_VOICES",
+    "PHONES",
+    "SPEAKING_VOICE",
+    "TRAINING_VOICES",
+    "speak_with",
+    "spoken_phones",
+]
 
 SPEAKING_VOICE = "rms"
 _FLITE_TRAINING = (SPEAKING_VOICE, "slt", "kal16")
@@ -43,6 +51,13 @@ _VARIANTS = (
 )
 ESPEAK_VOICES = tuple(f"espeak:{accent}+{variant}" for accent in _ACCENTS for variant in _VARIANTS.split())
 TRAINING_VOICES = (*_FLITE_TRAINING, *ESPEAK_VOICES)
+
+_PHONES = (
+    "pau aa ae ah ao aw ax ay b ch d dh eh er ey f g hh ih iy jh k l m n ng ow oy p r s sh t th uh uw v w y "
+    "z zh"
+)
+PHONES = tuple(_PHONES.split())
+"""The sounds of flite's voices; the first is silence."""
 
 _FESTIVAL = {
     "ked": ("ked_diphone", "festvox-kdlpc16k"),
@@ -82,6 +97,26 @@ def speak_with(
         return _flite(voice, text, tempo, pitch)
     wanted = ", ".join((*_FLITE_TRAINING, *HELD_OUT_VOICES, "espeak:ACCENT+VARIANT"))
     raise InputError(f"given the voice {voice!r}; wanted one of {wanted}")
+
+
+def spoken_phones(text: str) -> list[tuple[str, float]]:
+    """What the speaking voice says for `text`: each of its PHONES, and when it ends, in seconds.
+
+    Raises InputError for empty text, NotAvailable where flite is not installed.
+    """
+    if not text.strip():
+        raise InputError("given an empty text to speak; wanted at least one word")
+    if shutil.which("flite") is None:
+        raise NotAvailable("given no program 'flite' to speak with; install it: apt-get install flite")
+    done = subprocess.run(
+        ["flite", "-voice", SPEAKING_VOICE, "-t", text, "-psdur", "-o", "none"],
+        capture_output=True,
+        text=True,
+        timeout=_SECONDS,
+        check=True,
+    )
+    pairs = (each.split(":") for each in done.stdout.split())
+    return [(phone, float(end)) for phone, end in pairs]
 
 
 def _flite(voice: str, text: str, tempo: float, pitch: float) -> tuple[Float32[np.ndarray, " n"], int]:

@@ -25,7 +25,7 @@ def evaluate(
     rows: Annotated[
         list[str] | None,
         typer.Option(
-            "--rows", metavar="NAME", help="A row or a suite of rows; may be given again. All rows otherwise."
+            "--rows", metavar="NAME", help="A row or a group of rows; may be given again. All rows otherwise."
         ),
     ] = None,
     questions: Annotated[int, typer.Option("--questions", metavar="N", help="How many for each row.")] = 200,
@@ -34,7 +34,7 @@ def evaluate(
         Path | None, typer.Option("--json", metavar="FILE", help="Write the table as JSON too.")
     ] = None,
 ) -> None:
-    """Measure a model on what it never saw: questions, hearing, speaking, drawing. Takes minutes."""
+    """Measure a model on what it never saw: questions, hearing, speaking, drawing. Takes half an hour."""
     if json_file is not None:
         check_place(json_file, (".json",))
     load: Loader = context.obj

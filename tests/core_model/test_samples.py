@@ -7,7 +7,7 @@ import torch
 
 from omni_agent.core import Modality, Request, Task
 from omni_agent.core_model.training.core import Learner
-from omni_agent.core_model.training.samples import IGNORED, Layout, Unit, masked_places, pack
+from omni_agent.core_model.training.samples import IGNORED, Heard, Layout, Unit, masked_places, pack
 from omni_agent.values import Image, Speech, Text
 
 from .random_core import random_model
@@ -32,7 +32,10 @@ def test_a_packed_question_has_the_logits_that_decoding_computes() -> None:
     learner.projection.load_state_dict(model.speech_projection.state_dict())
     segments = [
         layout.segment(Task.ANSWER, given, Modality.TEXT, layout.text("a dog"))
-        for given in ("what is this", heard.detach().half().numpy())
+        for given in (
+            "what is this",
+            Heard(frames=heard.detach().half().numpy(), words=np.full(len(heard), IGNORED)),
+        )
     ]
     unit = Unit(prefix=layout.picture(model.image_codes(picture)), segments=segments)
     other = Unit(

@@ -139,8 +139,8 @@ async def test_a_core_that_hears_and_speaks_as_the_judge_does_is_understood(know
     assert shares["spoken questions/spoken question"] > 0.4
     assert "chance" in table.rows[2].note
     assert table.rows[2].name == "all"
-    # What the core says is the original voice, so it is at the floor that it is measured against.
-    assert table.rows[2].floor == pytest.approx(table.rows[2].share.value + 0.25)
+    # What the core says is the original voice, so it keeps to what is wanted.
+    assert table.rows[2].wanted == pytest.approx(table.rows[2].share.value + 0.25)
 
 
 async def test_a_core_that_gives_nothing_is_wrong_and_the_table_says_why() -> None:
@@ -157,9 +157,9 @@ async def test_a_core_that_gives_nothing_is_wrong_and_the_table_says_why() -> No
 
 async def test_the_same_seed_asks_the_same_whatever_else_is_measured() -> None:
     asked = []
-    for suite in (["count"], ["what", "count"]):
+    for rows in (["count"], ["what", "count"]):
         async with ScriptedCore({Task.ANSWER: lambda request: "two"}) as core:
-            await evaluate(core, suite, 6, seed=3)
+            await evaluate(core, rows, 6, seed=3)
             asked.append([request.content for request in core.requests[-6:]])
     assert asked[0] == asked[1]
 
@@ -177,7 +177,7 @@ async def test_only_the_held_out_split_is_asked_about(monkeypatch: pytest.Monkey
     assert splits == ["held_out"] * 20
 
 
-async def test_an_unknown_suite_is_refused_with_the_known_ones() -> None:
+async def test_unknown_rows_are_refused_with_the_known_ones() -> None:
     async with ScriptedCore({}) as core:
-        with pytest.raises(InputError, match="given the suite 'smell'; wanted one of all, answers"):
+        with pytest.raises(InputError, match="given the rows 'smell'; wanted one of all, answers"):
             await evaluate(core, "smell")

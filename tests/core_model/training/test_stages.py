@@ -19,7 +19,7 @@ def test_the_stages_of_pictures_lead_to_a_core(tmp_path: Path, capfd: pytest.Cap
     assert said == ["pictures: 64", "drawings: 64"]
     stages.make_pools(tmp_path, pictures=64, drawings=64, report=said.append)
     assert len(said) == 2, "what is there is not made again"
-    stages.train(tmp_path, minutes=0.02)
+    stages.train_core_for(tmp_path, minutes=0.02, report=said.append)
     assert (tmp_path / "core.safetensors").exists()
     with pytest.raises(CheckpointError, match=r"lacks speech_codec\.safetensors"):
         stages.make_checkpoint(tmp_path, tmp_path / "checkpoint")
@@ -28,10 +28,10 @@ def test_the_stages_of_pictures_lead_to_a_core(tmp_path: Path, capfd: pytest.Cap
 
 def test_a_stage_says_what_to_run_before_it(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="omni-agent train pools"):
-        stages.train(tmp_path, minutes=1)
+        stages.train_core_for(tmp_path, minutes=1, report=print)
     with pytest.raises(InputError, match="omni-agent train image-tokenizer"):
         stages.make_pools(tmp_path, report=print)
     with pytest.raises(InputError, match="omni-agent train speech-corpus"):
         stages.make_speech_codec(tmp_path, report=print)
     with pytest.raises(InputError, match="decay"):
-        stages.train(tmp_path, minutes=1, decay_minutes=2)
+        stages.train_core_for(tmp_path, minutes=1, decay_minutes=2, report=print)

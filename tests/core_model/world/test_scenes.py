@@ -65,13 +65,12 @@ def test_single_objects_reach_every_edge() -> None:
     assert max(box[3] for box in found) == 64
 
 
-def test_drawing_scenes_have_two_sizes_and_centres_on_the_lattice() -> None:
+def test_drawing_scenes_have_one_size_and_centres_whole_codes_apart() -> None:
     rng = np.random.default_rng(4)
-    for kind in KINDS:
+    for kind, step in (("one", 8), ("count", 1), ("pair", 16)):
         scenes = [sample_scene(rng, None, kind, drawing=True) for _ in range(200)]
-        assert len({item.size for scene in scenes for item in scene.items}) == 2
-        if kind != "count":
-            assert all(item.x % 4 == 0 and item.y % 4 == 0 for scene in scenes for item in scene.items)
+        assert len({item.size for scene in scenes for item in scene.items}) == 1
+        assert all(item.x % step == 0 and item.y % step == 0 for scene in scenes for item in scene.items)
 
 
 def test_a_drawn_number_of_objects_has_one_pattern() -> None:

@@ -1,0 +1,236 @@
+"""The mixture of tasks that the small core learns from: endless units out of the pools of a folder."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Int64
+from numpy.typing import NDArray
+from safetensors.torch import load_file
+
+from omni_agent.core import Modality, Task
+
+from ..world import (
+    Combination,
+    QuestionKind,
+    caption,
+    draw_prompt,
+    load_world,
+    question_kinds,
+    sample_question,
+    sums,
+)
+from .pools import Pictures, Ragged
+from .samples import IGNORED, Heard, Layout, Segment, Unit
+
+__all__ = ["Sources"]
+
+
+class Sources:
+    """Endless units of every task whose pool is there, none longer than `room` tokens."""
+
+    def __init__(self, folder: Path, layout: Layout, shares: dict[str, float], room: int) -> None:
+        self.layout, self.room = layout, room
+        self.pictures, self.drawings = (
+            _pictures(folder / f"{name}.npz") for name in ("pictures", "drawings")
+        )
+        self.spoken, self.phones, self.heard = (
+            _ragged(folder / f"{name}.npz") for name in ("spoken", "phones", "heard")
+        )
+        names = [self._word(thing.name) for thing in load_world().objects]
+        self._names = np.array([*names, layout.vocabulary.end])
+        self._recordings: dict[str, list[int]] = defaultdict(list)
+        if self.heard is not None:
+            for index, text in enumerate(self.heard.texts):
+                self._recordings[text].append(index)
+            self._words = self._spotted(self.heard, folder / "speech_words.safetensors")
+        self._said_sums = [sum_ for sum_ in sums() if sum_.text in self._recordings]
+        self._said_drawings: list[int] = []
+        if self.drawings is not None:
+            prompts = (draw_prompt(self.drawings.combination(i)) for i in range(len(self.drawings)))
+            self._said_drawings = [i for i, prompt in enumerate(prompts) if prompt in self._recordings]
+        able = {
+            "look": self.pictures is not None,
+            "sum": True,
+            "draw": self.drawings is not None,
+            "speak": self.spoken is not None,
+            "transcribe": self.heard is not None,
+            "look and listen": self.heard is not None and self.pictures is not None,
+            "listen": bool(self._said_sums),
+            "draw what is said": bool(self._said_drawings),
+        }
+        self.shares = {name: share for name, share in shares.items() if able[name] and share > 0}
+        if not self.shares:
+            raise FileNotFoundError(f"no pools in {folder}; make them first")
+
+    def units(self, rng: np.random.Generator, only: str | None = None) -> Iterator[Unit]:
+        """Units by their shares, or of one kind."""
+        names = [only] if only else list(self.shares)
+        chances = np.array([1.0] if only else list(self.shares.values()))
+        makers = {
+            "look": self._look,
+            "sum": self._sum,
+            "draw": self._draw,
+            "speak": self._speak,
+            "transcribe": self._transcribe,
+            "look and listen": self._look_and_listen,
+            "listen": self._listen,
+            "draw what is said": self._draw_what_is_said,
+        }
+        while True:
+            unit = makers[names[rng.choice(len(names), p=chances / chances.sum())]](rng)
+            if len(unit) <= self.room:
+                yield unit
+
+    def _word(self, word: str) -> int:
+        """The one token of a word."""
+        (token,) = self.layout.text(word)
+        return token
+
+    def _objects(self, places: NDArray[np.int8]) -> Int64[np.ndarray, " places"]:
+        """The names at the places of a picture as tokens, the end token for none."""
+        return np.where(places >= 0, self._names[places.clip(min=0)], IGNORED)
+
+    def _spotted(self, heard: Ragged, words_file: Path) -> Int64[np.ndarray, " frames"]:
+        """The word at each heard frame by the layer that the encoder was trained with. Utterances that it
+        gets wrong are IGNORED.
+        """
+        head = load_file(words_file)
+        words = bytes(head["words"].tolist()).decode().split()
+        weight, bias = head["weight"].float(), head["bias"].float()
+        queries = len(self.layout.config.speech_encoder.query_rows)
+        end = self.layout.vocabulary.end
+        tokens = np.array([end, *map(self._word, words)])
+        found = np.concatenate(
+            [
+                (torch.from_numpy(part.astype(np.float32)) @ weight.T + bias).argmax(-1).numpy()
+                for part in np.array_split(heard.values, len(heard.values) // 50_000 + 1)
+            ]
+        )
+        spotted: Int64[np.ndarray, " frames"] = tokens[found]
+        for text, start, stop in zip(heard.texts, heard.starts, heard.starts[1:], strict=False):
+            spotted[start : start + queries] = end
+            row = spotted[start:stop]
+            new = row[(row != end) & (np.diff(row, prepend=end) != 0)]
+            if new.tolist() != self.layout.text(text):
+                row[:] = IGNORED
+        return spotted
+
+    def _text(self, task: Task, given: str | Heard | None, answer: str) -> Segment:
+        return self.layout.segment(task, given, Modality.TEXT, self.layout.text(answer))
+
+    def _answer(self, rng: np.random.Generator, shows: Combination, kind: QuestionKind) -> Segment:
+        question = sample_question(rng, shows, kind)
+        return self._text(Task.ANSWER, question.text, question.answer)
+
+    def _picture(self, rng: np.random.Generator) -> tuple[Combination, list[QuestionKind], Unit]:
+        """What a picture shows, what one may ask about it, and the picture without questions."""
+        assert self.pictures is not None
+        index = int(rng.integers(len(self.pictures)))
+        shows = self.pictures.combination(index)
+        kinds = [
+            kind
+            for kind in question_kinds(shows)
+            if self.pictures.has_background(index) or kind not in ("where", "caption")
+        ]
+        # There, the answer is always zero; asked as often as "how many" of what is there, zero becomes the
+        # answer to both.
+        if shows.kind == "count" and rng.random() < 0.7:
+            kinds.remove("one or zero")
+        unit = Unit(
+            prefix=self.layout.picture(self.pictures.codes[index].tolist()),
+            places=self._objects(self.pictures.places[index]),
+            number=len(shows.objects) if shows.kind == "pair" else shows.number,
+            segments=(),
+        )
+        return shows, kinds, unit
+
+    def _look(self, rng: np.random.Generator) -> Unit:
+        shows, kinds, unit = self._picture(rng)
+        # "is there" is learnt slowest, so it is asked twice.
+        asked: list[QuestionKind] = [*kinds, "is there"]
+        chosen = [asked[i] for i in rng.permutation(len(asked))[:5]]
+        segments = [
+            self._text(Task.DESCRIBE, "describe the picture", caption(shows))
+            if kind == "caption"
+            else self._answer(rng, shows, kind)
+            for kind in chosen
+        ]
+        return replace(unit, segments=segments)
+
+    def _sum(self, rng: np.random.Generator) -> Unit:
+        known = sums()
+        chosen = [known[int(i)] for i in rng.integers(len(known), size=3)]
+        return Unit(segments=[self._text(Task.ANSWER, each.text, each.answer) for each in chosen])
+
+    def _draw(self, rng: np.random.Generator) -> Unit:
+        assert self.drawings is not None
+        index = int(rng.integers(len(self.drawings)))
+        prompt = None if rng.random() < 0.1 else draw_prompt(self.drawings.combination(index))
+        return Unit(segments=[self._drawing(prompt, index)])
+
+    def _drawing(self, given: str | Heard | None, index: int) -> Segment:
+        assert self.drawings is not None
+        codes = [self.layout.vocabulary.image.start + int(code) for code in self.drawings.codes[index]]
+        hints = self._objects(self.drawings.places[index])
+        return self.layout.segment(Task.DRAW, given, Modality.IMAGE, codes, hints)
+
+    def _speak(self, rng: np.random.Generator) -> Unit:
+        assert self.spoken is not None
+        index = int(rng.integers(len(self.spoken)))
+        codes = [self.layout.vocabulary.speech.start + int(code) for code in self.spoken[index]]
+        hints = None if self.phones is None else self.phones[index].astype(np.int64)
+        text = self.spoken.texts[index]
+        return Unit(segments=[self.layout.segment(Task.SPEAK, text, Modality.SPEECH, codes, hints)])
+
+    def _recording(self, rng: np.random.Generator, text: str) -> Heard:
+        takes = self._recordings[text]
+        return self._heard(takes[int(rng.integers(len(takes)))])
+
+    def _heard(self, index: int) -> Heard:
+        assert self.heard is not None
+        at = slice(self.heard.starts[index], self.heard.starts[index + 1])
+        return Heard(frames=self.heard[index].astype(np.float16, copy=False), words=self._words[at])
+
+    def _transcribe(self, rng: np.random.Generator) -> Unit:
+        assert self.heard is not None
+        index = int(rng.integers(len(self.heard)))
+        return Unit(segments=[self._text(Task.TRANSCRIBE, self._heard(index), self.heard.texts[index])])
+
+    def _look_and_listen(self, rng: np.random.Generator) -> Unit:
+        shows, kinds, unit = self._picture(rng)
+        segments: list[Segment] = []
+        room = self.room - len(unit)
+        for _ in range(20):
+            question = sample_question(rng, shows, kinds[int(rng.integers(len(kinds)))])
+            if question.text not in self._recordings:
+                continue
+            segment = self._text(Task.ANSWER, self._recording(rng, question.text), question.answer)
+            if len(segment.ids) > room:
+                break
+            segments.append(segment)
+            room -= len(segment.ids)
+        return replace(unit, segments=segments or [self._answer(rng, shows, kinds[0])])
+
+    def _listen(self, rng: np.random.Generator) -> Unit:
+        each = self._said_sums[int(rng.integers(len(self._said_sums)))]
+        return Unit(segments=[self._text(Task.ANSWER, self._recording(rng, each.text), each.answer)])
+
+    def _draw_what_is_said(self, rng: np.random.Generator) -> Unit:
+        assert self.drawings is not None
+        index = self._said_drawings[int(rng.integers(len(self._said_drawings)))]
+        said = self._recording(rng, draw_prompt(self.drawings.combination(index)))
+        return Unit(segments=[self._drawing(said, index)])
+
+
+def _pictures(path: Path) -> Pictures | None:
+    return Pictures.open(path) if path.exists() else None
+
+
+def _ragged(path: Path) -> Ragged | None:
+    return Ragged.open(path) if path.exists() else None

@@ -1,0 +1,123 @@
+"""The mixture: every clue stands where it is read, and says what is there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from omni_agent.core_model.training.mixture import Sources
+from omni_agent.core_model.training.pools import Pictures, Ragged, make_phones
+from omni_agent.core_model.training.samples import IGNORED, Layout, pack
+from omni_agent.core_model.training.tiny import tiny_config, tiny_tokenizer
+from omni_agent.core_model.training.voices import PHONES
+
+TOKENIZER = tiny_tokenizer()
+LAYOUT = Layout(tiny_config(len(TOKENIZER)), TOKENIZER)
+END = LAYOUT.vocabulary.end
+DOG, CAT = LAYOUT.text("dog")[0], LAYOUT.text("cat")[0]
+QUERIES = len(LAYOUT.config.speech_encoder.query_rows)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """One picture, one drawing, one sentence to say and two that are heard, the second one wrongly."""
+    places = np.full((1, 64), 60, np.int8)
+    places[0, 10] = 0
+    places[0, 11] = -100
+    picture = Pictures(
+        codes=np.arange(64, dtype=np.int16)[None],
+        places=places,
+        shown=np.array([[0, 0, -1, 1, 0]], dtype=np.int16),
+    )
+    picture.save(tmp_path / "pictures.npz")
+    picture.save(tmp_path / "drawings.npz")
+    spoken = Ragged.of(["a dog"], [np.arange(20, dtype=np.int16)])
+    spoken.save(tmp_path / "spoken.npz")
+    Ragged.of(["a dog"], [np.arange(20, dtype=np.int8)]).save(tmp_path / "phones.npz")
+    # The word layer reads class c off coordinate c: 0 is none, then "cat" and "dog".
+    save_file(
+        {
+            "weight": torch.eye(3, LAYOUT.config.speech_encoder.hidden_size),
+            "bias": torch.zeros(3),
+            "words": torch.tensor(list(b"cat dog"), dtype=torch.uint8),
+        },
+        tmp_path / "speech_words.safetensors",
+    )
+    frames = np.zeros((2, QUERIES + 6, LAYOUT.config.speech_encoder.hidden_size), np.float16)
+    spotted = [0, 2, 2, 0, 2, 1]
+    for utterance in frames:
+        for frame, word in enumerate(spotted):
+            utterance[QUERIES + frame, word] = 1
+    Ragged.of(["dog dog cat", "dog cat"], list(frames)).save(tmp_path / "heard.npz")
+    return tmp_path
+
+
+def test_words_are_spotted_and_counted_and_wrong_ones_ignored(folder: Path) -> None:
+    sources = Sources(folder, LAYOUT, {"transcribe": 1.0}, room=160)
+    right, wrong = sources._heard(0), sources._heard(1)
+    assert right.words.tolist() == [END] * QUERIES + [END, DOG, DOG, END, DOG, CAT]
+    assert set(wrong.words.tolist()) == {IGNORED}
+    rng = np.random.default_rng(0)
+    batch = pack(sources.units(rng), LAYOUT.vocabulary, rng, rows=2, length=160)
+    assert (batch.ids.flatten()[batch.heard_at] == LAYOUT.vocabulary.special["<|context_of_audio|>"]).all()
+    counts = {END: {0}, DOG: {1, 2}, CAT: {3}, IGNORED: {IGNORED}}
+    for word, order in zip(batch.words.tolist(), batch.orders.tolist(), strict=True):
+        assert order in counts[word]
+    assert {1, 2, 3} <= set(batch.orders.tolist())
+
+
+@pytest.mark.parametrize(
+    ("task", "first", "clue", "there"),
+    [
+        ("speak", LAYOUT.vocabulary.speech.start, "phones", dict(enumerate(range(20)))),
+        (
+            "draw",
+            LAYOUT.vocabulary.image.start,
+            "objects",
+            {**dict.fromkeys(range(64), END), 10: 0, 11: IGNORED},
+        ),
+    ],
+)
+def test_a_blank_is_asked_one_position_before(
+    folder: Path, task: str, first: int, clue: str, there: dict[int, int]
+) -> None:
+    sources = Sources(folder, LAYOUT, {task: 1.0}, room=160)
+    rng = np.random.default_rng(1)
+    batch = pack(sources.units(rng), LAYOUT.vocabulary, rng, rows=1, length=160)
+    asked = getattr(batch, clue)[0]
+    if task == "draw":
+        there[10] = sources._names[0]
+    unmasked = np.where(batch.labels[0] >= 0, batch.labels[0], batch.ids[0]) - first
+    codes = {at for at in range(160) if 0 <= unmasked[at] < len(there)}
+    assert codes
+    for at in codes:
+        assert asked[at - 1] == there[int(unmasked[at])]
+    others = set(range(160)) - {at - 1 for at in codes}
+    assert (asked[list(others)] == IGNORED).all()
+
+
+def test_a_picture_is_asked_at_its_own_places_and_its_number_at_its_first_token(folder: Path) -> None:
+    sources = Sources(folder, LAYOUT, {"look": 1.0}, room=200)
+    rng = np.random.default_rng(2)
+    batch = pack(sources.units(rng), LAYOUT.vocabulary, rng, rows=1, length=200)
+    codes = batch.ids[0] - LAYOUT.vocabulary.image.start
+    seen = np.flatnonzero((codes >= 0) & (batch.part[0] == 0))[:64]
+    assert batch.objects[0, seen[10]] == sources._names[0]
+    assert batch.objects[0, seen[11]] == IGNORED
+    assert (batch.objects[0, seen[12:]] == END).all()
+    assert batch.numbers[0, seen[0] - 1] == 1
+    assert (batch.numbers[0, seen] == IGNORED).all()
+
+
+def test_phones_follow_the_voice_and_end_in_silence() -> None:
+    codes = np.zeros(30, np.int16)
+    phones = make_phones(Ragged.of(["yes", "no"], [codes, codes]), 0.04)
+    said = [[PHONES[phone] for phone in dict.fromkeys(phones[row].tolist())] for row in range(2)]
+    assert [word[1:] if word[0] == "pau" else word for word in said] == [
+        ["y", "eh", "s", "pau"],
+        ["n", "ow", "pau"],
+    ] or said == [["pau", "y", "eh", "s"], ["pau", "n", "ow"]]
