@@ -34,9 +34,16 @@ def check_request(request: Request, model: Model) -> None:
     """Refuse what `model` cannot fill.
 
     Raises:
-        InputError: content or a blank that the task does not have, a text without words, speech that is too
-            long, tokens of another core, or a length the blank cannot have.
+        InputError: no request, a history, content or a blank that the task does not have, a text without
+            words, speech that is too long, tokens of another core, or a length the blank cannot have.
     """
+    if not isinstance(request, Request):
+        raise InputError(f"generate was given {type(request).__name__}; wanted a Request, or use a verb")
+    if request.history is not None and len(request.history):
+        raise InputError(
+            f"{model.config.name} was given a history of {len(request.history)} turns; it was trained on"
+            " single questions only: ask without history"
+        )
     task = request.task
     if task not in model.config.tasks:
         known = ", ".join(sorted(model.config.tasks))

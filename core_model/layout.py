@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from omni_agent.core import Modality
-
-from .vocabulary import Vocabulary
+from omni_agent.core_model.vocabulary import Vocabulary
 
 __all__ = ["Prompt", "Typed", "lay_out", "picture_ids"]
 

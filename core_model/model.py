@@ -16,21 +16,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from omni_agent.core import CanvasChange, Modality, Request, Settings, Task
+from omni_agent.core_model.canvas import Canvas, Frames, Span, attention_mask
+from omni_agent.core_model.config import CoreConfig
+from omni_agent.core_model.layout import lay_out
+from omni_agent.core_model.speech_encoder import SpeechEncoder, SpeechProjection
+from omni_agent.core_model.speech_frontend import SpeechFrontend
+from omni_agent.core_model.tokenizers.image import ImageTokenizer
+from omni_agent.core_model.tokenizers.pixels import from_pixels, to_pixels
+from omni_agent.core_model.tokenizers.speech import SpeechCodec
+from omni_agent.core_model.tokenizers.text import TextTokenizer
+from omni_agent.core_model.transformer import Transformer
+from omni_agent.core_model.unmasking import candidates, choose, commit_counts, guided
+from omni_agent.core_model.vocabulary import Vocabulary
 from omni_agent.errors import InputError
 from omni_agent.values import Image, Speech, Text, Tokens
-
-from .canvas import Canvas, Frames, Span, attention_mask
-from .config import CoreConfig, TaskConfig
-from .layout import lay_out
-from .speech_encoder import SpeechEncoder, SpeechProjection
-from .speech_frontend import SpeechFrontend
-from .tokenizers.image import ImageTokenizer
-from .tokenizers.pixels import from_pixels, to_pixels
-from .tokenizers.speech import SpeechCodec
-from .tokenizers.text import TextTokenizer
-from .transformer import Transformer
-from .unmasking import candidates, choose, commit_counts, guided
-from .vocabulary import Vocabulary
 
 __all__ = ["Decoding", "Model"]
 
@@ -123,14 +122,10 @@ class Model(nn.Module):
         """The prompt of a request and its blank, all masked.
 
         Raises:
-            InputError: content this model cannot take, or too much of it.
+            InputError: a text without words, or of too many tokens. What can be told without tokenising is
+                refused before (`acceptance.py`).
         """
-        if request.history is not None and len(request.history):
-            raise InputError(
-                f"{self.config.name} was given a history of {len(request.history)} turns; it was trained on"
-                " single questions only: ask without history"
-            )
-        task = self._task(request.task)
+        task = self.config.tasks[request.task]
         pictures = [self.image_codes(value) for value in request.content if isinstance(value, Image)]
         content: list[list[int] | int] = []
         heard: list[Tensor] = []
@@ -164,12 +159,6 @@ class Model(nn.Module):
             ),
         )
 
-    def _task(self, task: Task) -> TaskConfig:
-        if task not in self.config.tasks:
-            known = ", ".join(sorted(self.config.tasks))
-            raise InputError(f"{self.config.name} was asked to {task}; it can {known}")
-        return self.config.tasks[task]
-
     def _text_ids(self, text: str) -> list[int]:
         ids = self.text_tokenizer.encode(text)
         if not ids:
@@ -194,16 +183,10 @@ class Model(nn.Module):
     @torch.inference_mode()
     def hear(self, speech: Speech) -> Float[Tensor, "t hidden"]:
         """Speech as embeddings for the prompt, one for each 60 ms and each query row."""
-        most = self.config.max_speech_seconds
         if not speech.is_decoded:
             decoded = self.decode(speech)
             assert isinstance(decoded, Speech)
             speech = decoded
-        if speech.seconds > most:
-            raise InputError(
-                f"speech of {speech.seconds:.1f} s was given; {self.config.name} hears {most:g} s at most:"
-                " cut it into parts"
-            )
         frames = self.speech_frontend(speech.samples, speech.rate)[None]
         heard: Tensor = self.speech_projection(self.speech_encoder(frames))[0]
         return heard
@@ -212,7 +195,7 @@ class Model(nn.Module):
 
     def start(self, canvas: Canvas, settings: Settings) -> Decoding:
         """The state before the first denoising step."""
-        task = self._task(canvas.task)
+        task = self.config.tasks[canvas.task]
         length = len(canvas.blank)
         scale = task.guidance_scale if settings.guidance_scale is None else settings.guidance_scale
         masked = torch.ones(length, dtype=torch.bool)
@@ -273,7 +256,7 @@ class Model(nn.Module):
 
     def _commit(self, decoding: Decoding, logits: Float[Tensor, "length columns"]) -> Decoding:
         canvas, settings = decoding.canvas, decoding.settings
-        least = self._task(canvas.task).min_length
+        least = self.config.tasks[canvas.task].min_length
         if least and canvas.blank.modality is not Modality.IMAGE:
             logits = logits.clone()
             logits[:least, -1] = -torch.inf
@@ -324,20 +307,11 @@ class Model(nn.Module):
 
     @torch.inference_mode()
     def decode(self, value: Text | Image | Speech) -> Text | Image | Speech:
-        """The value with its pixels or samples; one that has them comes back as it is.
-
-        Raises:
-            InputError: tokens of another model's tokenizer.
+        """The value with its pixels or samples; one that has them comes back as it is. Its tokens must be of
+        this model's tokenizers.
         """
         if isinstance(value, Text) or value.is_decoded or value.tokens is None:
             return value
-        modality = Modality.IMAGE if isinstance(value, Image) else Modality.SPEECH
-        if value.tokens.tokenizer != self.tokenizer_name(modality):
-            raise InputError(
-                f"tokens of the {modality} tokenizer {value.tokens.tokenizer} were given to"
-                f" {self.config.name}, whose own is {self.tokenizer_name(modality)}; decode them with"
-                " the core that made them"
-            )
         codes = torch.tensor(value.tokens.ids)
         if isinstance(value, Image):
             return Image(from_pixels(self.image_tokenizer.decode(codes[None])), tokens=value.tokens)

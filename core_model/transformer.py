@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .config import TransformerConfig
+from omni_agent.core_model.config import TransformerConfig
 
 __all__ = ["Transformer", "plain_attention"]
 

@@ -9,8 +9,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from omni_agent.core import Modality
-
-from .config import SPECIAL_TOKENS, CoreConfig
+from omni_agent.core_model.config import SPECIAL_TOKENS, CoreConfig
 
 __all__ = ["Vocabulary"]
 

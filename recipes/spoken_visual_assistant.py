@@ -47,4 +47,6 @@ async def main(question_path: str, picture_path: str, reply_path: str) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 4:
+        sys.exit(f"usage: {sys.argv[0]} QUESTION.wav PICTURE.png REPLY.wav")
     asyncio.run(main(*sys.argv[1:]))

@@ -12,7 +12,8 @@ from typing import Any, TypeAlias
 from langchain_core.messages import ToolMessage
 from langchain_core.messages.content import create_audio_block, create_image_block, create_text_block
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError
+from pydantic.v1 import ValidationError as ValidationErrorV1
 
 from omni_agent.core import Core
 from omni_agent.errors import OmniError
@@ -130,7 +131,13 @@ def _tool(work: Callable[..., Awaitable[Made]], description: str, schema: type[B
         coroutine=coroutine,
         response_format="content_and_artifact",
         handle_tool_error=True,
+        handle_validation_error=_not_arguments,
     )
+
+
+def _not_arguments(error: ValidationError | ValidationErrorV1) -> str:
+    faults = (f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+    return f"These arguments do not fit: {'; '.join(faults)}"
 
 
 def _wait_for(work: Coroutine[Any, Any, Made]) -> Made:

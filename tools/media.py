@@ -42,9 +42,13 @@ class MediaFolder:
                 f"{reference[:60]!r} lies outside the folder; wanted the name of a {what} inside"
             )
         if not file.is_file():
-            names = ", ".join(sorted(each.name for each in folder.iterdir() if each.is_file())[:20])
-            raise InputError(f"there is no {what} {reference[:60]!r}; the folder holds: {names or 'nothing'}")
-        return kind.open(file)
+            raise InputError(
+                f"there is no {what} {reference[:60]!r} in the folder; wanted a data URI or a file's name"
+            )
+        try:
+            return kind.open(file)
+        except InputError as error:  # where the folder lies is not the agent's business
+            raise InputError(str(error).replace(str(file), reference)) from error
 
     def write(self, media: Image | Speech, stem: str) -> str | None:
         """Save under a new name, and give the name. Without a folder, nothing is saved.

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..config import ImageTokenizerConfig
+from omni_agent.core_model.config import ImageTokenizerConfig
 
 __all__ = ["ImageTokenizer"]
 

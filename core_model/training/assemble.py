@@ -7,13 +7,12 @@ from pathlib import Path
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from omni_agent.core_model.checkpoints import load, save
+from omni_agent.core_model.checkpoints.folder import weight_faults
+from omni_agent.core_model.config import CoreConfig
+from omni_agent.core_model.model import Model
+from omni_agent.core_model.tokenizers.text import TextTokenizer
 from omni_agent.errors import CheckpointError
-
-from ..checkpoints import load, save
-from ..checkpoints.folder import weight_faults
-from ..config import CoreConfig
-from ..model import Model
-from ..tokenizers.text import TextTokenizer
 
 __all__ = ["assemble", "take_apart"]
 

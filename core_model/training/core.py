@@ -24,15 +24,14 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, IterableDataset
 
 from omni_agent.core import Modality
-
-from ..config import CoreConfig
-from ..speech_encoder import SpeechProjection
-from ..tokenizers.text import TextTokenizer
-from ..transformer import Transformer, plain_attention
-from ..vocabulary import Vocabulary
-from .mixture import Sources
-from .samples import IGNORED, KINDS, Batch, Layout, pack
-from .voices import PHONES
+from omni_agent.core_model.config import CoreConfig
+from omni_agent.core_model.speech_encoder import SpeechProjection
+from omni_agent.core_model.tokenizers.text import TextTokenizer
+from omni_agent.core_model.training.mixture import Sources
+from omni_agent.core_model.training.samples import IGNORED, KINDS, Batch, Layout, pack
+from omni_agent.core_model.training.voices import PHONES
+from omni_agent.core_model.transformer import Transformer, plain_attention
+from omni_agent.core_model.vocabulary import Vocabulary
 
 __all__ = ["CoreTraining", "Learner", "train_core"]
 

@@ -22,10 +22,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..config import ImageTokenizerConfig
-from ..tokenizers.image import ImageTokenizer
-from ..world.pictures import paint_with_alpha
-from ..world.scenes import sample_scene
+from omni_agent.core_model.config import ImageTokenizerConfig
+from omni_agent.core_model.tokenizers.image import ImageTokenizer
+from omni_agent.core_model.world.pictures import paint_with_alpha
+from omni_agent.core_model.world.scenes import sample_scene
 
 __all__ = ["SMALL", "train_image_tokenizer"]
 

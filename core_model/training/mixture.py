@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 
 from omni_agent.core import Modality, Task
-
-from ..world import (
+from omni_agent.core_model.training.pools import Pictures, Ragged
+from omni_agent.core_model.training.samples import IGNORED, Heard, Layout, Segment, Unit
+from omni_agent.core_model.world import (
     Combination,
     QuestionKind,
     caption,
@@ -25,8 +26,6 @@ from ..world import (
     sample_question,
     sums,
 )
-from .pools import Pictures, Ragged
-from .samples import IGNORED, Heard, Layout, Segment, Unit
 
 __all__ = ["Sources"]
 

@@ -16,14 +16,14 @@ import torch
 from jaxtyping import Int8, Int16
 from numpy.typing import NDArray
 
-from ..tokenizers.image import ImageTokenizer
-from ..world import Combination, Split, load_world
-from ..world.pictures import paint_with_alpha
-from ..world.scenes import KINDS, sample_scene
-from .augment import mel_augmented
-from .image_tokenizer import places
-from .speech_encoder import Listener, Spectrograms
-from .voices import PHONES, spoken_phones
+from omni_agent.core_model.tokenizers.image import ImageTokenizer
+from omni_agent.core_model.training.augment import mel_augmented
+from omni_agent.core_model.training.image_tokenizer import places
+from omni_agent.core_model.training.speech_encoder import Listener, Spectrograms
+from omni_agent.core_model.training.voices import PHONES, spoken_phones
+from omni_agent.core_model.world import Combination, Split, load_world
+from omni_agent.core_model.world.pictures import paint_with_alpha
+from omni_agent.core_model.world.scenes import KINDS, sample_scene
 
 __all__ = ["Pictures", "Ragged", "make_heard", "make_phones", "make_pictures"]
 

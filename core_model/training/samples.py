@@ -14,11 +14,10 @@ import numpy as np
 from jaxtyping import Float16, Int64
 
 from omni_agent.core import Modality, Task
-
-from ..config import CoreConfig
-from ..layout import lay_out, picture_ids
-from ..tokenizers.text import TextTokenizer
-from ..vocabulary import Vocabulary
+from omni_agent.core_model.config import CoreConfig
+from omni_agent.core_model.layout import lay_out, picture_ids
+from omni_agent.core_model.tokenizers.text import TextTokenizer
+from omni_agent.core_model.vocabulary import Vocabulary
 
 __all__ = ["Batch", "Heard", "Layout", "Segment", "Unit", "masked_places", "pack"]
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from omni_agent.core import Task
-
-from ..config import SPECIAL_TOKENS, CoreConfig, SpeechCodecConfig, TaskConfig, TransformerConfig
-from ..tokenizers.text import TextTokenizer, fit
-from ..world import load_world, sums
-from .image_tokenizer import SMALL
-from .speech_encoder import TINY_SPEECH_ENCODER
+from omni_agent.core_model.config import (
+    SPECIAL_TOKENS,
+    CoreConfig,
+    SpeechCodecConfig,
+    TaskConfig,
+    TransformerConfig,
+)
+from omni_agent.core_model.tokenizers.text import TextTokenizer, fit
+from omni_agent.core_model.training.image_tokenizer import SMALL
+from omni_agent.core_model.training.speech_encoder import TINY_SPEECH_ENCODER
+from omni_agent.core_model.world import load_world, sums
 
 __all__ = ["INSTRUCTIONS", "tiny_config", "tiny_tokenizer"]
 

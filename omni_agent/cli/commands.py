@@ -53,16 +53,24 @@ def ask(
         return heard, answer, await core.decoded(await core.speak(answer))
 
     (heard, answer, spoken), seconds = with_core(context, model, work)
-    path = unused(Path("reply.wav")) if out is None else out / "reply.wav"
-    spoken.save(path)
-    if out is not None:
-        write_text(out / "reply.txt", answer + "\n")
-    if as_json:
-        print_json({"heard": heard, "answer": answer, "speech": str(path), "seconds": seconds})
-    else:
+    said = {"heard": heard, "answer": answer}
+    if not as_json:
         if speech is not None:
             print("heard: ", heard)
         print("answer:", answer)
+    try:
+        path = unused(Path("reply.wav")) if out is None else out / "reply.wav"
+        spoken.save(path)
+        if out is not None:
+            write_text(out / "reply.txt", answer + "\n")
+    except InputError:
+        # The answer is not lost with the place for its sound.
+        if as_json:
+            print_json(said | {"speech": None, "seconds": seconds})
+        raise
+    if as_json:
+        print_json(said | {"speech": str(path), "seconds": seconds})
+    else:
         print("speech:", path)
 
 

@@ -36,7 +36,8 @@ def main(argv: Sequence[str] | None = None, *, load: Loader = Core.load) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     try:
         status = app(arguments, obj=load, prog_name="omni-agent", standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # closed by `>&-`
+            sys.stdout.flush()
     except typer.TyperException as error:
         return _failed(f"{error.format_message()} (see omni-agent --help)", 2)
     except InputError as error:
@@ -49,6 +50,12 @@ def main(argv: Sequence[str] | None = None, *, load: Loader = Core.load) -> int:
         # Who reads the output has left (`| head`): say nothing, also not while Python closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        # A full disk, most likely, behind `> file`; Python would try again, and fail again, at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _failed(f"the output cannot be written ({error.strerror})", 1)
     return status if isinstance(status, int) else 0
 
 

@@ -92,6 +92,8 @@ def for_each(
         if not isinstance(outcome, OmniError):
             raise outcome
         error = " ".join(str(outcome).split())
+        if file not in error:
+            error = f"{file}: {error}"
         rows.append({"file": file, "error": error})
         status = max(status, 2 if isinstance(outcome, InputError) else 1)
         print("omni-agent:", error, file=sys.stderr)

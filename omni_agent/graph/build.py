@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, TypeVar, overload
 
+from omni_agent.errors import InputError
 from omni_agent.graph.check import check
 from omni_agent.graph.execution import Execution
 from omni_agent.graph.log import EventLog
@@ -34,11 +35,19 @@ class Graph:
         name: what errors and events call the graph.
         inputs: what a run is given, by name, with their types.
         resources: types of which a run is given one object each, beside `Core`, which needs no mention.
+
+    Raises:
+        InputError: the inputs are no mapping.
     """
 
     def __init__(
         self, name: str, *, inputs: Mapping[str, Any] = NOTHING, resources: Sequence[type] = ()
     ) -> None:
+        if not isinstance(inputs, Mapping):
+            raise InputError(
+                f"the graph's inputs were {type(inputs).__name__}; wanted a mapping of names to types, as in"
+                " {'question': Speech}"
+            )
         self.name = name
         self.inputs: Mapping[str, Any] = MappingProxyType(dict(inputs))
         self.resources = tuple(resources)

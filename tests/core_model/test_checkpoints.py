@@ -16,8 +16,7 @@ from omni_agent.core_model import checkpoints
 from omni_agent.core_model.engine import Engine
 from omni_agent.core_model.model import Model
 from omni_agent.errors import CheckpointError
-
-from .random_core import one_of_each, random_model
+from tests.core_model.random_core import one_of_each, random_model
 
 FILES = ["config.json", "model.safetensors", "tokenizer.json"]
 

@@ -23,8 +23,7 @@ from omni_agent.core_model.engine import Engine, Finished, Grouping, Ticket, alo
 from omni_agent.core_model.model import Model
 from omni_agent.errors import CoreClosed, InputError, Overloaded
 from omni_agent.values import Image, Text
-
-from .random_core import STEPS, Calls, ask, one_of_each, picture, random_model
+from tests.core_model.random_core import STEPS, Calls, ask, one_of_each, picture, random_model
 
 SECONDS = 20  # past any wait that is not a fault
 

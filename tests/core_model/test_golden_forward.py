@@ -12,8 +12,7 @@ from omni_agent.core_model.config import ImageTokenizerConfig, SpeechEncoderConf
 from omni_agent.core_model.speech_encoder import SpeechEncoder, SpeechProjection
 from omni_agent.core_model.tokenizers.image import ImageTokenizer
 from omni_agent.core_model.transformer import Transformer
-
-from .golden import FOLDER, arrays, cases, fill
+from tests.core_model.golden import FOLDER, arrays, cases, fill
 
 TOLERANCE = 1e-4
 

@@ -8,6 +8,7 @@ import weakref
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,7 @@ from omni_agent.core_model.local_core import LocalCore
 from omni_agent.core_model.model import Model
 from omni_agent.errors import CheckpointError, CoreClosed, InputError, OmniError, Overloaded
 from omni_agent.values import Conversation, Image, Reply, Speech, Text, Tokens
-
-from .random_core import STEPS, Calls, ask, picture, random_model, sound
+from tests.core_model.random_core import STEPS, Calls, ask, picture, random_model, sound
 
 
 @pytest.fixture
@@ -590,6 +590,13 @@ async def test_what_the_core_cannot_fill_is_refused_at_once(
 ) -> None:
     with pytest.raises(InputError, match=said):
         core.generate(asked)
+
+
+async def test_what_is_no_request_and_what_was_said_before_are_refused_at_once(core: LocalCore) -> None:
+    with pytest.raises(InputError, match="given str; wanted a Request"):
+        core.generate("what is this")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="a history of 1 turns"):
+        core.generate(replace(request(Task.ANSWER, Text("a")), history=Conversation().user("a dog")))
 
 
 async def test_a_task_the_checkpoint_was_not_made_for_is_refused() -> None:

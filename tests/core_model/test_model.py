@@ -11,8 +11,7 @@ from omni_agent.core_model.config import TaskConfig
 from omni_agent.core_model.model import Model
 from omni_agent.errors import InputError
 from omni_agent.values import Text
-
-from .random_core import picture, random_model
+from tests.core_model.random_core import picture, random_model
 
 
 def drawing(model: Model, prompt: str) -> list[int]:

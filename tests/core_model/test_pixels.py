@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from omni_agent.core_model.tokenizers.pixels import from_pixels, to_pixels
-
-from .golden import arrays
+from tests.core_model.golden import arrays
 
 
 @pytest.mark.parametrize("tag", ["wide", "tall", "small", "same"])

@@ -9,8 +9,7 @@ from omni_agent.core import Modality, Request, Task
 from omni_agent.core_model.training.core import Learner
 from omni_agent.core_model.training.samples import IGNORED, Heard, Layout, Unit, masked_places, pack
 from omni_agent.values import Image, Speech, Text
-
-from .random_core import random_model
+from tests.core_model.random_core import random_model
 
 
 def test_a_packed_question_has_the_logits_that_decoding_computes() -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import inspect
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -18,6 +20,13 @@ SCRIPT = {Task.TRANSCRIBE: "what is this", Task.ANSWER: "a dog", Task.SPEAK: SAI
 
 def test_the_graph_has_no_fault() -> None:
     assistant.check()
+
+
+def test_as_a_program_it_says_what_it_wants() -> None:
+    command = [sys.executable, "-m", "omni_agent.recipes.spoken_visual_assistant", "question.wav"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("usage: ")
 
 
 def test_the_recipe_is_a_page() -> None:

@@ -125,6 +125,22 @@ async def test_what_cannot_be_read_is_told_to_the_agent(
     assert core.requests == []
 
 
+async def test_arguments_that_do_not_fit_are_told_to_the_agent(core: ScriptedCore) -> None:
+    message = await called(named(core)["answer"], picture=3)
+    assert message.status == "error"
+    assert "question" in str(message.content)
+    assert "picture" in str(message.content)
+
+
+async def test_the_agent_is_not_told_where_the_folder_lies(core: ScriptedCore, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"no picture")
+    for name in ("a.png", "b.png"):
+        message = await called(named(core, tmp_path)["answer"], question="what is this", picture=name)
+        assert message.status == "error"
+        assert name in str(message.content)
+        assert str(tmp_path) not in str(message.content)
+
+
 async def test_without_a_folder_no_file_is_read(core: ScriptedCore, tmp_path: Path) -> None:
     DRAWN.save(tmp_path / "a.png")
     message = await called(named(core)["answer"], question="what is this", picture=str(tmp_path / "a.png"))

@@ -11,8 +11,7 @@ from safetensors.torch import load_file, save_file
 from omni_agent.core_model.checkpoints import load, save
 from omni_agent.core_model.training.assemble import assemble, take_apart
 from omni_agent.errors import CheckpointError
-
-from ..random_core import random_model
+from tests.core_model.random_core import random_model
 
 
 def test_a_checkpoint_taken_apart_and_put_together_is_the_same(tmp_path: Path) -> None:

@@ -41,6 +41,20 @@ def test_ask_without_a_folder_never_writes_over_a_reply(command: Command) -> Non
     assert speech == ["reply.wav", "reply-2.wav", "reply-3.wav"]
 
 
+@pytest.mark.parametrize("as_json", [True, False])
+def test_an_answer_is_not_lost_with_the_place_for_its_sound(
+    command: Command, tmp_path: Path, as_json: bool
+) -> None:
+    (tmp_path / "out" / "reply.wav").mkdir(parents=True)
+    ended = command("ask", "--text", "what is this", "--out", "out", *(["--json"] if as_json else []))
+    assert ended.status == 2
+    assert "reply.wav" in ended.err
+    if as_json:
+        assert (ended.json["answer"], ended.json["speech"]) == ("a dog", None)
+    else:
+        assert ended.out == "answer: a dog\n"
+
+
 @pytest.mark.parametrize("options", [(), ("--text", "what", "--speech", "question.wav")])
 def test_ask_wants_one_question(command: Command, options: tuple[str, ...]) -> None:
     ended = command("ask", *options)
@@ -140,7 +154,7 @@ def test_one_request_that_fails_in_the_core_fails_alone(
 ) -> None:
     core._script[Task.DESCRIBE] = ["a dog", InputError("too dark"), "a cat"]
     ended = command("describe", picture, picture, picture)
-    assert (ended.status, ended.err) == (2, "omni-agent: too dark\n")
+    assert (ended.status, ended.err) == (2, f"omni-agent: {picture}: too dark\n")
     assert ended.out == f"{picture}: a dog\n{picture}: a cat\n"
 
 

@@ -31,6 +31,20 @@ def test_a_closed_pipe_is_quiet() -> None:
     process.wait()
 
 
+def test_a_full_disk_behind_the_output_is_one_line() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([*COMMAND, "--version"], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    assert done.stderr == "omni-agent: the output cannot be written (No space left on device)\n"
+
+
+def test_a_closed_output_is_quiet() -> None:
+    done = subprocess.run(
+        ["sh", "-c", f"{' '.join(COMMAND)} --version >&-"], stderr=subprocess.PIPE, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_name_that_the_terminal_cannot_show_does_not_end_the_command() -> None:
     environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
     command = [*COMMAND, "describe", "--json", "\u732b.png", os.fsdecode(b"\xff.png")]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
-from omni_agent import Core, Fault, Graph, GraphError, Image, Speech, Text
+from omni_agent import Core, Fault, Graph, GraphError, Image, InputError, Speech, Text
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -160,6 +160,11 @@ def test_names_are_unique_and_can_be_parameters() -> None:
         "step '<lambda>', return",
     ]
     assert found[2].given == "2 steps or inputs have it"
+
+
+def test_inputs_without_types_are_refused() -> None:
+    with pytest.raises(InputError, match="inputs were list; wanted a mapping of names to types"):
+        Graph("of names", inputs=["question"])  # type: ignore[arg-type]
 
 
 def test_an_empty_graph_is_a_fault() -> None:
