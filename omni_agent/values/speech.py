@@ -2,40 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import soundfile
 import soxr
 from numpy.typing import NDArray
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, core_schema
 
-from omni_agent.errors import InputError, NotDecoded
-from omni_agent.values.data_uri import (
-    DataURI,
-    tokens_document,
-    tokens_from_document,
-    tokens_from_parameter,
-    tokens_parameter,
-)
+from omni_agent.errors import InputError
+from omni_agent.values.data_uri import DataURI
 from omni_agent.values.files import read_file, write_file
+from omni_agent.values.media import Media
 from omni_agent.values.tokens import Tokens
 
 __all__ = ["Speech"]
 
 MOST_SECONDS = 300
-MOST_BYTES = 256 * 2**20
 LEAST_RATE = 1_000
 MOST_RATE = 192_000
 MOST_CHANNELS = 8
-TOKENS_TYPE = "application/vnd.omni-agent.speech-tokens+json"
 FORMATS = {".wav": "WAV", ".flac": "FLAC", ".ogg": "OGG", ".mp3": "MP3"}
 MEDIA_TYPES = {
     "WAV": "audio/wav",
@@ -47,7 +36,7 @@ MEDIA_TYPES = {
 BLOCK = 1 << 16
 
 
-class Speech:
+class Speech(Media):
     """Sound with one channel: samples with their rate, a core's tokens, or both.
 
     Immutable, and equal to another where the representation it was made from is equal.
@@ -62,20 +51,16 @@ class Speech:
             seconds, or a rate outside 1,000 to 192,000.
     """
 
-    __slots__ = ("_encoded", "_rate", "_samples", "_tokens")
+    __slots__ = ("_rate",)
 
-    _encoded: bytes | None
-    _samples: NDArray[np.float32] | None
+    TYPE, NAME, ELEMENTS, MOST_BYTES = "audio", "sound", "samples", 256 * 2**20
+
     _rate: int
-    _tokens: Tokens | None
 
     def __init__(
         self, samples: NDArray[np.floating[Any]], rate: int, *, tokens: Tokens | None = None
     ) -> None:
-        self._encoded = None
-        self._tokens = tokens
-        self._samples = _checked(samples, rate)
-        self._samples.flags.writeable = False
+        self._set(_checked(samples, rate), None, tokens)
         self._rate = int(rate)
 
     @classmethod
@@ -88,49 +73,12 @@ class Speech:
             InputError: no such file, not sound, damaged, above 256 MiB, no samples, or more than 300 seconds
                 (known from the header, before anything is decoded).
         """
-        return cls._from_encoded(read_file(path, what="sound file", most_bytes=MOST_BYTES), str(path))
+        return cls._from_encoded(read_file(path, what="sound file", most_bytes=cls.MOST_BYTES), str(path))
 
     @classmethod
     def from_bytes(cls, encoded: bytes) -> Speech:
         """Read sound from the bytes of a file; the rest as `open`."""
         return cls._from_encoded(bytes(encoded), "the sound")
-
-    @classmethod
-    def from_tokens(cls, tokens: Tokens) -> Speech:
-        """Speech not decoded yet: `await core.decoded(speech)` gives it samples."""
-        speech = cls.__new__(cls)
-        speech._encoded = speech._samples = None
-        speech._rate = 0
-        speech._tokens = tokens
-        return speech
-
-    @classmethod
-    def from_data_uri(cls, uri: str) -> Speech:
-        """Read sound from a data URI, e.g. one `to_data_uri` wrote.
-
-        Raises:
-            InputError: not a data URI, or not of sound.
-        """
-        parts = DataURI.parse(uri, most_bytes=MOST_BYTES)
-        if parts.media_type == TOKENS_TYPE:
-            return cls.from_tokens(tokens_from_document(parts.data))
-        if not parts.media_type.startswith("audio/"):
-            raise InputError(f"the data URI's media type is {parts.media_type!r}; wanted sound (audio/...)")
-        speech = cls.from_bytes(parts.data)
-        if "tokens" in parts.parameters:
-            speech._tokens = tokens_from_parameter(parts.parameters["tokens"])
-        if parts.parameters.get("original") == "samples":
-            speech._encoded = None
-        return speech
-
-    @classmethod
-    def _from_encoded(cls, encoded: bytes, name: str) -> Speech:
-        speech = cls.__new__(cls)
-        speech._encoded = encoded
-        speech._tokens = None
-        speech._samples, speech._rate = _decode(encoded, name)
-        speech._samples.flags.writeable = False
-        return speech
 
     @property
     def samples(self) -> NDArray[np.float32]:
@@ -139,12 +87,7 @@ class Speech:
         Raises:
             NotDecoded: the speech holds only tokens.
         """
-        if self._samples is None:
-            raise NotDecoded(
-                "this speech holds only a core's tokens, no samples:"
-                " decode it with `await core.decoded(speech)`"
-            )
-        return self._samples
+        return self._elements()
 
     @property
     def rate(self) -> int:
@@ -156,25 +99,6 @@ class Speech:
     def seconds(self) -> float:
         """How long it lasts. Raises `NotDecoded` where the speech holds only tokens."""
         return len(self.samples) / self._rate
-
-    @property
-    def tokens(self) -> Tokens | None:
-        """The core's tokens, where the speech came from a core."""
-        return self._tokens
-
-    @property
-    def is_decoded(self) -> bool:
-        """Whether the speech has samples."""
-        return self._samples is not None
-
-    @property
-    def content_hash(self) -> str:
-        """SHA-256, in hexadecimal, of what the speech was made from: tokens, encoded bytes or samples."""
-        if self._tokens is not None:
-            return self._tokens.content_hash
-        if self._encoded is not None:
-            return hashlib.sha256(self._encoded).hexdigest()
-        return hashlib.sha256(f"{self._rate}:".encode() + self.samples.tobytes()).hexdigest()
 
     def resampled(self, rate: int) -> Speech:
         """The same sound at another rate (soxr, high quality); itself where the rate is this one already.
@@ -212,61 +136,33 @@ class Speech:
             ) from error
         write_file(path, encoded)
 
-    def to_data_uri(self) -> str:
-        """The sound as a data URI that `from_data_uri` reads back to equal speech."""
-        if self._samples is None:
-            assert self._tokens is not None
-            return str(DataURI(media_type=TOKENS_TYPE, data=tokens_document(self._tokens)))
-        parameters = {}
-        if self._tokens is not None:
-            parameters["tokens"] = tokens_parameter(self._tokens)
-        if self._encoded is not None:
-            return str(
-                DataURI(media_type=_media_type(self._encoded), data=self._encoded, parameters=parameters)
-            )
-        parameters["original"] = "samples"
-        subtype = "PCM_16" if _fits_16_bits(self._samples) else "FLOAT"
-        encoded = _encode(self._samples, self._rate, "WAV", subtype)
-        return str(DataURI(media_type="audio/wav", data=encoded, parameters=parameters))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Speech) and self.content_hash == other.content_hash
-
-    def __hash__(self) -> int:
-        return hash(self.content_hash)
-
-    def __copy__(self) -> Speech:
-        return self
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Speech:
-        return self
-
-    def __repr__(self) -> str:
-        if self._samples is None:
-            assert self._tokens is not None
-            return f"<Speech of {len(self._tokens.ids)} tokens, not decoded>"
-        return f"<Speech {self.seconds:.2f} s at {self._rate} Hz>"
-
     def _repr_html_(self) -> str:
-        if self._samples is None:
+        if not self.is_decoded:
             return escape(repr(self))
-        wav = DataURI(media_type="audio/wav", data=_encode(self._samples, self._rate, "WAV"))
+        wav = DataURI(media_type="audio/wav", data=_encode(self.samples, self._rate, "WAV"))
         return f'<audio controls src="{wav}"></audio>'
 
     @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        from_uri = core_schema.no_info_after_validator_function(cls.from_data_uri, core_schema.str_schema())
-        return core_schema.json_or_python_schema(
-            json_schema=from_uri,
-            python_schema=core_schema.union_schema([core_schema.is_instance_schema(cls), from_uri]),
-            serialization=core_schema.plain_serializer_function_ser_schema(cls.to_data_uri, when_used="json"),
-        )
+    def _from_encoded(cls, encoded: bytes, name: str) -> Self:
+        speech = cls.__new__(cls)
+        samples, speech._rate = _decode(encoded, name)
+        speech._set(samples, encoded, None)
+        return speech
 
-    @classmethod
-    def __get_pydantic_json_schema__(
-        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
-        return {"type": "string", "format": "data-uri", "description": "Sound as a data URI."}
+    def _losslessly_encoded(self) -> bytes:
+        subtype = "PCM_16" if _fits_16_bits(self.samples) else "FLOAT"
+        return _encode(self.samples, self._rate, "WAV", subtype)
+
+    @staticmethod
+    def _media_type(encoded: bytes) -> str:
+        with soundfile.SoundFile(io.BytesIO(encoded)) as file:
+            return MEDIA_TYPES.get(file.format, f"audio/x-{file.format.lower()}")
+
+    def _shape(self) -> str:
+        return f"{self._rate}:"
+
+    def _size(self) -> str:
+        return f"{self.seconds:.2f} s at {self._rate} Hz"
 
 
 def _check_rate(rate: object, name: str) -> None:
@@ -312,8 +208,8 @@ def _checked(samples: NDArray[Any], rate: int) -> NDArray[np.float32]:
 
 
 def _decode(encoded: bytes, name: str) -> tuple[NDArray[np.float32], int]:
-    if len(encoded) > MOST_BYTES:
-        raise InputError(f"{name}: {len(encoded):,} bytes; the limit is {MOST_BYTES:,} bytes")
+    if len(encoded) > Speech.MOST_BYTES:
+        raise InputError(f"{name}: {len(encoded):,} bytes; the limit is {Speech.MOST_BYTES:,} bytes")
     if not encoded:
         raise InputError(f"{name}: empty (0 bytes); wanted an encoded sound")
     try:
@@ -367,8 +263,3 @@ def _fits_16_bits(samples: NDArray[np.float32]) -> bool:
         and scaled.max() <= 32767
         and not np.signbit(samples[samples == 0]).any()
     )
-
-
-def _media_type(encoded: bytes) -> str:
-    with soundfile.SoundFile(io.BytesIO(encoded)) as file:
-        return MEDIA_TYPES.get(file.format, f"audio/x-{file.format.lower()}")
