@@ -176,16 +176,18 @@ class _Clues(nn.Module):
     far more slowly.
 
     The word at each heard frame and the object at each place of a picture are read by the words' own
-    embeddings, so that a name in a question and what is seen or heard meet in one space.
+    embeddings, so that a name in a question and what is seen or heard meet in one space. A layer later the
+    name in the question is asked whether it met its like.
     """
 
-    ORDERS_AFTER, PHONES_AFTER, OBJECTS_AFTER = 2, 3, 4
+    ORDERS_AFTER, PHONES_AFTER, OBJECTS_AFTER, PRESENCE_AFTER = 2, 3, 4, 5
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
         self.objects, self.words = nn.Linear(hidden, hidden), nn.Linear(hidden, hidden)
         self.phones = nn.Linear(hidden, len(PHONES))
         self.numbers = nn.Linear(hidden, 6)
+        self.presence = nn.Linear(hidden, 2)
         self.orders = nn.Linear(hidden, 20)
 
     def forward(
@@ -197,14 +199,17 @@ class _Clues(nn.Module):
         text_column: Callable[[Int64[np.ndarray, " n"]], Int64[Tensor, " n"]],
     ) -> dict[str, Tensor]:
         """Mean cross-entropies of what the batch asks."""
-        objects, phones, numbers = (
-            torch.from_numpy(each).flatten() for each in (batch.objects, batch.phones, batch.numbers)
+        objects, numbers, presence, phones = (
+            torch.from_numpy(each).flatten()
+            for each in (batch.objects, batch.numbers, batch.presence, batch.phones)
         )
         seen = states[self.OBJECTS_AFTER - 1].flatten(0, 1)
         spoken = states[self.PHONES_AFTER - 1].flatten(0, 1)
+        asked = states[self.PRESENCE_AFTER - 1].flatten(0, 1)
         losses = {
             "objects": _clue(seen, text_column(objects.numpy()), lambda x: self.objects(x) @ words.T),
             "numbers": _clue(seen, numbers, self.numbers),
+            "presence": _clue(asked, presence, self.presence),
             "phones": _clue(spoken, phones, self.phones),
         }
         if embedded is not None:
@@ -243,6 +248,7 @@ LOSS_WEIGHTS = {
     Modality.IMAGE: 1.0,
     "objects": 1.0,
     "numbers": 1.0,
+    "presence": 1.0,
     "phones": 0.5,
     "words": 0.2,
     "orders": 0.2,

@@ -24,6 +24,7 @@ from omni_agent.core_model.world import (
     load_world,
     question_kinds,
     sample_question,
+    sample_sentence,
     sums,
 )
 
@@ -41,8 +42,12 @@ class Sources:
         self.spoken, self.phones, self.heard = (
             _ragged(folder / f"{name}.npz") for name in ("spoken", "phones", "heard")
         )
+        self._said = {text: i for i, text in enumerate(self.spoken.texts)} if self.spoken else {}
         names = [self._word(thing.name) for thing in load_world().objects]
         self._names = np.array([*names, layout.vocabulary.end])
+        self._object_of = np.full(len(layout.vocabulary), -1)
+        for thing in load_world().objects:
+            self._object_of[[self._word(thing.name), self._word(thing.plural)]] = thing.index
         self._recordings: dict[str, list[int]] = defaultdict(list)
         if self.heard is not None:
             for index, text in enumerate(self.heard.texts):
@@ -125,7 +130,16 @@ class Sources:
 
     def _answer(self, rng: np.random.Generator, shows: Combination, kind: QuestionKind) -> Segment:
         question = sample_question(rng, shows, kind)
-        return self._text(Task.ANSWER, question.text, question.answer)
+        return self._about(shows, self._text(Task.ANSWER, question.text, question.answer))
+
+    def _about(self, shows: Combination, segment: Segment) -> Segment:
+        """The question with what it names that is in the picture, and what is not."""
+        ids = np.array(segment.ids[: segment.blank])
+        if segment.heard is not None:
+            ids[segment.heard_at : segment.heard_at + len(segment.heard)] = segment.heard.words
+        named = np.where(ids == IGNORED, -1, self._object_of[ids])
+        present = np.isin(named, [thing.index for thing in shows.objects])
+        return replace(segment, presence=np.where(named < 0, IGNORED, present.astype(np.int64)))
 
     def _picture(self, rng: np.random.Generator) -> tuple[Combination, list[QuestionKind], Unit]:
         """What a picture shows, what one may ask about it, and the picture without questions."""
@@ -182,6 +196,9 @@ class Sources:
     def _speak(self, rng: np.random.Generator) -> Unit:
         assert self.spoken is not None
         index = int(rng.integers(len(self.spoken)))
+        if rng.random() < 0.6:
+            # As often as it is said: most of the pool are captions, and a sum would come once in a hundred.
+            index = self._said.get(sample_sentence(rng), index)
         codes = [self.layout.vocabulary.speech.start + int(code) for code in self.spoken[index]]
         hints = None if self.phones is None else self.phones[index].astype(np.int64)
         text = self.spoken.texts[index]
@@ -209,7 +226,8 @@ class Sources:
             question = sample_question(rng, shows, kinds[int(rng.integers(len(kinds)))])
             if question.text not in self._recordings:
                 continue
-            segment = self._text(Task.ANSWER, self._recording(rng, question.text), question.answer)
+            heard = self._recording(rng, question.text)
+            segment = self._about(shows, self._text(Task.ANSWER, heard, question.answer))
             if len(segment.ids) > room:
                 break
             segments.append(segment)

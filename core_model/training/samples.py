@@ -42,7 +42,7 @@ class Segment:
     """One question with its answer: tokens, where the blank begins, and heard speech if there is any.
 
     `hints` says of the first places of the blank what they are about: the object of an image code, the phone
-    of a speech code.
+    of a speech code. `presence` says of the prompt's places whether the object they name is in the picture.
     """
 
     task: Task
@@ -50,6 +50,7 @@ class Segment:
     ids: list[int]
     blank: int
     hints: Int64[np.ndarray, " places"] | None = None
+    presence: Int64[np.ndarray, " prompt"] | None = None
     heard: Heard | None = None
     heard_at: int = 0
 
@@ -129,8 +130,8 @@ class Batch:
     """Rows of packed units. `group` and `part` say who sees whom: equal groups, and part 0 (the picture) or
     the same part.
 
-    `objects`, `numbers`, `phones`, `words` and `orders` are what the inner layers are asked: IGNORED where
-    nothing is. A blank's place is asked where it is read, one position before.
+    `objects`, `numbers`, `presence`, `phones`, `words` and `orders` are what the inner layers are asked:
+    IGNORED where nothing is. A blank's place is asked where it is read, one position before.
     """
 
     ids: Int64[np.ndarray, "rows n"]
@@ -141,6 +142,7 @@ class Batch:
     positions: Int64[np.ndarray, "rows n"]
     objects: Int64[np.ndarray, "rows n"]
     numbers: Int64[np.ndarray, "rows n"]
+    presence: Int64[np.ndarray, "rows n"]
     phones: Int64[np.ndarray, "rows n"]
     heard: Float16[np.ndarray, "frames width"]
     heard_at: Int64[np.ndarray, " frames"]
@@ -185,7 +187,7 @@ def pack(
     labels = np.full_like(ids, IGNORED)
     kinds, group, part, positions = (np.zeros_like(ids) for _ in range(4))
     group += np.arange(length) + 10_000  # padding sees only itself
-    objects, numbers, phones = (np.full_like(ids, IGNORED) for _ in range(3))
+    objects, numbers, presence, phones = (np.full_like(ids, IGNORED) for _ in range(4))
     heard: list[Heard] = []
     heard_at: list[np.ndarray] = []
     used = np.zeros(rows, dtype=int)
@@ -221,6 +223,8 @@ def pack(
             kinds[row, at:stop] = KINDS.index(segment.modality)
             part[row, at:stop] = which
             positions[row, at:stop] = shared + np.arange(len(segment.ids))
+            if segment.presence is not None:
+                presence[row, at : at + segment.blank] = segment.presence
             if segment.hints is not None:
                 asked = phones if segment.modality is Modality.SPEECH else objects
                 read = at + segment.blank - 1
@@ -242,6 +246,7 @@ def pack(
         positions=positions,
         objects=objects,
         numbers=numbers,
+        presence=presence,
         phones=phones,
         heard=np.concatenate([each.frames for each in heard]) if heard else np.zeros((0, width), np.float16),
         heard_at=np.concatenate(heard_at) if heard else nothing,

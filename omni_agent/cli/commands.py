@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 from typing import Annotated
 
@@ -102,11 +103,7 @@ def speak(
     model: Model = "omni-tiny",
 ) -> None:
     """Read a text aloud, into a sound file."""
-    words = _words(text, "text")
-    check_place(out, FORMATS)
-    spoken, seconds = with_core(context, model, lambda core: decoded(core, core.speak(words)))
-    spoken.save(out)
-    print_file("speech", out, seconds, as_json=as_json)
+    _make("speech", Core.speak, context, model, text, out, FORMATS, as_json=as_json)
 
 
 def draw(
@@ -117,11 +114,25 @@ def draw(
     model: Model = "omni-tiny",
 ) -> None:
     """Draw a picture of what a text asks for."""
-    prompt = _words(text, "text")
-    check_place(out, SUFFIXES)
-    drawn, seconds = with_core(context, model, lambda core: decoded(core, core.draw(prompt)))
-    drawn.save(out)
-    print_file("picture", out, seconds, as_json=as_json)
+    _make("picture", Core.draw, context, model, text, out, SUFFIXES, as_json=as_json)
+
+
+def _make(
+    kind: str,
+    verb: Callable[[Core, Text], Awaitable[Image | Speech]],
+    context: typer.Context,
+    model: str,
+    text: str,
+    out: Path,
+    endings: Collection[str],
+    *,
+    as_json: bool,
+) -> None:
+    words = _words(text, "text")
+    check_place(out, endings)
+    made, seconds = with_core(context, model, lambda core: decoded(core, verb(core, words)))
+    made.save(out)
+    print_file(kind, out, seconds, as_json=as_json)
 
 
 def _words(text: str, what: str) -> Text:

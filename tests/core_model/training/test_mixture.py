@@ -9,11 +9,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from omni_agent.core import Task
 from omni_agent.core_model.training.mixture import Sources
 from omni_agent.core_model.training.pools import Pictures, Ragged, make_phones
 from omni_agent.core_model.training.samples import IGNORED, Layout, pack
 from omni_agent.core_model.training.tiny import tiny_config, tiny_tokenizer
 from omni_agent.core_model.training.voices import PHONES
+from omni_agent.core_model.world import load_world
 
 TOKENIZER = tiny_tokenizer()
 LAYOUT = Layout(tiny_config(len(TOKENIZER)), TOKENIZER)
@@ -111,6 +113,25 @@ def test_a_picture_is_asked_at_its_own_places_and_its_number_at_its_first_token(
     assert (batch.objects[0, seen[12:]] == END).all()
     assert batch.numbers[0, seen[0] - 1] == 1
     assert (batch.numbers[0, seen] == IGNORED).all()
+
+
+def test_names_in_a_question_are_asked_whether_they_are_in_the_picture(folder: Path) -> None:
+    sources = Sources(folder, LAYOUT, {"look": 1.0}, room=200)
+    shows = sources.pictures.combination(0) if sources.pictures else None
+    assert shows is not None
+    (there,) = shows.objects
+    absent = next(thing for thing in load_world().objects if thing != there)
+    for thing in (there, absent):
+        for text in (f"is there {thing.phrase}", f"how many {thing.plural} are there"):
+            segment = sources._about(shows, sources._text(Task.ANSWER, text, "yes"))
+            assert segment.presence is not None
+            asked = segment.presence[segment.presence != IGNORED]
+            assert asked.tolist() == [int(thing == there)]
+    heard = sources._heard(0)
+    segment = sources._about(shows, sources._text(Task.ANSWER, heard, "yes"))
+    assert segment.presence is not None
+    spotted = np.isin(heard.words, [DOG, CAT])
+    assert (segment.presence[segment.heard_at :][: len(heard)] != IGNORED).tolist() == spotted.tolist()
 
 
 def test_phones_follow_the_voice_and_end_in_silence() -> None:
