@@ -53,8 +53,8 @@ class CoreTraining:
     shares: dict[str, float] = field(
         default_factory=lambda: {
             "look": 0.34,
-            "sum": 0.03,
-            "draw": 0.27,
+            "sum": 0.05,
+            "draw": 0.34,
             "speak": 0.24,
             "transcribe": 0.22,
             "look and listen": 0.12,

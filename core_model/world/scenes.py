@@ -22,10 +22,10 @@ CELLS = (11, 32, 53)
 PAIR_LEFT, PAIR_RIGHT = 17, 47
 PAIR_JITTER = 2
 
-# Drawing targets are simpler than what is looked at: freely placed ones take far longer to learn. Steps of 8
-# pixels move an object by whole image codes, so that it is made of the same codes at every place.
+# Drawing targets are simpler than what is looked at, one size and one place for each kind: freely placed
+# ones take far longer to learn, and with nine places still only colours were learnt where shapes were wanted.
 DRAWING_SIZES: dict[Kind, int] = {"one": 48, "count": 20, "pair": 30}
-DRAWING_STEPS: dict[Kind, int] = {"one": 8, "pair": 16}
+DRAWING_CENTRE = 32
 DRAWING_PAIR = (16, 48)
 # One pattern of cells, numbered by rows, for each number, as on dice.
 DRAWING_CELLS: dict[int, tuple[int, ...]] = {2: (3, 5), 3: (0, 4, 8), 4: (0, 2, 6, 8), 5: (0, 2, 4, 6, 8)}
@@ -124,9 +124,10 @@ def _any_combination(rng: np.random.Generator, kind: Kind) -> Combination:
 
 def _place_one(rng: np.random.Generator, shown: Object, drawing: bool) -> Placed:
     size = _size(rng, "one", 34, 50, drawing)
-    drawn, step = glyph(shown, size), DRAWING_STEPS["one"] if drawing else 1
-    x, y = (_anywhere(rng, length, step) for length in (drawn.width, drawn.height))
-    return Placed(object=shown, x=x, y=y, size=size)
+    if drawing:
+        return Placed(object=shown, x=DRAWING_CENTRE, y=DRAWING_CENTRE, size=size)
+    drawn = glyph(shown, size)
+    return Placed(object=shown, x=_anywhere(rng, drawn.width), y=_anywhere(rng, drawn.height), size=size)
 
 
 def _place_count(rng: np.random.Generator, shown: Object, number: int, drawing: bool) -> tuple[Placed, ...]:
@@ -148,7 +149,7 @@ def _place_pair(rng: np.random.Generator, objects: Sequence[Object], drawing: bo
     for shown, x, drawing_x in zip(objects, (PAIR_LEFT, PAIR_RIGHT), DRAWING_PAIR, strict=True):
         size = _size(rng, "pair", 24, 30, drawing)
         column = drawing_x if drawing else x + int(rng.integers(-PAIR_JITTER, PAIR_JITTER + 1))
-        row = _anywhere(rng, glyph(shown, size).height, DRAWING_STEPS["pair"] if drawing else 1)
+        row = DRAWING_CENTRE if drawing else _anywhere(rng, glyph(shown, size).height)
         items.append(Placed(object=shown, x=column, y=row, size=size))
     return tuple(items)
 
@@ -157,10 +158,10 @@ def _size(rng: np.random.Generator, kind: Kind, smallest: int, largest: int, dra
     return DRAWING_SIZES[kind] if drawing else int(rng.integers(smallest, largest + 1))
 
 
-def _anywhere(rng: np.random.Generator, length: int, step: int) -> int:
-    """A centre at which `length` pixels fit, a multiple of `step`."""
+def _anywhere(rng: np.random.Generator, length: int) -> int:
+    """A centre at which `length` pixels fit."""
     first, last = length // 2, load_world().size - length + length // 2
-    return step * int(rng.integers(-(-first // step), last // step + 1))
+    return int(rng.integers(first, last + 1))
 
 
 def _choice(rng: np.random.Generator, options: Sequence[T]) -> T:
