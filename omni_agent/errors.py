@@ -71,7 +71,7 @@ class Overloaded(OmniError):
 
 
 class NotAvailable(OmniError):
-    """What was asked for is not part of this version."""
+    """What was asked for is not part of this version, or a program it needs is not installed."""
 
 
 class MissingExtra(OmniError, ImportError):
