@@ -56,7 +56,7 @@ class Sources:
         self._said_sums = [sum_ for sum_ in sums() if sum_.text in self._recordings]
         self._said_drawings: list[int] = []
         if self.drawings is not None:
-            prompts = (draw_prompt(self.drawings.combination(i)) for i in range(len(self.drawings)))
+            prompts = map(self._draw_prompt, range(len(self.drawings)))
             self._said_drawings = [i for i, prompt in enumerate(prompts) if prompt in self._recordings]
         able = {
             "look": self.pictures is not None,
@@ -184,8 +184,17 @@ class Sources:
     def _draw(self, rng: np.random.Generator) -> Unit:
         assert self.drawings is not None
         index = int(rng.integers(len(self.drawings)))
-        prompt = None if rng.random() < 0.1 else draw_prompt(self.drawings.combination(index))
+        prompt = None if rng.random() < 0.1 else self._draw_prompt(index)
         return Unit(segments=[self._drawing(prompt, index)])
+
+    def _draw_prompt(self, index: int) -> str:
+        """What drawing `index` would be asked for; on colours that mean nothing, no place is named."""
+        assert self.drawings is not None
+        shows = self.drawings.combination(index)
+        prompt = draw_prompt(shows)
+        if self.drawings.has_background(index):
+            return prompt
+        return prompt.removesuffix(f" {shows.background.phrase}")
 
     def _drawing(self, given: str | Heard | None, index: int) -> Segment:
         assert self.drawings is not None
@@ -241,7 +250,7 @@ class Sources:
     def _draw_what_is_said(self, rng: np.random.Generator) -> Unit:
         assert self.drawings is not None
         index = self._said_drawings[int(rng.integers(len(self._said_drawings)))]
-        said = self._recording(rng, draw_prompt(self.drawings.combination(index)))
+        said = self._recording(rng, self._draw_prompt(index))
         return Unit(segments=[self._drawing(said, index)])
 
 

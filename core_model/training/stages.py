@@ -116,9 +116,9 @@ def make_pools(
     for name, count, seed in (("pictures", pictures, 1), ("drawings", drawings, 501)):
         if not (folder / f"{name}.npz").exists():
             report(f"{name}: {count}")
-            drawing = name == "drawings"
-            coloured = 0.0 if drawing else 0.5
-            pool: Pictures = make_pictures(tokenizer, count, drawing=drawing, seed=seed, coloured=coloured)
+            pool: Pictures = make_pictures(
+                tokenizer, count, drawing=name == "drawings", seed=seed, coloured=0.5
+            )
             pool.save(folder / f"{name}.npz")
     if (folder / "spoken.npz").exists() and not (folder / "phones.npz").exists():
         said = Ragged.open(folder / "spoken.npz")

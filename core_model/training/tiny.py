@@ -69,9 +69,9 @@ def tiny_config(text_tokens: int, *, max_speech_codes: int = 128) -> CoreConfig:
                 opening="draw",
                 lengths=(64,),
                 num_steps=32,
-                temperature=0.5,
-                guidance_scale=3.0,
-                order_noise=8.0,
+                temperature=0.3,
+                guidance_scale=1.5,
+                order_noise=0.5,
             ),
         },
     )

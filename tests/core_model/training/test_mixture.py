@@ -102,6 +102,20 @@ def test_a_blank_is_asked_one_position_before(
     assert (asked[list(others)] == IGNORED).all()
 
 
+def test_a_drawing_on_colours_that_mean_nothing_is_asked_for_without_a_place(folder: Path) -> None:
+    shown = np.array([[0, 0, -1, 1, 0], [0, 0, -1, 1, -1], [1, 0, -1, 3, -1]], dtype=np.int16)
+    codes = np.zeros((3, 64))
+    drawings = Pictures(codes=codes.astype(np.int16), places=codes.astype(np.int8), shown=shown)
+    drawings.save(folder / "drawings.npz")
+    sources = Sources(folder, LAYOUT, {"draw": 1.0}, room=160)
+    thing, place = load_world().objects[0], load_world().backgrounds[0]
+    assert [sources._draw_prompt(index) for index in range(3)] == [
+        f"draw {thing.phrase} {place.phrase}",
+        f"draw {thing.phrase}",
+        f"draw three {thing.plural}",
+    ]
+
+
 def test_a_picture_is_asked_at_its_own_places_and_its_number_at_its_first_token(folder: Path) -> None:
     sources = Sources(folder, LAYOUT, {"look": 1.0}, room=200)
     rng = np.random.default_rng(2)
