@@ -169,7 +169,7 @@ class Sources:
         asked: list[QuestionKind] = [*kinds, "is there"]
         chosen = [asked[i] for i in rng.permutation(len(asked))[:5]]
         segments = [
-            self._text(Task.DESCRIBE, "describe the picture", caption(shows))
+            self._text(Task.DESCRIBE, "", caption(shows))
             if kind == "caption"
             else self._answer(rng, shows, kind)
             for kind in chosen

@@ -20,6 +20,8 @@ __all__ = ["INSTRUCTIONS", "tiny_config", "tiny_tokenizer"]
 INSTRUCTIONS = ("write", "say")
 """What stands in front of speech that is to be written and of text that is to be said."""
 
+DESCRIBE = "describe the picture"
+
 
 def tiny_tokenizer() -> TextTokenizer:
     """Byte-level BPE in which every word of the world is one token."""
@@ -64,7 +66,7 @@ def tiny_config(text_tokens: int, *, max_speech_codes: int = 128) -> CoreConfig:
                 num_steps=32,
             ),
             Task.ANSWER: TaskConfig(lengths=(10,), min_length=1),
-            Task.DESCRIBE: TaskConfig(lengths=(10,), min_length=1),
+            Task.DESCRIBE: TaskConfig(instruction=DESCRIBE, lengths=(10,), min_length=1),
             Task.DRAW: TaskConfig(
                 opening="draw",
                 lengths=(64,),

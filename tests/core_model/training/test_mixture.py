@@ -9,13 +9,15 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from omni_agent.core import Task
+from omni_agent.core import Request, Task
+from omni_agent.core_model.model import Model
 from omni_agent.core_model.training.mixture import Sources
 from omni_agent.core_model.training.pools import Pictures, Ragged, make_phones
 from omni_agent.core_model.training.samples import IGNORED, Layout, pack
 from omni_agent.core_model.training.tiny import tiny_config, tiny_tokenizer
 from omni_agent.core_model.training.voices import PHONES
 from omni_agent.core_model.world import load_world
+from omni_agent.values import Image, Text
 
 TOKENIZER = tiny_tokenizer()
 LAYOUT = Layout(tiny_config(len(TOKENIZER)), TOKENIZER)
@@ -146,6 +148,36 @@ def test_names_in_a_question_are_asked_whether_they_are_in_the_picture(folder: P
     assert segment.presence is not None
     spotted = np.isin(heard.words, [DOG, CAT])
     assert (segment.presence[segment.heard_at :][: len(heard)] != IGNORED).tolist() == spotted.tolist()
+
+
+@pytest.mark.parametrize(
+    ("source", "task", "content"),
+    [
+        ("look", Task.DESCRIBE, Image(np.zeros((64, 64, 3), np.uint8))),
+        ("sum", Task.ANSWER, None),
+        ("draw", Task.DRAW, None),
+        ("speak", Task.SPEAK, Text("a dog")),
+    ],
+)
+def test_a_task_is_taught_as_it_is_asked(
+    folder: Path, source: str, task: Task, content: Image | Text | None
+) -> None:
+    model = Model(LAYOUT.config, TOKENIZER)
+    sources = Sources(folder, LAYOUT, {source: 1.0}, room=200)
+    rng = np.random.default_rng(3)
+    taught = next(
+        segment
+        for unit in sources.units(rng)
+        for segment in unit.segments
+        if segment.task is task and (task is not Task.DRAW or segment.blank > 4)
+    )
+    prompt = taught.ids[: taught.blank]
+    if content is None:  # what was asked, without the two tokens in front of and behind it
+        content = Text(TOKENIZER.decode(prompt[1:-2]))
+    canvas = model.canvas(Request(task=task, content=(content,), blank=taught.modality))
+    asked = canvas.ids[canvas.prefix : canvas.blank.start].tolist()
+    assert asked == prompt
+    assert len(canvas.blank) == len(taught.ids) - taught.blank
 
 
 def test_phones_follow_the_voice_and_end_in_silence() -> None:
