@@ -180,7 +180,7 @@ class _Clues(nn.Module):
     name in the question is asked whether it met its like.
     """
 
-    ORDERS_AFTER, PHONES_AFTER, OBJECTS_AFTER, PRESENCE_AFTER = 2, 3, 4, 5
+    ORDERS_AFTER, PHONES_AFTER, OBJECTS_AFTER, PRESENCE_AFTER = 2, 3, 3, 4
 
     def __init__(self, hidden: int) -> None:
         super().__init__()

@@ -117,17 +117,21 @@ def make_pictures(
 
     A share `coloured` of them gets backgrounds of random colours. A core that saw only the world's learnt
     each object together with the backgrounds it was trained on: 95 % of these it named, 53 % of the others.
+    Of the pairs among them, half have sizes of their own: an object that is held out alone is never seen
+    large otherwise, and of these, large, a core named two of five.
     """
     rng = np.random.default_rng(seed)
     codes, where, shown = [], [], []
     for first in range(0, count, 64):
         paintings = []
         for _ in range(min(64, count - first)):
+            meaningless = rng.random() < coloured
             scene = sample_scene(
                 rng,
                 split,
                 drawing=drawing,
-                background_colours="random" if rng.random() < coloured else "world",
+                background_colours="random" if meaningless else "world",
+                pair_sizes="any" if meaningless and not drawing and rng.random() < 0.5 else "world",
             )
             made = scene.combination
             objects = [thing.index for thing in made.objects]

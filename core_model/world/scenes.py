@@ -24,7 +24,9 @@ PAIR_JITTER = 2
 
 # Drawing targets are simpler than what is looked at, one size and one place for each kind: freely placed
 # ones take far longer to learn, and with nine places still only colours were learnt where shapes were wanted.
-DRAWING_SIZES: dict[Kind, int] = {"one": 48, "count": 20, "pair": 30}
+# One of a pair is as large as a single one and two image codes off its place: what is held out alone is learnt
+# in pairs.
+DRAWING_SIZES: dict[Kind, int] = {"one": 32, "count": 20, "pair": 32}
 DRAWING_CENTRE = 32
 DRAWING_PAIR = (16, 48)
 # One pattern of cells, numbered by rows, for each number, as on dice.
@@ -70,15 +72,20 @@ def sample_scene(
     kind: Kind | None = None,
     drawing: bool = False,
     background_colours: Literal["world", "random"] = "world",
+    pair_sizes: Literal["world", "any"] = "world",
 ) -> Scene:
     """A scene of that split; of any split when it is None, of any kind, equally likely, when `kind` is None.
 
     `drawing` gives the simpler scenes that drawing is taught with; paint those without noise. With
     `background_colours="random"` the split is that of a background of the world, but it is painted in two
-    colours that mean nothing: for teaching how to see objects, not for questions.
+    colours that mean nothing: for teaching how to see objects, not for questions. `pair_sizes="any"` is for
+    the same: one object of a pair as large as a single one, the other as there is room for.
     """
     combination = sample_combination(rng, split, kind)
     scene = place(rng, combination, drawing=drawing)
+    if pair_sizes == "any" and combination.kind == "pair":
+        items = _place_pair_of_any_size(rng, combination.objects)
+        scene = Scene(kind=scene.kind, background=scene.background, items=items)
     if background_colours == "world":
         return scene
     top, bottom = rng.integers(0, 256, (2, 3)).tolist()
@@ -152,6 +159,21 @@ def _place_pair(rng: np.random.Generator, objects: Sequence[Object], drawing: bo
         row = DRAWING_CENTRE if drawing else _anywhere(rng, glyph(shown, size).height)
         items.append(Placed(object=shown, x=column, y=row, size=size))
     return tuple(items)
+
+
+def _place_pair_of_any_size(rng: np.random.Generator, objects: Sequence[Object]) -> tuple[Placed, ...]:
+    room = load_world().size
+    large = int(rng.integers(30, 45))
+    sizes = [large, int(rng.integers(17, room - large + 1))]
+    if rng.random() < 0.5:
+        sizes.reverse()
+    left, right = (glyph(shown, size) for shown, size in zip(objects, sizes, strict=True))
+    first = int(rng.integers(room - left.width - right.width + 1))
+    second = int(rng.integers(first + left.width, room - right.width + 1))
+    return tuple(
+        Placed(object=shown, x=edge + drawn.width // 2, y=_anywhere(rng, drawn.height), size=size)
+        for shown, drawn, edge, size in zip(objects, (left, right), (first, second), sizes, strict=True)
+    )
 
 
 def _size(rng: np.random.Generator, kind: Kind, smallest: int, largest: int, drawing: bool) -> int:

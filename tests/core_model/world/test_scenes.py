@@ -73,6 +73,19 @@ def test_what_is_to_be_drawn_has_one_size_and_one_pattern_of_places() -> None:
         assert len({tuple((item.x, item.y) for item in scene.items) for scene in scenes}) == patterns
 
 
+def test_pairs_of_any_size_have_one_as_large_as_a_single_object_and_do_not_overlap() -> None:
+    rng = np.random.default_rng(6)
+    for _ in range(500):
+        scene = sample_scene(rng, "train", "pair", pair_sizes="any")
+        left, right = boxes(scene)
+        assert 30 <= max(item.size for item in scene.items) <= 44
+        assert min(item.size for item in scene.items) >= 17
+        for box in (left, right):
+            assert min(box) >= 0
+            assert max(box) <= 64
+        assert left[2] <= right[0]
+
+
 def test_the_seed_decides_the_scene() -> None:
     first, second = (
         [sample_scene(np.random.default_rng(seed), "train") for seed in range(20)] for _ in range(2)
