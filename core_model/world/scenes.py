@@ -23,10 +23,8 @@ PAIR_LEFT, PAIR_RIGHT = 17, 47
 PAIR_JITTER = 2
 
 # Drawing targets are simpler than what is looked at, one size and one place for each kind: freely placed ones
-# take far longer to learn, and with nine places still only colours were learnt where shapes were wanted. One
-# of a pair is as large as a single one, 2 pixels beyond the world's sizes of both, and two image codes off
-# its place: what is held out alone is learnt in pairs.
-DRAWING_SIZES: dict[Kind, int] = {"one": 32, "count": 20, "pair": 32}
+# take far longer to learn, and with nine places still only colours were learnt where shapes were wanted.
+DRAWING_SIZES: dict[Kind, int] = {"one": 48, "count": 20, "pair": 30}
 DRAWING_CENTRE = 32
 DRAWING_PAIR = (16, 48)
 # One pattern of cells, numbered by rows, for each number, as on dice.

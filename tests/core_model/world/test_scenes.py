@@ -29,9 +29,7 @@ def test_every_object_is_wholly_inside_and_as_large_as_its_kind_says(kind: Kind,
         for item, (left, top, right, bottom) in zip(scene.items, boxes(scene), strict=True):
             assert 0 <= left < right <= 64
             assert 0 <= top < bottom <= 64
-            # Single objects and those of pairs are drawn in one size, between those they are seen in.
-            beyond = 2 if drawing else 0
-            assert SIZES[kind][0] - beyond <= item.size <= SIZES[kind][1] + beyond
+            assert SIZES[kind][0] <= item.size <= SIZES[kind][1]
             assert max(right - left, bottom - top) == item.size
 
 
