@@ -7,7 +7,7 @@ load by name.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -21,24 +21,14 @@ __all__ = ["Transformer", "plain_attention"]
 Attention = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
 
 
-def fused_attention(
-    q: Float[Tensor, "batch heads n size"],
-    k: Float[Tensor, "batch heads n size"],
-    v: Float[Tensor, "batch heads n size"],
-    mask: Bool[Tensor, "#batch 1 n n"] | None,
-) -> Float[Tensor, "batch heads n size"]:
-    """Scaled dot products by torch's own kernel."""
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-
-
 def plain_attention(
     q: Float[Tensor, "batch heads n size"],
     k: Float[Tensor, "batch heads n size"],
     v: Float[Tensor, "batch heads n size"],
     mask: Bool[Tensor, "#batch 1 n n"] | None,
 ) -> Float[Tensor, "batch heads n size"]:
-    """The same by matrix products, for training: on a CPU, in bfloat16, at the lengths of omni-tiny, forward
-    and backward take a quarter of the fused kernel's time.
+    """Scaled dot products by matrix products, for training: on a CPU, in bfloat16, at the lengths of
+    omni-tiny, forward and backward take a quarter of the time of torch's own kernel.
     """
     batch, heads, n, size = q.shape
     q, k, v = (each.reshape(batch * heads, n, size) for each in (q, k, v))
@@ -55,7 +45,9 @@ class Transformer(nn.Module):
     itself), which is the reader's business (`omni_agent.core_model.model`).
     """
 
-    def __init__(self, config: TransformerConfig, attention: Attention = fused_attention) -> None:
+    def __init__(
+        self, config: TransformerConfig, attention: Attention = F.scaled_dot_product_attention
+    ) -> None:
         super().__init__()
         self.config = config
         self.model = _Stack(config, attention)
@@ -89,7 +81,8 @@ class Transformer(nn.Module):
         positions: Int[Tensor, "#batch n"] | None = None,
     ) -> list[Float[Tensor, "batch n hidden"]]:
         """What each layer leaves, and last the normed hidden states that `forward` gives."""
-        return self.model.hidden_states(embeddings, mask, positions)
+        states = list(self.model.states(embeddings, mask, positions))
+        return [*states, self.model.norm(states[-1])]
 
     def head(self, hidden: Float[Tensor, "*batch hidden"]) -> Float[Tensor, "*batch vocab"]:
         """Logits over the whole vocabulary."""
@@ -106,19 +99,21 @@ class _Stack(nn.Module):
         self.norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
 
     def forward(self, x: Tensor, mask: Tensor | None, positions: Tensor | None) -> Tensor:
-        return self.hidden_states(x, mask, positions)[-1]
+        for state in self.states(x, mask, positions):
+            x = state
+        normed: Tensor = self.norm(x)
+        return normed
 
-    def hidden_states(self, x: Tensor, mask: Tensor | None, positions: Tensor | None) -> list[Tensor]:
+    def states(self, x: Tensor, mask: Tensor | None, positions: Tensor | None) -> Iterator[Tensor]:
+        """What each layer leaves. One at a time: decoding needs the last only, and keeps no other."""
         if positions is None:
             positions = torch.arange(x.shape[1], device=x.device)[None]
         rotation = _rotation(
             positions, self.config.hidden_size // self.config.num_heads, self.config.rope_theta
         )
-        states = []
         for layer in self.layers:
             x = layer(x, rotation, mask)
-            states.append(x)
-        return [*states, self.norm(x)]
+            yield x
 
 
 class _Layer(nn.Module):

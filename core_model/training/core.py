@@ -199,15 +199,14 @@ class _Clues(nn.Module):
         text_column: Callable[[Int64[np.ndarray, " n"]], Int64[Tensor, " n"]],
     ) -> dict[str, Tensor]:
         """Mean cross-entropies of what the batch asks."""
-        objects, numbers, presence, phones = (
-            torch.from_numpy(each).flatten()
-            for each in (batch.objects, batch.numbers, batch.presence, batch.phones)
+        numbers, presence, phones = (
+            torch.from_numpy(each).flatten() for each in (batch.numbers, batch.presence, batch.phones)
         )
         seen = states[self.OBJECTS_AFTER - 1].flatten(0, 1)
         spoken = states[self.PHONES_AFTER - 1].flatten(0, 1)
         asked = states[self.PRESENCE_AFTER - 1].flatten(0, 1)
         losses = {
-            "objects": _clue(seen, text_column(objects.numpy()), lambda x: self.objects(x) @ words.T),
+            "objects": _clue(seen, text_column(batch.objects.flatten()), lambda x: self.objects(x) @ words.T),
             "numbers": _clue(seen, numbers, self.numbers),
             "presence": _clue(asked, presence, self.presence),
             "phones": _clue(spoken, phones, self.phones),
@@ -294,7 +293,7 @@ def train_core(
     sources = Sources(folder, layout, training.shares, training.length)
     learner, average = Learner(config), Learner(config)
     if start_from is not None:
-        learner.load_state_dict(load_file(start_from), strict=False)
+        learner.load_state_dict(load_file(start_from))
     average.load_state_dict(learner.state_dict())
     if training.compiled:
         for layer in learner.transformer.model.layers:

@@ -17,16 +17,14 @@ from omni_agent.core_model.world import load_world, sums
 
 __all__ = ["INSTRUCTIONS", "tiny_config", "tiny_tokenizer"]
 
-INSTRUCTIONS = ("write", "say")
+INSTRUCTIONS = ("write", "say", "describe the picture")
 """What stands in front of speech that is to be written and of text that is to be said."""
-
-DESCRIBE = "describe the picture"
 
 
 def tiny_tokenizer() -> TextTokenizer:
     """Byte-level BPE in which every word of the world is one token."""
     world = load_world()
-    words = set(INSTRUCTIONS) | set(world.numbers) | {"draw", "yes", "no", "describe", "the", "picture"}
+    words = set(" ".join(INSTRUCTIONS).split()) | set(world.numbers) | {"draw", "yes", "no", "the"}
     words |= {word for thing in world.objects for word in (thing.name, thing.plural, thing.article)}
     words |= {word for background in world.backgrounds for word in background.phrase.split()}
     words |= {word for each in sums() for word in each.text.split()}
@@ -66,7 +64,7 @@ def tiny_config(text_tokens: int, *, max_speech_codes: int = 128) -> CoreConfig:
                 num_steps=32,
             ),
             Task.ANSWER: TaskConfig(lengths=(10,), min_length=1),
-            Task.DESCRIBE: TaskConfig(instruction=DESCRIBE, lengths=(10,), min_length=1),
+            Task.DESCRIBE: TaskConfig(instruction="describe the picture", lengths=(10,), min_length=1),
             Task.DRAW: TaskConfig(
                 opening="draw",
                 lengths=(64,),

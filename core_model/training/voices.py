@@ -106,16 +106,9 @@ def spoken_phones(text: str) -> list[tuple[str, float]]:
     """
     if not text.strip():
         raise InputError("given an empty text to speak; wanted at least one word")
-    if shutil.which("flite") is None:
-        raise NotAvailable("given no program 'flite' to speak with; install it: apt-get install flite")
-    done = subprocess.run(
-        ["flite", "-voice", SPEAKING_VOICE, "-t", text, "-psdur", "-o", "none"],
-        capture_output=True,
-        text=True,
-        timeout=_SECONDS,
-        check=True,
-    )
-    pairs = (each.split(":") for each in done.stdout.split())
+    done = _ran("flite", "flite", ["-voice", SPEAKING_VOICE, "-t", text, "-psdur", "-o", "none"])
+    done.check_returncode()
+    pairs = (each.split(":") for each in done.stdout.decode().split())
     return [(phone, float(end)) for phone, end in pairs]
 
 
@@ -153,15 +146,9 @@ def _festival(voice: str, text: str, tempo: float) -> tuple[Float32[np.ndarray, 
 def _spoken(
     program: str, packages: str, options: list[str], out: str, *, stdin: str
 ) -> tuple[Float32[np.ndarray, " n"], int]:
-    if shutil.which(program) is None:
-        raise NotAvailable(
-            f"given no program {program!r} to speak with; install it: apt-get install {packages}"
-        )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "spoken.wav")
-        done = subprocess.run(
-            [program, *options, out, str(path)], input=stdin.encode(), capture_output=True, timeout=_SECONDS
-        )
+        done = _ran(program, packages, [*options, out, str(path)], stdin=stdin)
         if done.returncode != 0 or not path.exists() or path.stat().st_size <= 44:
             said = (done.stderr or done.stdout).decode(errors="replace").strip()[:200]
             raise NotAvailable(
@@ -170,3 +157,13 @@ def _spoken(
             )
         samples, rate = soundfile.read(path, dtype="float32")
     return np.ascontiguousarray(samples, dtype=np.float32), int(rate)
+
+
+def _ran(
+    program: str, packages: str, options: list[str], *, stdin: str = ""
+) -> subprocess.CompletedProcess[bytes]:
+    if shutil.which(program) is None:
+        raise NotAvailable(
+            f"given no program {program!r} to speak with; install it: apt-get install {packages}"
+        )
+    return subprocess.run([program, *options], input=stdin.encode(), capture_output=True, timeout=_SECONDS)

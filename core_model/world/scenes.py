@@ -80,10 +80,7 @@ def sample_scene(
     the same: one object of a pair as large as a single one, the other as there is room for.
     """
     combination = sample_combination(rng, split, kind)
-    scene = place(rng, combination, drawing=drawing)
-    if pair_sizes == "any" and combination.kind == "pair":
-        items = _place_pair_of_any_size(rng, combination.objects)
-        scene = Scene(kind=scene.kind, background=scene.background, items=items)
+    scene = place(rng, combination, drawing=drawing, pair_sizes=pair_sizes)
     if background_colours == "world":
         return scene
     top, bottom = rng.integers(0, 256, (2, 3)).tolist()
@@ -102,13 +99,21 @@ def sample_combination(
             return combination
 
 
-def place(rng: np.random.Generator, combination: Combination, *, drawing: bool = False) -> Scene:
+def place(
+    rng: np.random.Generator,
+    combination: Combination,
+    *,
+    drawing: bool = False,
+    pair_sizes: Literal["world", "any"] = "world",
+) -> Scene:
     """Sizes and places for a combination, every object wholly inside the picture."""
     items: tuple[Placed, ...]
     if combination.kind == "one":
         items = (_place_one(rng, combination.objects[0], drawing),)
     elif combination.kind == "count":
         items = _place_count(rng, combination.objects[0], combination.number, drawing)
+    elif pair_sizes == "any":
+        items = _place_pair_of_any_size(rng, combination.objects)
     else:
         items = _place_pair(rng, combination.objects, drawing)
     return Scene(kind=combination.kind, background=combination.background, items=items)

@@ -47,16 +47,21 @@ def main(argv: Sequence[str] | None = None, *, load: Loader = Core.load) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # Who reads the output has left (`| head`): say nothing, also not while Python closes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Who reads the output has left (`| head`).
+        _silence()
         return 1
     except OSError as error:
         if error.filename is not None:
             raise
-        # A full disk, most likely, behind `> file`; Python would try again, and fail again, at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # A full disk, most likely, behind `> file`.
+        _silence()
         return _failed(f"the output cannot be written ({error.strerror})", 1)
     return status if isinstance(status, int) else 0
+
+
+def _silence() -> None:
+    """Write nothing more to stdout: Python would try again, and fail again, at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _failed(message: str, status: int) -> int:
