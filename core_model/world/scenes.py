@@ -24,7 +24,9 @@ PAIR_JITTER = 2
 
 # Drawing targets are simpler than what is looked at, one size and one place for each kind: freely placed ones
 # take far longer to learn, and with nine places still only colours were learnt where shapes were wanted.
-DRAWING_SIZES: dict[Kind, int] = {"one": 48, "count": 20, "pair": 30}
+# A single object has the size of one of a pair and fills whole codes of 8 pixels as these do, so that what is
+# held out alone is the same few codes, moved.
+DRAWING_SIZES: dict[Kind, int] = {"one": 32, "count": 20, "pair": 32}
 DRAWING_CENTRE = 32
 DRAWING_PAIR = (16, 48)
 # One pattern of cells, numbered by rows, for each number, as on dice.

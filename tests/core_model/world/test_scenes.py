@@ -7,6 +7,7 @@ import pytest
 
 from omni_agent.core_model.world import KINDS, Kind, Scene, load_world, sample_scene
 from omni_agent.core_model.world.glyphs import glyph
+from omni_agent.core_model.world.scenes import DRAWING_SIZES
 
 SIZES: dict[Kind, tuple[int, int]] = {"one": (34, 50), "count": (17, 20), "pair": (24, 30)}
 
@@ -29,7 +30,10 @@ def test_every_object_is_wholly_inside_and_as_large_as_its_kind_says(kind: Kind,
         for item, (left, top, right, bottom) in zip(scene.items, boxes(scene), strict=True):
             assert 0 <= left < right <= 64
             assert 0 <= top < bottom <= 64
-            assert SIZES[kind][0] <= item.size <= SIZES[kind][1]
+            if drawing:
+                assert item.size == DRAWING_SIZES[kind]
+            else:
+                assert SIZES[kind][0] <= item.size <= SIZES[kind][1]
             assert max(right - left, bottom - top) == item.size
 
 
