@@ -177,10 +177,10 @@ class _Clues(nn.Module):
 
     The word at each heard frame and the object at each place of a picture are read by the words' own
     embeddings, so that a name in a question and what is seen or heard meet in one space. A layer later the
-    name in the question is asked whether it met its like.
+    picture is asked how many there are, and the name in the question whether it met its like.
     """
 
-    ORDERS_AFTER, PHONES_AFTER, OBJECTS_AFTER, PRESENCE_AFTER = 2, 3, 3, 4
+    ORDERS_AFTER, PHONES_AFTER, OBJECTS_AFTER, NUMBERS_AFTER, PRESENCE_AFTER = 2, 3, 3, 4, 4
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
@@ -204,18 +204,19 @@ class _Clues(nn.Module):
         )
         seen = states[self.OBJECTS_AFTER - 1].flatten(0, 1)
         spoken = states[self.PHONES_AFTER - 1].flatten(0, 1)
+        counted = states[self.NUMBERS_AFTER - 1].flatten(0, 1)
         asked = states[self.PRESENCE_AFTER - 1].flatten(0, 1)
         losses = {
             "objects": _clue(seen, text_column(batch.objects.flatten()), lambda x: self.objects(x) @ words.T),
-            "numbers": _clue(seen, numbers, self.numbers),
+            "numbers": _clue(counted, numbers, self.numbers),
             "presence": _clue(asked, presence, self.presence),
             "phones": _clue(spoken, phones, self.phones),
         }
         if embedded is not None:
             at = torch.from_numpy(batch.heard_at)
-            counted = states[self.ORDERS_AFTER - 1].flatten(0, 1)[at]
+            ordered = states[self.ORDERS_AFTER - 1].flatten(0, 1)[at]
             losses["words"] = _clue(embedded, text_column(batch.words), lambda x: self.words(x) @ words.T)
-            losses["orders"] = _clue(counted, torch.from_numpy(batch.orders), self.orders)
+            losses["orders"] = _clue(ordered, torch.from_numpy(batch.orders), self.orders)
         return {name: loss for name, loss in losses.items() if loss is not None}
 
 
