@@ -32,6 +32,7 @@ from omni_agent.core_model.training.samples import IGNORED, KINDS, Batch, Layout
 from omni_agent.core_model.training.voices import PHONES
 from omni_agent.core_model.transformer import Transformer, plain_attention
 from omni_agent.core_model.vocabulary import Vocabulary
+from omni_agent.core_model.world.crowds import MOST
 
 __all__ = ["CoreTraining", "Learner", "train_core"]
 
@@ -52,13 +53,14 @@ class CoreTraining:
     seed: int = 0
     shares: dict[str, float] = field(
         default_factory=lambda: {
-            "look": 0.34,
-            "sum": 0.05,
-            "draw": 0.34,
-            "speak": 0.24,
-            "transcribe": 0.22,
-            "look and listen": 0.12,
-            "listen": 0.06,
+            "look": 0.30,
+            "look at crowds": 0.14,
+            "sum": 0.04,
+            "draw": 0.40,
+            "speak": 0.14,
+            "transcribe": 0.12,
+            "look and listen": 0.14,
+            "listen": 0.04,
             "draw what is said": 0.04,
         }
     )
@@ -176,18 +178,19 @@ class _Clues(nn.Module):
     far more slowly.
 
     The word at each heard frame and the object at each place of a picture are read by the words' own
-    embeddings, so that a name in a question and what is seen or heard meet in one space. A layer later the
-    picture is asked how many there are, and the name in the question whether it met its like.
+    embeddings, so that a name in a question and what is seen or heard meet in one space; where the objects'
+    centres are tells them apart. A layer later the picture is asked how many there are, and the name in the
+    question whether it met its like; one more, and it is asked how many of them.
     """
 
-    ORDERS_AFTER, PHONES_AFTER, OBJECTS_AFTER, NUMBERS_AFTER, PRESENCE_AFTER = 2, 3, 3, 4, 4
+    ORDERS_AFTER, PHONES_AFTER, OBJECTS_AFTER, NUMBERS_AFTER, PRESENCE_AFTER, NAMED_AFTER = 2, 3, 3, 4, 4, 5
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
         self.objects, self.words = nn.Linear(hidden, hidden), nn.Linear(hidden, hidden)
         self.phones = nn.Linear(hidden, len(PHONES))
-        self.numbers = nn.Linear(hidden, 6)
-        self.presence = nn.Linear(hidden, 2)
+        self.centres, self.presence = nn.Linear(hidden, 2), nn.Linear(hidden, 2)
+        self.numbers, self.named = nn.Linear(hidden, MOST + 1), nn.Linear(hidden, MOST + 1)
         self.orders = nn.Linear(hidden, 20)
 
     def forward(
@@ -199,22 +202,23 @@ class _Clues(nn.Module):
         text_column: Callable[[Int64[np.ndarray, " n"]], Int64[Tensor, " n"]],
     ) -> dict[str, Tensor]:
         """Mean cross-entropies of what the batch asks."""
-        numbers, presence, phones = (
-            torch.from_numpy(each).flatten() for each in (batch.numbers, batch.presence, batch.phones)
+        centres, numbers, named, phones = (
+            torch.from_numpy(each).flatten()
+            for each in (batch.centres, batch.numbers, batch.named, batch.phones)
         )
-        seen = states[self.OBJECTS_AFTER - 1].flatten(0, 1)
-        spoken = states[self.PHONES_AFTER - 1].flatten(0, 1)
-        counted = states[self.NUMBERS_AFTER - 1].flatten(0, 1)
-        asked = states[self.PRESENCE_AFTER - 1].flatten(0, 1)
+        flat = [state.flatten(0, 1) for state in states]
+        seen = flat[self.OBJECTS_AFTER - 1]
         losses = {
             "objects": _clue(seen, text_column(batch.objects.flatten()), lambda x: self.objects(x) @ words.T),
-            "numbers": _clue(counted, numbers, self.numbers),
-            "presence": _clue(asked, presence, self.presence),
-            "phones": _clue(spoken, phones, self.phones),
+            "centres": _clue(seen, centres, self.centres),
+            "numbers": _clue(flat[self.NUMBERS_AFTER - 1], numbers, self.numbers),
+            "presence": _clue(flat[self.PRESENCE_AFTER - 1], named.clamp(max=1), self.presence),
+            "named": _clue(flat[self.NAMED_AFTER - 1], named, self.named),
+            "phones": _clue(flat[self.PHONES_AFTER - 1], phones, self.phones),
         }
         if embedded is not None:
             at = torch.from_numpy(batch.heard_at)
-            ordered = states[self.ORDERS_AFTER - 1].flatten(0, 1)[at]
+            ordered = flat[self.ORDERS_AFTER - 1][at]
             losses["words"] = _clue(embedded, text_column(batch.words), lambda x: self.words(x) @ words.T)
             losses["orders"] = _clue(ordered, torch.from_numpy(batch.orders), self.orders)
         return {name: loss for name, loss in losses.items() if loss is not None}
@@ -247,8 +251,10 @@ LOSS_WEIGHTS = {
     Modality.SPEECH: 1.0,
     Modality.IMAGE: 1.0,
     "objects": 1.0,
+    "centres": 0.5,
     "numbers": 1.0,
     "presence": 1.0,
+    "named": 1.0,
     "phones": 0.5,
     "words": 0.2,
     "orders": 0.2,

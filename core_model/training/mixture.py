@@ -6,20 +6,24 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Int64
+from jaxtyping import Int8, Int64
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 
 from omni_agent.core import Modality, Task
-from omni_agent.core_model.training.pools import Pictures, Ragged
+from omni_agent.core_model.training.pools import Crowds, Pictures, Ragged
 from omni_agent.core_model.training.samples import IGNORED, Heard, Layout, Segment, Unit
 from omni_agent.core_model.world import (
     Combination,
+    Object,
+    Question,
     QuestionKind,
     caption,
+    crowd_question,
     draw_prompt,
     load_world,
     question_kinds,
@@ -31,6 +35,24 @@ from omni_agent.core_model.world import (
 __all__ = ["Sources"]
 
 
+class _Looked(NamedTuple):
+    """A picture, what it shows, what may be asked about it, what "this" is where one asks that, and how many
+    there are of each object.
+    """
+
+    shows: Combination
+    kinds: list[QuestionKind]
+    main: Object | None
+    numbers: Int8[np.ndarray, " objects"]
+    unit: Unit
+
+    def question(self, rng: np.random.Generator, kind: QuestionKind) -> Question:
+        """A question of that kind; the main object of a pair is asked for like a single one."""
+        if kind == "what" and self.main is not None:
+            return sample_question(rng, replace(self.shows, kind="one", objects=(self.main,)), kind)
+        return sample_question(rng, self.shows, kind)
+
+
 class Sources:
     """Endless units of every task whose pool is there, none longer than `room` tokens."""
 
@@ -39,6 +61,8 @@ class Sources:
         self.pictures, self.drawings = (
             _pictures(folder / f"{name}.npz") for name in ("pictures", "drawings")
         )
+        crowds = folder / "crowds.npz"
+        self.crowds = Crowds.open(crowds) if crowds.exists() else None
         self.spoken, self.phones, self.heard = (
             _ragged(folder / f"{name}.npz") for name in ("spoken", "phones", "heard")
         )
@@ -60,6 +84,7 @@ class Sources:
             self._said_drawings = [i for i, prompt in enumerate(prompts) if prompt in self._recordings]
         able = {
             "look": self.pictures is not None,
+            "look at crowds": self.crowds is not None,
             "sum": True,
             "draw": self.drawings is not None,
             "speak": self.spoken is not None,
@@ -78,6 +103,7 @@ class Sources:
         chances = np.array([1.0] if only else list(self.shares.values()))
         makers = {
             "look": self._look,
+            "look at crowds": self._look_at_a_crowd,
             "sum": self._sum,
             "draw": self._draw,
             "speak": self._speak,
@@ -128,21 +154,22 @@ class Sources:
     def _text(self, task: Task, given: str | Heard | None, answer: str) -> Segment:
         return self.layout.segment(task, given, Modality.TEXT, self.layout.text(answer))
 
-    def _answer(self, rng: np.random.Generator, shows: Combination, kind: QuestionKind) -> Segment:
-        question = sample_question(rng, shows, kind)
-        return self._about(shows, self._text(Task.ANSWER, question.text, question.answer))
+    def _answer(
+        self, numbers: Int8[np.ndarray, " objects"], question: Question, heard: Heard | None = None
+    ) -> Segment:
+        given = question.text if heard is None else heard
+        return self._about(numbers, self._text(Task.ANSWER, given, question.answer))
 
-    def _about(self, shows: Combination, segment: Segment) -> Segment:
-        """The question with what it names that is in the picture, and what is not."""
+    def _about(self, numbers: Int8[np.ndarray, " objects"], segment: Segment) -> Segment:
+        """The question with how many there are of what it names, given how many there are of each object."""
         ids = np.array(segment.ids[: segment.blank])
         if segment.heard is not None:
             ids[segment.heard_at : segment.heard_at + len(segment.heard)] = segment.heard.words
         named = np.where(ids == IGNORED, -1, self._object_of[ids])
-        present = np.isin(named, [thing.index for thing in shows.objects])
-        return replace(segment, presence=np.where(named < 0, IGNORED, present.astype(np.int64)))
+        return replace(segment, named=np.where(named < 0, IGNORED, numbers[named.clip(min=0)]))
 
-    def _picture(self, rng: np.random.Generator) -> tuple[Combination, list[QuestionKind], Unit]:
-        """What a picture shows, what one may ask about it, and the picture without questions."""
+    def _picture(self, rng: np.random.Generator) -> _Looked:
+        """A picture without questions, and what may be asked about it."""
         assert self.pictures is not None
         index = int(rng.integers(len(self.pictures)))
         shows = self.pictures.combination(index)
@@ -155,26 +182,42 @@ class Sources:
         # answer to both.
         if shows.kind == "count" and rng.random() < 0.7:
             kinds.remove("one or zero")
-        unit = Unit(
-            prefix=self.layout.picture(self.pictures.codes[index].tolist()),
-            places=self._objects(self.pictures.places[index]),
-            number=len(shows.objects) if shows.kind == "pair" else shows.number,
+        main = self.pictures.main_object(index)
+        if main is not None and shows.kind == "pair" and not self.pictures.has_background(index):
+            kinds += ["what"]
+        numbers = np.zeros(len(load_world().objects), np.int8)
+        numbers[[thing.index for thing in shows.objects]] = shows.number
+        return _Looked(shows, kinds, main, numbers, self._seen(self.pictures, index, int(numbers.sum())))
+
+    def _seen(self, pool: Pictures | Crowds, index: int, number: int) -> Unit:
+        return Unit(
+            prefix=self.layout.picture(pool.codes[index].tolist()),
+            places=self._objects(pool.places[index]),
+            centres=pool.centres[index].astype(np.int64),
+            number=number,
             segments=(),
         )
-        return shows, kinds, unit
 
     def _look(self, rng: np.random.Generator) -> Unit:
-        shows, kinds, unit = self._picture(rng)
+        looked = self._picture(rng)
         # "is there" is learnt slowest, so it is asked twice.
-        asked: list[QuestionKind] = [*kinds, "is there"]
+        asked: list[QuestionKind] = [*looked.kinds, "is there"]
         chosen = [asked[i] for i in rng.permutation(len(asked))[:5]]
         segments = [
-            self._text(Task.DESCRIBE, "", caption(shows))
+            self._text(Task.DESCRIBE, "", caption(looked.shows))
             if kind == "caption"
-            else self._answer(rng, shows, kind)
+            else self._answer(looked.numbers, looked.question(rng, kind))
             for kind in chosen
         ]
-        return replace(unit, segments=segments)
+        return replace(looked.unit, segments=segments)
+
+    def _look_at_a_crowd(self, rng: np.random.Generator) -> Unit:
+        assert self.crowds is not None
+        index = int(rng.integers(len(self.crowds)))
+        numbers = self.crowds.numbers[index]
+        asked = dict.fromkeys(crowd_question(rng, numbers) for _ in range(5))
+        segments = [self._answer(numbers, question) for question in asked]
+        return replace(self._seen(self.crowds, index, int(numbers.sum())), segments=segments)
 
     def _sum(self, rng: np.random.Generator) -> Unit:
         known = sums()
@@ -228,20 +271,22 @@ class Sources:
         return Unit(segments=[self._text(Task.TRANSCRIBE, self._heard(index), self.heard.texts[index])])
 
     def _look_and_listen(self, rng: np.random.Generator) -> Unit:
-        shows, kinds, unit = self._picture(rng)
+        looked = self._picture(rng)
         segments: list[Segment] = []
-        room = self.room - len(unit)
+        room = self.room - len(looked.unit)
         for _ in range(20):
-            question = sample_question(rng, shows, kinds[int(rng.integers(len(kinds)))])
+            question = looked.question(rng, looked.kinds[int(rng.integers(len(looked.kinds)))])
             if question.text not in self._recordings:
                 continue
-            heard = self._recording(rng, question.text)
-            segment = self._about(shows, self._text(Task.ANSWER, heard, question.answer))
+            segment = self._answer(looked.numbers, question, self._recording(rng, question.text))
             if len(segment.ids) > room:
                 break
             segments.append(segment)
             room -= len(segment.ids)
-        return replace(unit, segments=segments or [self._answer(rng, shows, kinds[0])])
+        return replace(
+            looked.unit,
+            segments=segments or [self._answer(looked.numbers, looked.question(rng, looked.kinds[0]))],
+        )
 
     def _listen(self, rng: np.random.Generator) -> Unit:
         each = self._said_sums[int(rng.integers(len(self._said_sums)))]

@@ -7,13 +7,14 @@ Each pool is a few arrays on disk. Pools that are missing leave their tasks out 
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Int8, Int16
+from jaxtyping import Bool, Int8, Int16
 from numpy.typing import NDArray
 
 from omni_agent.core_model.tokenizers.image import ImageTokenizer
@@ -21,11 +22,12 @@ from omni_agent.core_model.training.augment import mel_augmented
 from omni_agent.core_model.training.image_tokenizer import places
 from omni_agent.core_model.training.speech_encoder import Listener, Spectrograms
 from omni_agent.core_model.training.voices import PHONES, spoken_phones
-from omni_agent.core_model.world import Combination, Split, load_world
-from omni_agent.core_model.world.pictures import paint_with_alpha
-from omni_agent.core_model.world.scenes import KINDS, sample_scene
+from omni_agent.core_model.world import Combination, Object, Split, load_world
+from omni_agent.core_model.world.crowds import Crowd, sample_crowd
+from omni_agent.core_model.world.pictures import Painting, paint_with_alpha
+from omni_agent.core_model.world.scenes import KINDS, Scene, sample_scene
 
-__all__ = ["Pictures", "Ragged", "make_heard", "make_phones", "make_pictures"]
+__all__ = ["Crowds", "Pictures", "Ragged", "make_crowds", "make_heard", "make_phones", "make_pictures"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -34,6 +36,8 @@ class Pictures:
 
     codes: Int16[np.ndarray, "n codes"]
     places: Int8[np.ndarray, "n codes"]
+    centres: Bool[np.ndarray, "n codes"]
+    """Whether the centre of an object lies in a code's place."""
     shown: Int16[np.ndarray, "n 5"]
     """Kind, first object, second object (-1 for none), number, background: indices into the world's lists.
 
@@ -44,12 +48,12 @@ class Pictures:
     def open(cls, path: Path) -> Pictures:
         """Read what `save` wrote."""
         with np.load(path) as file:
-            return cls(codes=file["codes"], places=file["places"], shown=file["shown"])
+            return cls(**{each.name: file[each.name] for each in fields(cls)})
 
     def save(self, path: Path) -> None:
         """Write one npz file, whole or not at all."""
         new = path.with_suffix(".new.npz")
-        np.savez(new, codes=self.codes, places=self.places, shown=self.shown)
+        np.savez(new, **vars(self))
         new.replace(path)
 
     def __len__(self) -> int:
@@ -67,6 +71,41 @@ class Pictures:
         return Combination(
             kind=KINDS[kind], objects=objects, number=number, background=world.backgrounds[max(background, 0)]
         )
+
+    def main_object(self, index: int) -> Object | None:
+        """The object that covers at least twice as many codes of picture `index` as any other; None where no
+        one does.
+        """
+        objects = self.combination(index).objects
+        covered = [int((self.places[index] == thing.index).sum()) for thing in objects]
+        largest = max(covered)
+        others = sorted(covered)[:-1]
+        return objects[covered.index(largest)] if all(largest >= 2 * each for each in others) else None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Crowds:
+    """Crowds as codes, with how many there are of each object of the world."""
+
+    codes: Int16[np.ndarray, "n codes"]
+    places: Int8[np.ndarray, "n codes"]
+    centres: Bool[np.ndarray, "n codes"]
+    numbers: Int8[np.ndarray, "n objects"]
+
+    @classmethod
+    def open(cls, path: Path) -> Crowds:
+        """Read what `save` wrote."""
+        with np.load(path) as file:
+            return cls(**{each.name: file[each.name] for each in fields(cls)})
+
+    def save(self, path: Path) -> None:
+        """Write one npz file, whole or not at all."""
+        new = path.with_suffix(".new.npz")
+        np.savez(new, **vars(self))
+        new.replace(path)
+
+    def __len__(self) -> int:
+        return len(self.codes)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -102,7 +141,6 @@ class Ragged:
         return self.values[self.starts[index] : self.starts[index + 1]]
 
 
-@torch.inference_mode()
 def make_pictures(
     tokenizer: ImageTokenizer,
     count: int,
@@ -117,44 +155,67 @@ def make_pictures(
 
     A share `coloured` of them gets backgrounds of random colours. A core that saw only the world's learnt
     each object together with the backgrounds it was trained on: 95 % of these it named, 53 % of the others.
-    Of the pairs among them, half have sizes of their own: an object that is held out alone is never seen
-    large otherwise, and of these, large, a core named two of five.
+    The pairs among them have sizes of their own: an object that is held out alone is never seen large
+    otherwise, and of these, large, a core named two of five.
     """
     rng = np.random.default_rng(seed)
-    codes, where, shown = [], [], []
-    for first in range(0, count, 64):
-        paintings = []
-        for _ in range(min(64, count - first)):
-            meaningless = rng.random() < coloured
-            scene = sample_scene(
+    scenes = []
+    for _ in range(count):
+        meaningless = rng.random() < coloured
+        scenes.append(
+            sample_scene(
                 rng,
                 split,
                 drawing=drawing,
                 background_colours="random" if meaningless else "world",
-                pair_sizes="any" if meaningless and not drawing and rng.random() < 0.5 else "world",
+                pair_sizes="any" if meaningless and not drawing else "world",
             )
-            made = scene.combination
-            objects = [thing.index for thing in made.objects]
-            shown.append(
-                [
-                    KINDS.index(made.kind),
-                    objects[0],
-                    objects[1] if len(objects) > 1 else -1,
-                    made.number,
-                    scene.background.index,
-                ]
-            )
-            paintings.append(paint_with_alpha(scene, rng))
-        pixels = np.stack([p.clean if drawing else p.noisy for p in paintings])
+        )
+    shown = []
+    for scene in scenes:
+        made = scene.combination
+        first, *second = [thing.index for thing in made.objects]
+        kind = KINDS.index(made.kind)
+        shown.append([kind, first, second[0] if second else -1, made.number, scene.background.index])
+    codes, where = _encoded(tokenizer, (paint_with_alpha(scene, rng) for scene in scenes), clean=drawing)
+    return Pictures(
+        codes=codes, places=where, centres=_centres(scenes), shown=np.array(shown, dtype=np.int16)
+    )
+
+
+def make_crowds(tokenizer: ImageTokenizer, count: int, *, seed: int = 0) -> Crowds:
+    """Paint crowds and encode them."""
+    rng = np.random.default_rng(seed)
+    crowds = [sample_crowd(rng) for _ in range(count)]
+    codes, where = _encoded(tokenizer, (paint_with_alpha(crowd, rng) for crowd in crowds), clean=False)
+    numbers = np.stack([crowd.numbers for crowd in crowds])
+    return Crowds(codes=codes, places=where, centres=_centres(crowds), numbers=numbers)
+
+
+def _centres(scenes: Sequence[Scene | Crowd]) -> Bool[np.ndarray, "n codes"]:
+    centres = np.zeros((len(scenes), 8, 8), dtype=bool)
+    for scene, there in zip(scenes, centres, strict=True):
+        for item in scene.items:
+            there[item.y // 8, item.x // 8] = True
+    return centres.reshape(len(scenes), 64)
+
+
+@torch.inference_mode()
+def _encoded(
+    tokenizer: ImageTokenizer, paintings: Iterable[Painting], *, clean: bool
+) -> tuple[Int16[np.ndarray, "n codes"], Int8[np.ndarray, "n codes"]]:
+    """Paintings as codes, and which object lies at each code's place (`places`)."""
+    codes, where = [], []
+    waiting = iter(paintings)
+    while batch := list(islice(waiting, 64)):
+        pixels = np.stack([p.clean if clean else p.noisy for p in batch])
         # A bit or two in a hundred differ from float32: noise that the core may as well learn to bear.
         with torch.autocast("cpu", torch.bfloat16):
             ids = tokenizer.encode(torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1)
         codes.append(ids.numpy().astype(np.int16))
-        named = places(torch.from_numpy(np.stack([p.objects for p in paintings])).long())
+        named = places(torch.from_numpy(np.stack([p.objects for p in batch])).long())
         where.append(named.flatten(1).numpy().astype(np.int8))
-    return Pictures(
-        codes=np.concatenate(codes), places=np.concatenate(where), shown=np.array(shown, dtype=np.int16)
-    )
+    return np.concatenate(codes), np.concatenate(where)
 
 
 @torch.inference_mode()

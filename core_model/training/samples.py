@@ -42,7 +42,7 @@ class Segment:
     """One question with its answer: tokens, where the blank begins, and heard speech if there is any.
 
     `hints` says of the first places of the blank what they are about: the object of an image code, the phone
-    of a speech code. `presence` says of the prompt's places whether the object they name is in the picture.
+    of a speech code. `named` says of the prompt's places how many there are in the picture of what they name.
     """
 
     task: Task
@@ -50,19 +50,20 @@ class Segment:
     ids: list[int]
     blank: int
     hints: Int64[np.ndarray, " places"] | None = None
-    presence: Int64[np.ndarray, " prompt"] | None = None
+    named: Int64[np.ndarray, " prompt"] | None = None
     heard: Heard | None = None
     heard_at: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Unit:
-    """A picture's tokens (may be none), the objects at its places and their number, and the segments behind
-    it.
+    """A picture's tokens (may be none), the objects at its places, where their centres are and how many they
+    are, and the segments behind it.
     """
 
     prefix: list[int] = field(default_factory=list)
     places: Int64[np.ndarray, "codes"] | None = None
+    centres: Int64[np.ndarray, "codes"] | None = None
     number: int = 0
     segments: Sequence[Segment]
 
@@ -130,8 +131,8 @@ class Batch:
     """Rows of packed units. `group` and `part` say who sees whom: equal groups, and part 0 (the picture) or
     the same part.
 
-    `objects`, `numbers`, `presence`, `phones`, `words` and `orders` are what the inner layers are asked:
-    IGNORED where nothing is. A blank's place is asked where it is read, one position before.
+    `objects`, `centres`, `numbers`, `named`, `phones`, `words` and `orders` are what the inner layers are
+    asked: IGNORED where nothing is. A blank's place is asked where it is read, one position before.
     """
 
     ids: Int64[np.ndarray, "rows n"]
@@ -141,8 +142,9 @@ class Batch:
     part: Int64[np.ndarray, "rows n"]
     positions: Int64[np.ndarray, "rows n"]
     objects: Int64[np.ndarray, "rows n"]
+    centres: Int64[np.ndarray, "rows n"]
     numbers: Int64[np.ndarray, "rows n"]
-    presence: Int64[np.ndarray, "rows n"]
+    named: Int64[np.ndarray, "rows n"]
     phones: Int64[np.ndarray, "rows n"]
     heard: Float16[np.ndarray, "frames width"]
     heard_at: Int64[np.ndarray, " frames"]
@@ -187,7 +189,7 @@ def pack(
     labels = np.full_like(ids, IGNORED)
     kinds, group, part, positions = (np.zeros_like(ids) for _ in range(4))
     group += np.arange(length) + 10_000  # padding sees only itself
-    objects, numbers, presence, phones = (np.full_like(ids, IGNORED) for _ in range(4))
+    objects, centres, numbers, named, phones = (np.full_like(ids, IGNORED) for _ in range(5))
     heard: list[Heard] = []
     heard_at: list[np.ndarray] = []
     used = np.zeros(rows, dtype=int)
@@ -209,6 +211,8 @@ def pack(
             if unit.places is not None:
                 objects[row, at + 1 : at + 1 + len(unit.places)] = unit.places
                 numbers[row, at] = unit.number
+            if unit.centres is not None:
+                centres[row, at + 1 : at + 1 + len(unit.centres)] = unit.centres
         at += shared
         for which, segment in enumerate(unit.segments, start=1):
             stop = at + len(segment.ids)
@@ -223,8 +227,8 @@ def pack(
             kinds[row, at:stop] = KINDS.index(segment.modality)
             part[row, at:stop] = which
             positions[row, at:stop] = shared + np.arange(len(segment.ids))
-            if segment.presence is not None:
-                presence[row, at : at + segment.blank] = segment.presence
+            if segment.named is not None:
+                named[row, at : at + segment.blank] = segment.named
             if segment.hints is not None:
                 asked = phones if segment.modality is Modality.SPEECH else objects
                 read = at + segment.blank - 1
@@ -245,8 +249,9 @@ def pack(
         part=part,
         positions=positions,
         objects=objects,
+        centres=centres,
         numbers=numbers,
-        presence=presence,
+        named=named,
         phones=phones,
         heard=np.concatenate([each.frames for each in heard]) if heard else np.zeros((0, width), np.float16),
         heard_at=np.concatenate(heard_at) if heard else nothing,

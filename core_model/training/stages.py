@@ -23,7 +23,15 @@ from omni_agent.core_model.tokenizers.speech import fit_speech_codec
 from omni_agent.core_model.training.assemble import assemble
 from omni_agent.core_model.training.core import CoreTraining, train_core
 from omni_agent.core_model.training.image_tokenizer import SMALL, train_image_tokenizer
-from omni_agent.core_model.training.pools import Pictures, Ragged, make_heard, make_phones, make_pictures
+from omni_agent.core_model.training.pools import (
+    Crowds,
+    Pictures,
+    Ragged,
+    make_crowds,
+    make_heard,
+    make_phones,
+    make_pictures,
+)
 from omni_agent.core_model.training.speech_corpus import (
     RATE,
     Line,
@@ -59,13 +67,16 @@ Report = Callable[[str], None]
 
 
 def make_speech_corpus(folder: Path, *, sentences: int = 14_000, held_out: int = 150, report: Report) -> None:
-    """Sentences to hear (training voices), to say (the speaking voice) and to measure by (held-out)."""
+    """Sentences to hear (training voices), to say (the speaking voice) and to measure by (held-out). What is
+    to be said is left out where its codes are there already.
+    """
     rng = np.random.default_rng(2)
-    speaking = speaking_plan(speaking_sentences(np.random.default_rng(1), sentences))
     recognition = recognition_plan(hearing_sentences(rng, sentences), rng)
     measuring = np.random.default_rng(77)
     texts = [sample_sentence(measuring, "held_out" if i % 2 else None) for i in range(held_out)]
-    plans = {"speaking": speaking, "recognition": recognition}
+    plans = {"recognition": recognition}
+    if not (folder / "spoken.npz").exists():
+        plans["speaking"] = speaking_plan(speaking_sentences(np.random.default_rng(1), sentences))
     plans |= {
         f"held_out/{voice}": [Line(text=text, voice=voice) for text in texts] for voice in HELD_OUT_VOICES
     }
@@ -107,19 +118,27 @@ def make_image_tokenizer(folder: Path, *, steps: int = 2_600, critic_minutes: fl
 
 
 def make_pools(
-    folder: Path, *, pictures: int = 40_000, drawings: int = 24_000, copies: int = 1, report: Report
+    folder: Path,
+    *,
+    pictures: int = 60_000,
+    crowds: int = 30_000,
+    drawings: int = 24_000,
+    copies: int = 1,
+    report: Report,
 ) -> None:
     """What the core learns from: pictures as codes, sentences as what the speech encoder makes of them."""
     tokenizer = ImageTokenizer(SMALL)
     tokenizer.load_state_dict(load_file(_there(folder / "image_tokenizer.safetensors", "image-tokenizer")))
     tokenizer.eval()
-    for name, count, seed in (("pictures", pictures, 1), ("drawings", drawings, 501)):
+    makers: dict[str, Callable[[], Pictures | Crowds]] = {
+        "pictures": lambda: make_pictures(tokenizer, pictures, drawing=False, seed=1, coloured=0.5),
+        "crowds": lambda: make_crowds(tokenizer, crowds, seed=1001),
+        "drawings": lambda: make_pictures(tokenizer, drawings, drawing=True, seed=501, coloured=0.5),
+    }
+    for name, make in makers.items():
         if not (folder / f"{name}.npz").exists():
-            report(f"{name}: {count}")
-            pool: Pictures = make_pictures(
-                tokenizer, count, drawing=name == "drawings", seed=seed, coloured=0.5
-            )
-            pool.save(folder / f"{name}.npz")
+            report(name)
+            make().save(folder / f"{name}.npz")
     if (folder / "spoken.npz").exists() and not (folder / "phones.npz").exists():
         said = Ragged.open(folder / "spoken.npz")
         report(f"phones: of {len(said)} sentences")
@@ -145,7 +164,9 @@ def train_core_for(
         raise InputError(
             f"given {decay_minutes} minutes of decay in {minutes} of training; wanted 0 to as many"
         )
-    if not any((folder / f"{name}.npz").exists() for name in ("pictures", "drawings", "spoken", "heard")):
+    if not any(
+        (folder / f"{name}.npz").exists() for name in ("pictures", "crowds", "drawings", "spoken", "heard")
+    ):
         raise InputError(f"{folder} holds no pools; run `omni-agent train pools {folder}` first")
     tokenizer = tiny_tokenizer()
     training = CoreTraining(minutes=minutes, decay_minutes=decay_minutes, compiled=compiled)

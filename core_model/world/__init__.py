@@ -4,6 +4,7 @@ Words, scenes and their splits, pictures, language: everything that training and
 is made elsewhere (`omni_agent.core_model.training.voices`).
 """
 
+from omni_agent.core_model.world.crowds import Crowd, crowd_question, sample_crowd
 from omni_agent.core_model.world.language import (
     QUESTION_KINDS,
     Question,
@@ -29,6 +30,7 @@ __all__ = [
     "QUESTION_KINDS",
     "Background",
     "Combination",
+    "Crowd",
     "Kind",
     "Object",
     "Painting",
@@ -41,6 +43,7 @@ __all__ = [
     "Split",
     "World",
     "caption",
+    "crowd_question",
     "draw_prompt",
     "load_world",
     "paint",
@@ -49,6 +52,7 @@ __all__ = [
     "question_kinds",
     "questions",
     "sample_combination",
+    "sample_crowd",
     "sample_question",
     "sample_scene",
     "sample_sentence",

@@ -25,6 +25,8 @@ __all__ = [
     "Shows",
     "caption",
     "draw_prompt",
+    "how_many",
+    "is_there",
     "question_kinds",
     "questions",
     "sample_question",
@@ -76,6 +78,20 @@ def caption(shows: Shows) -> str:
 def draw_prompt(shows: Shows) -> str:
     """What one says to have the scene drawn: "draw a dog on the grass"."""
     return f"draw {caption(shows)}"
+
+
+def how_many(asked: Object, number: int) -> Question:
+    """How many of the object there are: "how many apples are there"."""
+    return Question(
+        kind="count" if number > 1 else "one or zero",
+        text=f"how many {asked.plural} are there",
+        answer=load_world().numbers[number],
+    )
+
+
+def is_there(asked: Object, number: int) -> Question:
+    """Whether there is one, where so many are: "is there an apple"."""
+    return Question(kind="is there", text=f"is there {asked.phrase}", answer="yes" if number else "no")
 
 
 def questions(shows: Shows) -> tuple[Question, ...]:
@@ -181,7 +197,7 @@ def _words() -> tuple[str, ...]:
 def _questions(shows: Shows, kind: QuestionKind, asked: Iterable[Object]) -> Iterable[Question]:
     """The questions of a kind about a scene, for those of the asked objects it makes sense for."""
     combination = shows.combination
-    present, world = combination.objects, load_world()
+    present = combination.objects
     match kind:
         case "what":
             yield Question(kind=kind, text="what is this", answer=present[0].phrase)
@@ -191,14 +207,12 @@ def _questions(shows: Shows, kind: QuestionKind, asked: Iterable[Object]) -> Ite
             shown = present[0 if kind == "left" else 1]
             yield Question(kind=kind, text=f"what is on the {kind}", answer=shown.phrase)
         case "count":
-            text = f"how many {present[0].plural} are there"
-            yield Question(kind=kind, text=text, answer=world.numbers[combination.number])
+            yield how_many(present[0], combination.number)
         case "one or zero":
             for thing in asked:
                 number = combination.number if thing in present else 0
                 if number < 2:
-                    text = f"how many {thing.plural} are there"
-                    yield Question(kind=kind, text=text, answer=world.numbers[number])
+                    yield how_many(thing, number)
         case "where":
             for thing in asked:
                 if thing in present:
@@ -206,8 +220,7 @@ def _questions(shows: Shows, kind: QuestionKind, asked: Iterable[Object]) -> Ite
                     yield Question(kind=kind, text=text, answer=combination.background.phrase)
         case "is there":
             for thing in asked:
-                answer = "yes" if thing in present else "no"
-                yield Question(kind=kind, text=f"is there {thing.phrase}", answer=answer)
+                yield is_there(thing, thing in present)
         case "sum":
             yield from sums()
 

@@ -8,6 +8,7 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Float32, Int8, UInt8
 
+from omni_agent.core_model.world.crowds import Crowd
 from omni_agent.core_model.world.glyphs import glyph
 from omni_agent.core_model.world.scenes import Scene
 from omni_agent.core_model.world.words import Colour, load_world
@@ -30,7 +31,7 @@ class Painting:
     objects: Int8[np.ndarray, "64 64"]
 
 
-def paint(scene: Scene, rng: np.random.Generator | None = None) -> UInt8[np.ndarray, "64 64 3"]:
+def paint(scene: Scene | Crowd, rng: np.random.Generator | None = None) -> UInt8[np.ndarray, "64 64 3"]:
     """The scene's picture; its background has noise when a random generator is given."""
     canvas = _background(scene.background.top, scene.background.bottom)
     canvas = canvas.copy() if rng is None else canvas + _noise(rng)
@@ -41,7 +42,7 @@ def paint(scene: Scene, rng: np.random.Generator | None = None) -> UInt8[np.ndar
     return _levels(canvas)
 
 
-def paint_with_alpha(scene: Scene, rng: np.random.Generator) -> Painting:
+def paint_with_alpha(scene: Scene | Crowd, rng: np.random.Generator) -> Painting:
     """The scene's picture with and without noise, and what covers which pixel."""
     size = load_world().size
     alpha = np.zeros((size, size), np.float32)

@@ -12,7 +12,15 @@ from omni_agent.core_model.world.glyphs import glyph
 from omni_agent.core_model.world.splits import Combination, Kind, Split, split_of
 from omni_agent.core_model.world.words import Background, Object, load_world
 
-__all__ = ["KINDS", "Placed", "Scene", "place", "sample_combination", "sample_scene"]
+__all__ = [
+    "KINDS",
+    "Placed",
+    "Scene",
+    "meaningless_background",
+    "place",
+    "sample_combination",
+    "sample_scene",
+]
 
 KINDS: tuple[Kind, ...] = ("one", "count", "pair")
 
@@ -85,9 +93,13 @@ def sample_scene(
     scene = place(rng, combination, drawing=drawing, pair_sizes=pair_sizes)
     if background_colours == "world":
         return scene
+    return Scene(kind=scene.kind, background=meaningless_background(rng), items=scene.items)
+
+
+def meaningless_background(rng: np.random.Generator) -> Background:
+    """A background of two colours that no word describes."""
     top, bottom = rng.integers(0, 256, (2, 3)).tolist()
-    coloured = Background(index=-1, name="random", phrase="", top=tuple(top), bottom=tuple(bottom))
-    return Scene(kind=scene.kind, background=coloured, items=scene.items)
+    return Background(index=-1, name="random", phrase="", top=tuple(top), bottom=tuple(bottom))
 
 
 def sample_combination(
@@ -168,8 +180,8 @@ def _place_pair(rng: np.random.Generator, objects: Sequence[Object], drawing: bo
 
 def _place_pair_of_any_size(rng: np.random.Generator, objects: Sequence[Object]) -> tuple[Placed, ...]:
     room = load_world().size
-    large = int(rng.integers(30, 45))
-    sizes = [large, int(rng.integers(17, room - large + 1))]
+    large = int(rng.integers(32, 49))
+    sizes = [large, int(rng.integers(16, room - large + 1))]
     if rng.random() < 0.5:
         sizes.reverse()
     left, right = (glyph(shown, size) for shown, size in zip(objects, sizes, strict=True))

@@ -76,7 +76,8 @@ def image_tokenizer(
 @train.command("pools")
 def pools(
     folder: Folder,
-    pictures: Annotated[int, typer.Option(metavar="N", min=1, help="To look at.")] = 40_000,
+    pictures: Annotated[int, typer.Option(metavar="N", min=1, help="To look at.")] = 60_000,
+    crowds: Annotated[int, typer.Option(metavar="N", min=1, help="To look at and count in.")] = 30_000,
     drawings: Annotated[int, typer.Option(metavar="N", min=1, help="To draw.")] = 24_000,
     copies: Annotated[
         int, typer.Option(metavar="N", min=0, help="Damaged copies of each heard sentence.")
@@ -86,7 +87,7 @@ def pools(
     make_folder(folder)
     from omni_agent.core_model.training.stages import make_pools
 
-    make_pools(folder, pictures=pictures, drawings=drawings, copies=copies, report=_report)
+    make_pools(folder, pictures=pictures, crowds=crowds, drawings=drawings, copies=copies, report=_report)
 
 
 @train.command("core")

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from omni_agent.core import Request, Task
 from omni_agent.core_model.model import Model
 from omni_agent.core_model.training.mixture import Sources
-from omni_agent.core_model.training.pools import Pictures, Ragged, make_phones
+from omni_agent.core_model.training.pools import Crowds, Pictures, Ragged, make_phones
 from omni_agent.core_model.training.samples import IGNORED, Layout, pack
 from omni_agent.core_model.training.tiny import tiny_config, tiny_tokenizer
 from omni_agent.core_model.training.voices import PHONES
@@ -32,13 +32,19 @@ def folder(tmp_path: Path) -> Path:
     places = np.full((1, 64), 60, np.int8)
     places[0, 10] = 0
     places[0, 11] = -100
+    centres = places == 0
     picture = Pictures(
         codes=np.arange(64, dtype=np.int16)[None],
         places=places,
+        centres=centres,
         shown=np.array([[0, 0, -1, 1, 0]], dtype=np.int16),
     )
     picture.save(tmp_path / "pictures.npz")
     picture.save(tmp_path / "drawings.npz")
+    numbers = np.zeros((1, len(load_world().objects)), np.int8)
+    numbers[0, :2] = 3, 1
+    crowd = Crowds(codes=picture.codes, places=places, centres=centres, numbers=numbers)
+    crowd.save(tmp_path / "crowds.npz")
     spoken = Ragged.of(["a dog"], [np.arange(20, dtype=np.int16)])
     spoken.save(tmp_path / "spoken.npz")
     Ragged.of(["a dog"], [np.arange(20, dtype=np.int8)]).save(tmp_path / "phones.npz")
@@ -107,7 +113,9 @@ def test_a_blank_is_asked_one_position_before(
 def test_a_drawing_on_colours_that_mean_nothing_is_asked_for_without_a_place(folder: Path) -> None:
     shown = np.array([[0, 0, -1, 1, 0], [0, 0, -1, 1, -1], [1, 0, -1, 3, -1]], dtype=np.int16)
     codes = np.zeros((3, 64))
-    drawings = Pictures(codes=codes.astype(np.int16), places=codes.astype(np.int8), shown=shown)
+    drawings = Pictures(
+        codes=codes.astype(np.int16), places=codes.astype(np.int8), centres=codes > 0, shown=shown
+    )
     drawings.save(folder / "drawings.npz")
     sources = Sources(folder, LAYOUT, {"draw": 1.0}, room=160)
     thing, place = load_world().objects[0], load_world().backgrounds[0]
@@ -127,27 +135,62 @@ def test_a_picture_is_asked_at_its_own_places_and_its_number_at_its_first_token(
     assert batch.objects[0, seen[10]] == sources._names[0]
     assert batch.objects[0, seen[11]] == IGNORED
     assert (batch.objects[0, seen[12:]] == END).all()
+    assert np.flatnonzero(batch.centres[0, seen]).tolist() == [10]
+    assert (np.delete(batch.centres[0], seen[:64]) == IGNORED).sum() == 200 - 64
     assert batch.numbers[0, seen[0] - 1] == 1
     assert (batch.numbers[0, seen] == IGNORED).all()
 
 
-def test_names_in_a_question_are_asked_whether_they_are_in_the_picture(folder: Path) -> None:
+def test_names_in_a_question_are_asked_how_many_of_them_are_in_the_picture(folder: Path) -> None:
     sources = Sources(folder, LAYOUT, {"look": 1.0}, room=200)
-    shows = sources.pictures.combination(0) if sources.pictures else None
-    assert shows is not None
-    (there,) = shows.objects
-    absent = next(thing for thing in load_world().objects if thing != there)
-    for thing in (there, absent):
+    numbers = np.zeros(len(load_world().objects), np.int8)
+    numbers[:2] = 3, 1
+    for thing in load_world().objects[:3]:
         for text in (f"is there {thing.phrase}", f"how many {thing.plural} are there"):
-            segment = sources._about(shows, sources._text(Task.ANSWER, text, "yes"))
-            assert segment.presence is not None
-            asked = segment.presence[segment.presence != IGNORED]
-            assert asked.tolist() == [int(thing == there)]
+            segment = sources._about(numbers, sources._text(Task.ANSWER, text, "yes"))
+            assert segment.named is not None
+            assert segment.named[segment.named != IGNORED].tolist() == [numbers[thing.index]]
     heard = sources._heard(0)
-    segment = sources._about(shows, sources._text(Task.ANSWER, heard, "yes"))
-    assert segment.presence is not None
+    segment = sources._about(numbers, sources._text(Task.ANSWER, heard, "yes"))
+    assert segment.named is not None
     spotted = np.isin(heard.words, [DOG, CAT])
-    assert (segment.presence[segment.heard_at :][: len(heard)] != IGNORED).tolist() == spotted.tolist()
+    assert (segment.named[segment.heard_at :][: len(heard)] != IGNORED).tolist() == spotted.tolist()
+
+
+def test_crowds_are_asked_about_by_their_numbers(folder: Path) -> None:
+    sources = Sources(folder, LAYOUT, {"look at crowds": 1.0}, room=200)
+    answers = {"how many are there": "four"}
+    world = load_world()
+    for thing, number in zip(world.objects, [3, 1, *[0] * 58], strict=True):
+        answers[f"how many {thing.plural} are there"] = world.numbers[number]
+        answers[f"is there {thing.phrase}"] = "yes" if number else "no"
+    unit = next(sources.units(np.random.default_rng(4)))
+    assert unit.number == 4
+    assert unit.segments
+    for segment in unit.segments:
+        question = TOKENIZER.decode(segment.ids[1 : segment.blank - 2])
+        said = [token for token in segment.ids[segment.blank :] if token != END]
+        assert TOKENIZER.decode(said) == answers[question]
+
+
+def test_of_a_pair_the_larger_is_what_this_is_where_it_covers_twice_as_much(folder: Path) -> None:
+    places = np.full((2, 64), 60, np.int8)
+    places[:, :4], places[0, 10:12], places[1, 10:13] = 1, 0, 0
+    pair = Pictures(
+        codes=np.zeros((2, 64), np.int16),
+        places=places,
+        centres=np.zeros((2, 64), bool),
+        shown=np.array([[2, 0, 1, 1, -1]] * 2, dtype=np.int16),
+    )
+    pair.save(folder / "pictures.npz")
+    assert [pair.main_object(0), pair.main_object(1)] == [load_world().objects[1], None]
+    sources = Sources(folder, LAYOUT, {"look": 1.0}, room=200)
+    rng = np.random.default_rng(5)
+    looked = [sources._picture(rng) for _ in range(20)]
+    assert {("what" in each.kinds) for each in looked} == {True, False}
+    for each in looked:
+        if "what" in each.kinds:
+            assert each.question(rng, "what").answer == load_world().objects[1].phrase
 
 
 @pytest.mark.parametrize(

@@ -82,8 +82,8 @@ def test_pairs_of_any_size_have_one_as_large_as_a_single_object_and_do_not_overl
     for _ in range(500):
         scene = sample_scene(rng, "train", "pair", pair_sizes="any")
         left, right = boxes(scene)
-        assert 30 <= max(item.size for item in scene.items) <= 44
-        assert min(item.size for item in scene.items) >= 17
+        assert 32 <= max(item.size for item in scene.items) <= 48
+        assert min(item.size for item in scene.items) >= 16
         for box in (left, right):
             assert min(box) >= 0
             assert max(box) <= 64
