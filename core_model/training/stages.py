@@ -130,15 +130,15 @@ def make_pools(
     tokenizer = ImageTokenizer(SMALL)
     tokenizer.load_state_dict(load_file(_there(folder / "image_tokenizer.safetensors", "image-tokenizer")))
     tokenizer.eval()
-    makers: dict[str, Callable[[], Pictures | Crowds]] = {
-        "pictures": lambda: make_pictures(tokenizer, pictures, drawing=False, seed=1, coloured=0.5),
-        "crowds": lambda: make_crowds(tokenizer, crowds, seed=1001),
-        "drawings": lambda: make_pictures(tokenizer, drawings, drawing=True, seed=501, coloured=0.5),
+    makers: dict[str, tuple[int, Callable[[int], Pictures | Crowds]]] = {
+        "pictures": (pictures, lambda n: make_pictures(tokenizer, n, drawing=False, seed=1, coloured=0.5)),
+        "crowds": (crowds, lambda n: make_crowds(tokenizer, n, seed=1001)),
+        "drawings": (drawings, lambda n: make_pictures(tokenizer, n, drawing=True, seed=501, coloured=0.5)),
     }
-    for name, make in makers.items():
+    for name, (count, make) in makers.items():
         if not (folder / f"{name}.npz").exists():
-            report(name)
-            make().save(folder / f"{name}.npz")
+            report(f"{name}: {count}")
+            make(count).save(folder / f"{name}.npz")
     if (folder / "spoken.npz").exists() and not (folder / "phones.npz").exists():
         said = Ragged.open(folder / "spoken.npz")
         report(f"phones: of {len(said)} sentences")

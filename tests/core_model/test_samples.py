@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from omni_agent.core import Modality, Request, Task
-from omni_agent.core_model.training.core import Learner
+from omni_agent.core_model.training.learner import Learner
 from omni_agent.core_model.training.samples import IGNORED, Heard, Layout, Unit, masked_places, pack
 from omni_agent.values import Image, Speech, Text
 from tests.core_model.random_core import random_model

@@ -1,0 +1,88 @@
+"""What layers inside the core are asked besides, in training only: steps on the way that the answers alone
+teach far more slowly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from omni_agent.core_model.training.samples import Batch
+from omni_agent.core_model.training.voices import PHONES
+from omni_agent.core_model.world.crowds import MOST
+
+__all__ = ["Clues", "rounded_up"]
+
+
+class Clues(nn.Module):
+    """The word at each heard frame and the object at each place of a picture are read by the words' own
+    embeddings, so that a name in a question and what is seen or heard meet in one space; where the objects'
+    centres are tells them apart. A layer later the picture is asked how many there are, and the name in the
+    question whether it met its like; one more, and it is asked how many of them.
+    """
+
+    ORDERS_AFTER, PHONES_AFTER, OBJECTS_AFTER, NUMBERS_AFTER, PRESENCE_AFTER, NAMED_AFTER = 2, 3, 3, 4, 4, 5
+
+    def __init__(self, hidden: int) -> None:
+        super().__init__()
+        self.objects, self.words = nn.Linear(hidden, hidden), nn.Linear(hidden, hidden)
+        self.phones = nn.Linear(hidden, len(PHONES))
+        self.centres, self.presence = nn.Linear(hidden, 2), nn.Linear(hidden, 2)
+        self.numbers, self.named = nn.Linear(hidden, MOST + 1), nn.Linear(hidden, MOST + 1)
+        self.orders = nn.Linear(hidden, 20)
+
+    def forward(
+        self,
+        batch: Batch,
+        states: list[Tensor],
+        embedded: Tensor | None,
+        words: Float[Tensor, "words hidden"],
+        text_column: Callable[[Int64[np.ndarray, " n"]], Int64[Tensor, " n"]],
+    ) -> dict[str, Tensor]:
+        """Mean cross-entropies of what the batch asks."""
+        centres, numbers, named, phones = (
+            torch.from_numpy(each).flatten()
+            for each in (batch.centres, batch.numbers, batch.named, batch.phones)
+        )
+        flat = [state.flatten(0, 1) for state in states]
+        seen = flat[self.OBJECTS_AFTER - 1]
+        losses = {
+            "objects": _clue(seen, text_column(batch.objects.flatten()), lambda x: self.objects(x) @ words.T),
+            "centres": _clue(seen, centres, self.centres),
+            "numbers": _clue(flat[self.NUMBERS_AFTER - 1], numbers, self.numbers),
+            "presence": _clue(flat[self.PRESENCE_AFTER - 1], named.clamp(max=1), self.presence),
+            "named": _clue(flat[self.NAMED_AFTER - 1], named, self.named),
+            "phones": _clue(flat[self.PHONES_AFTER - 1], phones, self.phones),
+        }
+        if embedded is not None:
+            at = torch.from_numpy(batch.heard_at)
+            ordered = flat[self.ORDERS_AFTER - 1][at]
+            losses["words"] = _clue(embedded, text_column(batch.words), lambda x: self.words(x) @ words.T)
+            losses["orders"] = _clue(ordered, torch.from_numpy(batch.orders), self.orders)
+        return {name: loss for name, loss in losses.items() if loss is not None}
+
+
+def _clue(states: Tensor, wanted: Tensor, read: Callable[[Tensor], Tensor]) -> Tensor | None:
+    """The mean cross-entropy where something is wanted; None where nothing is."""
+    at, real = rounded_up((wanted >= 0).nonzero()[:, 0])
+    if not len(at):
+        return None
+    x = states[at].float()
+    logits = read(F.rms_norm(x, x.shape[-1:]))
+    errors = F.cross_entropy(logits.float(), wanted[at], reduction="none")
+    return (errors * real).sum() / real.sum()
+
+
+def rounded_up(at: Int64[Tensor, " places"], step: int = 128) -> tuple[Tensor, Tensor]:
+    """The places and 1.0 for each, filled up to a round number with repeats that count 0.0.
+
+    Every new matrix shape costs a CPU kernel and memory that is never given back; round shapes come again.
+    """
+    extra = -len(at) % step
+    real = torch.cat([torch.ones(len(at)), torch.zeros(extra)])
+    return torch.cat([at, at[:1].expand(extra)]), real
