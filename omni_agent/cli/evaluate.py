@@ -15,6 +15,7 @@ from omni_agent.cli.session import Loader
 
 if TYPE_CHECKING:
     from omni_agent.core_model.evaluation import Table
+    from omni_agent.core_model.world import Split
 
 __all__ = ["evaluate"]
 
@@ -30,6 +31,12 @@ def evaluate(
     ] = None,
     questions: Annotated[int, typer.Option("--questions", metavar="N", help="How many for each row.")] = 200,
     seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Of the questions.")] = 0,
+    development: Annotated[
+        bool,
+        typer.Option(
+            "--development", help="On the split for choosing models and settings, not the held-out one."
+        ),
+    ] = False,
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write the table as JSON too.")
     ] = None,
@@ -38,16 +45,19 @@ def evaluate(
     if json_file is not None:
         check_place(json_file, (".json",))
     load: Loader = context.obj
-    table = asyncio.run(_measured(load, model, rows or ["all"], questions, seed))
+    split: Split = "development" if development else "held_out"
+    table = asyncio.run(_measured(load, model, rows or ["all"], questions, seed, split))
     if json_file is not None:
         write_text(json_file, table.to_json())
     Console().print(table)
 
 
-async def _measured(load: Loader, model: str, rows: list[str], questions: int, seed: int) -> Table:
+async def _measured(
+    load: Loader, model: str, rows: list[str], questions: int, seed: int, split: Split
+) -> Table:
     from omni_agent.core_model.evaluation import evaluate as measure  # needs torch, which --help does not
 
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         async with load(model) as core:
-            return await measure(core, rows, questions, seed, progress=progress)
+            return await measure(core, rows, questions, seed, split=split, progress=progress)
