@@ -39,22 +39,22 @@ class CoreTraining:
     decay_minutes: float = 0.0
     rows: int = 32
     length: int = 160
-    learning_rate: float = 1.5e-3
-    muon_learning_rate: float = 0.015
+    learning_rate: float = 5e-4
+    muon_learning_rate: float = 0.005
     warmup_steps: int = 150
     compiled: bool = False
     """Compile the layers first: a minute's wait and a C++ compiler, then a third less time a step."""
     seed: int = 0
     shares: dict[str, float] = field(
         default_factory=lambda: {
-            "look": 0.30,
+            "look": 0.42,
             "look at crowds": 0.14,
-            "sum": 0.04,
-            "draw": 0.40,
-            "speak": 0.14,
-            "transcribe": 0.12,
-            "look and listen": 0.14,
-            "listen": 0.04,
+            "sum": 0.03,
+            "draw": 0.28,
+            "speak": 0.10,
+            "transcribe": 0.10,
+            "look and listen": 0.20,
+            "listen": 0.03,
             "draw what is said": 0.04,
         }
     )

@@ -79,7 +79,11 @@ class Sources:
             self._words = self._spotted(self.heard, folder / "speech_words.safetensors")
         self._said_sums = [sum_ for sum_ in sums() if sum_.text in self._recordings]
         self._said_drawings: list[int] = []
+        self._drawn: Int64[np.ndarray, " drawings"] = np.zeros(0, np.int64)
         if self.drawings is not None:
+            # Colours that mean nothing cannot be foretold, so they teach less a drawing: one in four.
+            times = np.where(self.drawings.shown[:, 4] >= 0, 3, 1)
+            self._drawn = np.repeat(np.arange(len(self.drawings)), times)
             prompts = map(self._draw_prompt, range(len(self.drawings)))
             self._said_drawings = [i for i, prompt in enumerate(prompts) if prompt in self._recordings]
         able = {
@@ -225,8 +229,7 @@ class Sources:
         return Unit(segments=[self._text(Task.ANSWER, each.text, each.answer) for each in chosen])
 
     def _draw(self, rng: np.random.Generator) -> Unit:
-        assert self.drawings is not None
-        index = int(rng.integers(len(self.drawings)))
+        index = int(rng.choice(self._drawn))
         prompt = None if rng.random() < 0.1 else self._draw_prompt(index)
         return Unit(segments=[self._drawing(prompt, index)])
 
