@@ -8,15 +8,15 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from omni_agent.core_model.training.samples import Batch
+from omni_agent.core_model.training.samples import IGNORED, Batch
 from omni_agent.core_model.training.voices import PHONES
 from omni_agent.core_model.world.crowds import MOST
 
-__all__ = ["Clues", "rounded_up"]
+__all__ = ["Clues", "bits_of", "rounded_up"]
 
 
 class Clues(nn.Module):
@@ -43,20 +43,33 @@ class Clues(nn.Module):
         embedded: Tensor | None,
         words: Float[Tensor, "words hidden"],
         text_column: Callable[[Int64[np.ndarray, " n"]], Int64[Tensor, " n"]],
+        untold: Bool[Tensor, "bits words"],
     ) -> dict[str, Tensor]:
-        """Mean cross-entropies of what the batch asks."""
+        """Mean cross-entropies of what the batch asks; `untold` are the columns that each bit leaves out."""
         centres, numbers, named, phones = (
             torch.from_numpy(each).flatten()
             for each in (batch.centres, batch.numbers, batch.named, batch.phones)
         )
         flat = [state.flatten(0, 1) for state in states]
         seen = flat[self.OBJECTS_AFTER - 1]
+        bits = bits_of(torch.from_numpy(batch.untold).flatten(), len(untold))
+
+        def never(at: Tensor) -> Tensor:
+            return bits[at] @ untold.float() > 0
+
+        def other(at: Tensor) -> Tensor:
+            return bits[at, : MOST + 1] > 0
+
         losses = {
-            "objects": _clue(seen, text_column(batch.objects.flatten()), lambda x: self.objects(x) @ words.T),
-            "centres": _clue(seen, centres, self.centres),
-            "numbers": _clue(flat[self.NUMBERS_AFTER - 1], numbers, self.numbers),
+            "objects": _clue(
+                seen, text_column(batch.objects.flatten()), lambda x: self.objects(x) @ words.T, never
+            ),
+            "centres": _balanced(
+                [_clue(seen, torch.where(centres == each, each, IGNORED), self.centres) for each in (0, 1)]
+            ),
+            "numbers": _clue(flat[self.NUMBERS_AFTER - 1], numbers, self.numbers, other),
             "presence": _clue(flat[self.PRESENCE_AFTER - 1], named.clamp(max=1), self.presence),
-            "named": _clue(flat[self.NAMED_AFTER - 1], named, self.named),
+            "named": _clue(flat[self.NAMED_AFTER - 1], named, self.named, other),
             "phones": _clue(flat[self.PHONES_AFTER - 1], phones, self.phones),
         }
         if embedded is not None:
@@ -67,15 +80,32 @@ class Clues(nn.Module):
         return {name: loss for name, loss in losses.items() if loss is not None}
 
 
-def _clue(states: Tensor, wanted: Tensor, read: Callable[[Tensor], Tensor]) -> Tensor | None:
-    """The mean cross-entropy where something is wanted; None where nothing is."""
+def _clue(
+    states: Tensor,
+    wanted: Tensor,
+    read: Callable[[Tensor], Tensor],
+    never: Callable[[Tensor], Tensor] | None = None,
+) -> Tensor | None:
+    """The mean cross-entropy where something is wanted, without what is never told; None where nothing is."""
     at, real = rounded_up((wanted >= 0).nonzero()[:, 0])
     if not len(at):
         return None
     x = states[at].float()
-    logits = read(F.rms_norm(x, x.shape[-1:]))
-    errors = F.cross_entropy(logits.float(), wanted[at], reduction="none")
+    logits = read(F.rms_norm(x, x.shape[-1:])).float()
+    if never is not None:
+        logits = logits.masked_fill(never(at), -torch.inf)
+    errors = F.cross_entropy(logits, wanted[at], reduction="none")
     return (errors * real).sum() / real.sum()
+
+
+def _balanced(losses: list[Tensor | None]) -> Tensor | None:
+    there = [loss for loss in losses if loss is not None]
+    return torch.stack(there).mean() if there else None
+
+
+def bits_of(untold: Int64[Tensor, " n"], count: int) -> Float[Tensor, "n bits"]:
+    """Each number's first bits, as 0.0 and 1.0."""
+    return ((untold[:, None] >> torch.arange(count)) & 1).float()
 
 
 def rounded_up(at: Int64[Tensor, " places"], step: int = 128) -> tuple[Tensor, Tensor]:

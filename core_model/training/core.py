@@ -25,7 +25,7 @@ from omni_agent.core import Modality
 from omni_agent.core_model.config import CoreConfig
 from omni_agent.core_model.tokenizers.text import TextTokenizer
 from omni_agent.core_model.training.learner import Learner
-from omni_agent.core_model.training.mixture import Sources
+from omni_agent.core_model.training.mixture import Sources, untold_words
 from omni_agent.core_model.training.samples import KINDS, Batch, Layout, pack
 
 __all__ = ["CoreTraining", "train_core"]
@@ -48,7 +48,7 @@ class CoreTraining:
     shares: dict[str, float] = field(
         default_factory=lambda: {
             "look": 0.42,
-            "look at crowds": 0.14,
+            "look at crowds": 0.18,
             "sum": 0.03,
             "draw": 0.28,
             "speak": 0.10,
@@ -66,7 +66,7 @@ LOSS_WEIGHTS = {
     Modality.SPEECH: 1.0,
     Modality.IMAGE: 1.0,
     "objects": 1.0,
-    "centres": 0.5,
+    "centres": 1.0,
     "numbers": 1.0,
     "presence": 1.0,
     "named": 1.0,
@@ -113,7 +113,8 @@ def train_core(
     torch.manual_seed(training.seed)
     layout = Layout(config, tokenizer)
     sources = Sources(folder, layout, training.shares, training.length)
-    learner, average = Learner(config), Learner(config)
+    untold = [[token for word in words for token in layout.text(word)] for words in untold_words()]
+    learner, average = Learner(config, untold), Learner(config, untold)
     if start_from is not None:
         learner.load_state_dict(load_file(start_from))
     average.load_state_dict(learner.state_dict())

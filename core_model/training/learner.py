@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
@@ -11,10 +13,11 @@ from torch.nn import functional as F
 from omni_agent.core import Modality
 from omni_agent.core_model.config import CoreConfig
 from omni_agent.core_model.speech_encoder import SpeechProjection
-from omni_agent.core_model.training.clues import Clues, rounded_up
+from omni_agent.core_model.training.clues import Clues, bits_of, rounded_up
 from omni_agent.core_model.training.samples import IGNORED, KINDS, Batch
 from omni_agent.core_model.transformer import Transformer, plain_attention
 from omni_agent.core_model.vocabulary import Vocabulary
+from omni_agent.core_model.world.crowds import MOST
 
 __all__ = ["Learner"]
 
@@ -24,7 +27,8 @@ class Learner(nn.Module):
     that what is learnt of one code serves its neighbours; `weights` folds the two into plain tables.
     """
 
-    def __init__(self, config: CoreConfig) -> None:
+    def __init__(self, config: CoreConfig, untold: Sequence[Sequence[int]] = ()) -> None:
+        """`untold`: the tokens of words that each bit of `Batch.untold` leaves out."""
         super().__init__()
         self.config, self.vocabulary = config, Vocabulary.of(config)
         hidden = config.transformer.hidden_size
@@ -46,6 +50,11 @@ class Learner(nn.Module):
                 int((columns != self.vocabulary.end).sum())
             )
         self.column_of = column_of
+        self.untold = torch.zeros(
+            max(len(untold), MOST + 1), len(self.columns[Modality.TEXT]), dtype=torch.bool
+        )
+        for row, tokens in zip(self.untold, untold, strict=False):
+            row[column_of[list(tokens)]] = True
         for name, parameter in self.transformer.named_parameters():
             if parameter.ndim == 2:
                 nn.init.normal_(parameter, std=0.02)
@@ -116,11 +125,14 @@ class Learner(nn.Module):
                 columns = self.columns[modality]
                 ended = labels[at] == self.vocabulary.end
                 wanted = torch.where(ended, len(columns) - 1, self.column_of[labels[at]])
-                logits = F.linear(hidden[at - 1], head[columns])
-                errors = F.cross_entropy(logits.float(), wanted, reduction="none")
+                logits = F.linear(hidden[at - 1], head[columns]).float()
+                if modality is Modality.TEXT:
+                    bits = bits_of(torch.from_numpy(batch.untold).flatten()[at], len(self.untold))
+                    logits = logits.masked_fill(bits @ self.untold.float() > 0, -torch.inf)
+                errors = F.cross_entropy(logits, wanted, reduction="none")
                 # Padding is easy and most of a short answer's blank.
                 weights = torch.where(ended, 0.15, 1.0) * real
                 losses[modality] = (errors * weights).sum() / weights.sum()
             words = embeddings[self.columns[Modality.TEXT]]
-            losses |= self.clues(batch, states, embedded, words, self._text_column)
+            losses |= self.clues(batch, states, embedded, words, self._text_column, self.untold)
         return losses

@@ -31,8 +31,14 @@ from omni_agent.core_model.world import (
     sample_sentence,
     sums,
 )
+from omni_agent.core_model.world.crowds import MOST
+from omni_agent.core_model.world.splits import trained_in_number
 
-__all__ = ["Sources"]
+__all__ = ["Sources", "untold_words"]
+
+
+ALONE = 1 << (MOST + 1)
+"""The bit, behind those of the numbers, of the objects that never stand alone."""
 
 
 class _Looked(NamedTuple):
@@ -72,6 +78,7 @@ class Sources:
         self._object_of = np.full(len(layout.vocabulary), -1)
         for thing in load_world().objects:
             self._object_of[[self._word(thing.name), self._word(thing.plural)]] = thing.index
+        self._untold = np.array([_untold_numbers(thing) for thing in load_world().objects])
         self._recordings: dict[str, list[int]] = defaultdict(list)
         if self.heard is not None:
             for index, text in enumerate(self.heard.texts):
@@ -170,7 +177,8 @@ class Sources:
         if segment.heard is not None:
             ids[segment.heard_at : segment.heard_at + len(segment.heard)] = segment.heard.words
         named = np.where(ids == IGNORED, -1, self._object_of[ids])
-        return replace(segment, named=np.where(named < 0, IGNORED, numbers[named.clip(min=0)]))
+        untold = int(np.bitwise_or.reduce(self._untold[named[named >= 0]], initial=segment.untold))
+        return replace(segment, named=np.where(named < 0, IGNORED, numbers[named.clip(min=0)]), untold=untold)
 
     def _picture(self, rng: np.random.Generator) -> _Looked:
         """A picture without questions, and what may be asked about it."""
@@ -191,7 +199,12 @@ class Sources:
             kinds += ["what"]
         numbers = np.zeros(len(load_world().objects), np.int8)
         numbers[[thing.index for thing in shows.objects]] = shows.number
-        return _Looked(shows, kinds, main, numbers, self._seen(self.pictures, index, int(numbers.sum())))
+        unit = self._seen(self.pictures, index, int(numbers.sum()))
+        if shows.kind == "one":
+            unit = replace(unit, untold=ALONE)
+        elif shows.kind == "count":
+            unit = replace(unit, untold=int(self._untold[shows.objects[0].index]))
+        return _Looked(shows, kinds, main, numbers, unit)
 
     def _seen(self, pool: Pictures | Crowds, index: int, number: int) -> Unit:
         return Unit(
@@ -213,7 +226,10 @@ class Sources:
             else self._answer(looked.numbers, looked.question(rng, kind))
             for kind in chosen
         ]
-        return replace(looked.unit, segments=segments)
+        untold = looked.unit.untold
+        return replace(
+            looked.unit, segments=[replace(each, untold=each.untold | untold) for each in segments]
+        )
 
     def _look_at_a_crowd(self, rng: np.random.Generator) -> Unit:
         assert self.crowds is not None
@@ -284,7 +300,7 @@ class Sources:
             segment = self._answer(looked.numbers, question, self._recording(rng, question.text))
             if len(segment.ids) > room:
                 break
-            segments.append(segment)
+            segments.append(replace(segment, untold=segment.untold | looked.unit.untold))
             room -= len(segment.ids)
         return replace(
             looked.unit,
@@ -300,6 +316,17 @@ class Sources:
         index = self._said_drawings[int(rng.integers(len(self._said_drawings)))]
         said = self._recording(rng, self._draw_prompt(index))
         return Unit(segments=[self._drawing(said, index)])
+
+
+def untold_words() -> list[list[str]]:
+    """What each bit of a segment's `untold` leaves out."""
+    world = load_world()
+    never = [thing.name for thing in world.objects if not trained_in_number(thing, 1)]
+    return [*[[word] for word in world.numbers[: MOST + 1]], never]
+
+
+def _untold_numbers(thing: Object) -> int:
+    return sum(1 << number for number in range(2, 6) if not trained_in_number(thing, number))
 
 
 def _pictures(path: Path) -> Pictures | None:

@@ -43,6 +43,9 @@ class Segment:
 
     `hints` says of the first places of the blank what they are about: the object of an image code, the phone
     of a speech code. `named` says of the prompt's places how many there are in the picture of what they name.
+    `untold` are the bits of words that training never tells here, though they may be right elsewhere: bit n
+    for the number n, the bit after MOST for the objects that never stand alone. They are left out of the
+    loss: otherwise the core would learn that they are wrong.
     """
 
     task: Task
@@ -51,6 +54,7 @@ class Segment:
     blank: int
     hints: Int64[np.ndarray, " places"] | None = None
     named: Int64[np.ndarray, " prompt"] | None = None
+    untold: int = 0
     heard: Heard | None = None
     heard_at: int = 0
 
@@ -58,13 +62,14 @@ class Segment:
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Unit:
     """A picture's tokens (may be none), the objects at its places, where their centres are and how many they
-    are, and the segments behind it.
+    are, what is untold of it, and the segments behind it.
     """
 
     prefix: list[int] = field(default_factory=list)
     places: Int64[np.ndarray, "codes"] | None = None
     centres: Int64[np.ndarray, "codes"] | None = None
     number: int = 0
+    untold: int = 0
     segments: Sequence[Segment]
 
     def __len__(self) -> int:
@@ -145,6 +150,7 @@ class Batch:
     centres: Int64[np.ndarray, "rows n"]
     numbers: Int64[np.ndarray, "rows n"]
     named: Int64[np.ndarray, "rows n"]
+    untold: Int64[np.ndarray, "rows n"]
     phones: Int64[np.ndarray, "rows n"]
     heard: Float16[np.ndarray, "frames width"]
     heard_at: Int64[np.ndarray, " frames"]
@@ -187,7 +193,7 @@ def pack(
     """Fill `rows` rows of `length` with units, first fit; the last unit that fits nowhere ends it."""
     ids = np.full((rows, length), vocabulary.end, dtype=np.int64)
     labels = np.full_like(ids, IGNORED)
-    kinds, group, part, positions = (np.zeros_like(ids) for _ in range(4))
+    kinds, group, part, positions, untold = (np.zeros_like(ids) for _ in range(5))
     group += np.arange(length) + 10_000  # padding sees only itself
     objects, centres, numbers, named, phones = (np.full_like(ids, IGNORED) for _ in range(5))
     heard: list[Heard] = []
@@ -208,6 +214,7 @@ def pack(
         if shared:
             ids[row, at : at + shared] = unit.prefix
             positions[row, at : at + shared] = np.arange(shared)
+            untold[row, at : at + shared] = unit.untold
             if unit.places is not None:
                 objects[row, at + 1 : at + 1 + len(unit.places)] = unit.places
                 numbers[row, at] = unit.number
@@ -226,6 +233,7 @@ def pack(
             labels[row, at + segment.blank : stop][masked] = blank[masked]
             kinds[row, at:stop] = KINDS.index(segment.modality)
             part[row, at:stop] = which
+            untold[row, at:stop] = segment.untold
             positions[row, at:stop] = shared + np.arange(len(segment.ids))
             if segment.named is not None:
                 named[row, at : at + segment.blank] = segment.named
@@ -252,6 +260,7 @@ def pack(
         centres=centres,
         numbers=numbers,
         named=named,
+        untold=untold,
         phones=phones,
         heard=np.concatenate([each.frames for each in heard]) if heard else np.zeros((0, width), np.float16),
         heard_at=np.concatenate(heard_at) if heard else nothing,

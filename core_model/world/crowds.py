@@ -15,7 +15,7 @@ from jaxtyping import Int8
 
 from omni_agent.core_model.world.language import Question, how_many, is_there
 from omni_agent.core_model.world.scenes import CELLS, Placed, meaningless_background
-from omni_agent.core_model.world.splits import fifth
+from omni_agent.core_model.world.splits import trained_in_number
 from omni_agent.core_model.world.words import Background, load_world
 
 __all__ = ["MOST", "Crowd", "crowd_question", "sample_crowd"]
@@ -46,7 +46,7 @@ def sample_crowd(rng: np.random.Generator) -> Crowd:
         shown: list[int] = []
         for index in rng.permutation(len(objects))[: rng.integers(2, 5)].tolist():
             number = int(rng.integers(1, 6))
-            if number == 1 or _trained_on(index, number):
+            if number == 1 or trained_in_number(objects[index], number):
                 shown += [index] * number
         kinds = sorted(set(shown)) if len(shown) <= MOST else []
     cells = rng.permutation(9)[: len(shown)].tolist()
@@ -76,8 +76,3 @@ def crowd_question(rng: np.random.Generator, numbers: Int8[np.ndarray, " objects
     there = rng.random() < (0.5 if wanted is is_there else 0.75)
     asked = world.objects[int(rng.choice(np.flatnonzero((numbers > 0) == there)))]
     return wanted(asked, int(numbers[asked.index]))
-
-
-def _trained_on(index: int, number: int) -> bool:
-    world = load_world()
-    return fifth(world.objects[index].name, world.numbers[number]) > 1

@@ -14,7 +14,7 @@ from zlib import crc32
 
 from omni_agent.core_model.world.words import Background, Object, load_world
 
-__all__ = ["Combination", "Kind", "Split", "fifth", "split_of"]
+__all__ = ["Combination", "Kind", "Split", "fifth", "split_of", "trained_in_number"]
 
 Kind = Literal["one", "count", "pair"]
 Split = Literal["train", "development", "held_out"]
@@ -55,3 +55,8 @@ def split_of(combination: Combination) -> Split:
     if 0 in fifths:
         return "held_out"
     return "development" if 1 in fifths else "train"
+
+
+def trained_in_number(thing: Object, number: int) -> bool:
+    """Whether pictures of so many of the object alone, 1 to 5, may be trained on, whatever the background."""
+    return fifth(thing.name, load_world().numbers[number]) > 1

@@ -11,12 +11,12 @@ from safetensors.torch import save_file
 
 from omni_agent.core import Request, Task
 from omni_agent.core_model.model import Model
-from omni_agent.core_model.training.mixture import Sources
+from omni_agent.core_model.training.mixture import Sources, untold_words
 from omni_agent.core_model.training.pools import Crowds, Pictures, Ragged, make_phones
 from omni_agent.core_model.training.samples import IGNORED, Layout, pack
 from omni_agent.core_model.training.tiny import tiny_config, tiny_tokenizer
 from omni_agent.core_model.training.voices import PHONES
-from omni_agent.core_model.world import load_world
+from omni_agent.core_model.world import KINDS, load_world, sample_scene
 from omni_agent.values import Image, Text
 
 TOKENIZER = tiny_tokenizer()
@@ -191,6 +191,36 @@ def test_of_a_pair_the_larger_is_what_this_is_where_it_covers_twice_as_much(fold
     for each in looked:
         if "what" in each.kinds:
             assert each.question(rng, "what").answer == load_world().objects[1].phrase
+
+
+def test_what_is_left_out_of_the_loss_is_never_the_answer(folder: Path) -> None:
+    rng = np.random.default_rng(6)
+    scenes = [sample_scene(rng, "train") for _ in range(300)]
+    shown = []
+    for made in (scene.combination for scene in scenes):
+        first, second = [*(thing.index for thing in made.objects), -1][:2]
+        shown.append([KINDS.index(made.kind), first, second, made.number, made.background.index])
+    places = np.full((len(scenes), 64), 60, np.int8)
+    places[:, 0] = np.array(shown)[:, 1]
+    pool = Pictures(
+        codes=np.zeros((len(scenes), 64), np.int16),
+        places=places,
+        centres=places < 60,
+        shown=np.array(shown, dtype=np.int16),
+    )
+    pool.save(folder / "pictures.npz")
+    sources = Sources(folder, LAYOUT, {"look": 1.0}, room=200)
+    left_out = [{token for word in words for token in LAYOUT.text(word)} for words in untold_words()]
+    units = [unit for _, unit in zip(range(400), sources.units(rng), strict=False)]
+    for unit in units:
+        assert not unit.untold >> unit.number & 1
+        for segment in unit.segments:
+            assert segment.named is not None or segment.task is Task.DESCRIBE
+            for bit, tokens in enumerate(left_out):
+                if segment.untold >> bit & 1:
+                    assert not tokens & set(segment.ids[segment.blank :])
+                    assert segment.named is None or bit not in segment.named
+    assert {segment.untold > 0 for unit in units for segment in unit.segments} == {True, False}
 
 
 @pytest.mark.parametrize(
