@@ -48,7 +48,8 @@ class CoreTraining:
     shares: dict[str, float] = field(
         default_factory=lambda: {
             "look": 0.42,
-            "look at crowds": 0.18,
+            "look at crowds": 0.20,
+            "look at nothing": 0.06,
             "sum": 0.03,
             "draw": 0.28,
             "speak": 0.10,

@@ -25,6 +25,7 @@ from omni_agent.core_model.world import (
     caption,
     crowd_question,
     draw_prompt,
+    how_many,
     load_world,
     question_kinds,
     sample_question,
@@ -96,6 +97,7 @@ class Sources:
         able = {
             "look": self.pictures is not None,
             "look at crowds": self.crowds is not None,
+            "look at nothing": True,
             "sum": True,
             "draw": self.drawings is not None,
             "speak": self.spoken is not None,
@@ -115,6 +117,7 @@ class Sources:
         makers = {
             "look": self._look,
             "look at crowds": self._look_at_a_crowd,
+            "look at nothing": self._look_at_nothing,
             "sum": self._sum,
             "draw": self._draw,
             "speak": self._speak,
@@ -226,6 +229,8 @@ class Sources:
             else self._answer(looked.numbers, looked.question(rng, kind))
             for kind in chosen
         ]
+        if looked.shows.kind == "count":
+            segments[-1] = self._how_many_of_anything(looked.shows.number)
         untold = looked.unit.untold
         return replace(
             looked.unit, segments=[replace(each, untold=each.untold | untold) for each in segments]
@@ -235,9 +240,35 @@ class Sources:
         assert self.crowds is not None
         index = int(rng.integers(len(self.crowds)))
         numbers = self.crowds.numbers[index]
-        asked = dict.fromkeys(crowd_question(rng, numbers) for _ in range(5))
+        asked = dict.fromkeys(crowd_question(rng, numbers) for _ in range(4))
         segments = [self._answer(numbers, question) for question in asked]
+        segments.append(self._how_many_of_anything(int(numbers.sum())))
         return replace(self._seen(self.crowds, index, int(numbers.sum())), segments=segments)
+
+    def _how_many_of_anything(self, number: int) -> Segment:
+        """How many there are of a name that is masked: whatever lies there is counted."""
+        world = load_world()
+        asked = how_many(world.objects[0], number)
+        segment = self._text(Task.ANSWER, asked.text, asked.answer)
+        name = segment.ids.index(self._word(world.objects[0].plural))
+        ids = [*segment.ids[:name], self.layout.vocabulary.mask, *segment.ids[name + 1 :]]
+        named = np.full(segment.blank, IGNORED)
+        named[name] = number
+        return replace(segment, ids=ids, named=named)
+
+    def _look_at_nothing(self, rng: np.random.Generator) -> Unit:
+        """Counts of objects in a picture that is hidden, or not there: each is as likely as another.
+
+        Otherwise the name alone would say which number it is: that which was trained on.
+        """
+        objects = load_world().objects
+        segments = []
+        for index in rng.permutation(len(objects))[:5].tolist():
+            asked = how_many(objects[index], int(rng.integers(2, 6)))
+            segments.append(self._text(Task.ANSWER, asked.text, asked.answer))
+        hidden = self.layout.picture([0] * 64) if rng.random() < 0.5 else []
+        hidden[1:-1] = [self.layout.vocabulary.mask] * max(len(hidden) - 2, 0)
+        return Unit(prefix=hidden, segments=segments)
 
     def _sum(self, rng: np.random.Generator) -> Unit:
         known = sums()

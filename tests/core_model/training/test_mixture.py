@@ -166,11 +166,28 @@ def test_crowds_are_asked_about_by_their_numbers(folder: Path) -> None:
         answers[f"is there {thing.phrase}"] = "yes" if number else "no"
     unit = next(sources.units(np.random.default_rng(4)))
     assert unit.number == 4
-    assert unit.segments
-    for segment in unit.segments:
+    *named, anything = unit.segments
+    assert named
+    assert anything.ids[3] == LAYOUT.vocabulary.mask, "of a name that is masked, all are counted"
+    assert TOKENIZER.decode([token for token in anything.ids[anything.blank :] if token != END]) == "four"
+    assert anything.named is not None
+    assert anything.named[3] == 4
+    for segment in named:
         question = TOKENIZER.decode(segment.ids[1 : segment.blank - 2])
         said = [token for token in segment.ids[segment.blank :] if token != END]
         assert TOKENIZER.decode(said) == answers[question]
+
+
+def test_of_a_hidden_picture_every_number_is_as_likely(folder: Path) -> None:
+    sources = Sources(folder, LAYOUT, {"look at nothing": 1.0}, room=160)
+    units = [unit for _, unit in zip(range(400), sources.units(np.random.default_rng(7)), strict=False)]
+    hidden = [LAYOUT.vocabulary.mask] * 64
+    assert {tuple(unit.prefix[1:-1]) for unit in units} == {(), tuple(hidden)}
+    assert {len(unit.prefix) for unit in units} == {0, 66}
+    answers = [segment.ids[segment.blank] for unit in units for segment in unit.segments]
+    told = [answers.count(LAYOUT.text(word)[0]) for word in ("two", "three", "four", "five")]
+    assert sum(told) == len(answers)
+    assert min(told) > 0.2 * len(answers)
 
 
 def test_of_a_pair_the_larger_is_what_this_is_where_it_covers_twice_as_much(folder: Path) -> None:
