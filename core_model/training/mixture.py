@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 
 from omni_agent.core import Modality, Task
-from omni_agent.core_model.training.pools import Crowds, Pictures, Ragged
+from omni_agent.core_model.training.pools import Codes, Crowds, Pictures, Ragged
 from omni_agent.core_model.training.samples import IGNORED, Heard, Layout, Segment, Unit
 from omni_agent.core_model.world import (
     Combination,
@@ -209,7 +209,7 @@ class Sources:
             unit = replace(unit, untold=int(self._untold[shows.objects[0].index]))
         return _Looked(shows, kinds, main, numbers, unit)
 
-    def _seen(self, pool: Pictures | Crowds, index: int, number: int) -> Unit:
+    def _seen(self, pool: Codes, index: int, number: int) -> Unit:
         return Unit(
             prefix=self.layout.picture(pool.codes[index].tolist()),
             places=self._objects(pool.places[index]),

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from itertools import islice
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
@@ -27,25 +28,28 @@ from omni_agent.core_model.world.crowds import Crowd, sample_crowd
 from omni_agent.core_model.world.pictures import Painting, paint_with_alpha
 from omni_agent.core_model.world.scenes import KINDS, Scene, sample_scene
 
-__all__ = ["Crowds", "Pictures", "Ragged", "make_crowds", "make_heard", "make_phones", "make_pictures"]
+__all__ = [
+    "Codes",
+    "Crowds",
+    "Pictures",
+    "Ragged",
+    "make_crowds",
+    "make_heard",
+    "make_phones",
+    "make_pictures",
+]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Pictures:
-    """Scenes as codes, with what they show."""
+class Codes:
+    """Pictures as codes, with the object that lies at each code's place and whether its centre does."""
 
     codes: Int16[np.ndarray, "n codes"]
     places: Int8[np.ndarray, "n codes"]
     centres: Bool[np.ndarray, "n codes"]
-    """Whether the centre of an object lies in a code's place."""
-    shown: Int16[np.ndarray, "n 5"]
-    """Kind, first object, second object (-1 for none), number, background: indices into the world's lists.
-
-    A background of -1 is of colours that mean nothing: of such a picture one does not ask where it is.
-    """
 
     @classmethod
-    def open(cls, path: Path) -> Pictures:
+    def open(cls, path: Path) -> Self:
         """Read what `save` wrote."""
         with np.load(path) as file:
             return cls(**{each.name: file[each.name] for each in fields(cls)})
@@ -58,6 +62,17 @@ class Pictures:
 
     def __len__(self) -> int:
         return len(self.codes)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Pictures(Codes):
+    """Scenes as codes, with what they show."""
+
+    shown: Int16[np.ndarray, "n 5"]
+    """Kind, first object, second object (-1 for none), number, background: indices into the world's lists.
+
+    A background of -1 is of colours that mean nothing: of such a picture one does not ask where it is.
+    """
 
     def has_background(self, index: int) -> bool:
         """Whether the background of picture `index` is one of the world's."""
@@ -84,28 +99,10 @@ class Pictures:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Crowds:
+class Crowds(Codes):
     """Crowds as codes, with how many there are of each object of the world."""
 
-    codes: Int16[np.ndarray, "n codes"]
-    places: Int8[np.ndarray, "n codes"]
-    centres: Bool[np.ndarray, "n codes"]
     numbers: Int8[np.ndarray, "n objects"]
-
-    @classmethod
-    def open(cls, path: Path) -> Crowds:
-        """Read what `save` wrote."""
-        with np.load(path) as file:
-            return cls(**{each.name: file[each.name] for each in fields(cls)})
-
-    def save(self, path: Path) -> None:
-        """Write one npz file, whole or not at all."""
-        new = path.with_suffix(".new.npz")
-        np.savez(new, **vars(self))
-        new.replace(path)
-
-    def __len__(self) -> int:
-        return len(self.codes)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

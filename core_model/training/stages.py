@@ -24,8 +24,7 @@ from omni_agent.core_model.training.assemble import assemble
 from omni_agent.core_model.training.core import CoreTraining, train_core
 from omni_agent.core_model.training.image_tokenizer import SMALL, train_image_tokenizer
 from omni_agent.core_model.training.pools import (
-    Crowds,
-    Pictures,
+    Codes,
     Ragged,
     make_crowds,
     make_heard,
@@ -130,7 +129,7 @@ def make_pools(
     tokenizer = ImageTokenizer(SMALL)
     tokenizer.load_state_dict(load_file(_there(folder / "image_tokenizer.safetensors", "image-tokenizer")))
     tokenizer.eval()
-    makers: dict[str, tuple[int, Callable[[int], Pictures | Crowds]]] = {
+    makers: dict[str, tuple[int, Callable[[int], Codes]]] = {
         "pictures": (pictures, lambda n: make_pictures(tokenizer, n, drawing=False, seed=1, coloured=0.5)),
         "crowds": (crowds, lambda n: make_crowds(tokenizer, n, seed=1001)),
         "drawings": (drawings, lambda n: make_pictures(tokenizer, n, drawing=True, seed=501, coloured=0.5)),
