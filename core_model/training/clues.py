@@ -5,6 +5,7 @@ teach far more slowly.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -13,10 +14,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from omni_agent.core_model.training.samples import IGNORED, Batch
+from omni_agent.core_model.training.untold import excluded
 from omni_agent.core_model.training.voices import PHONES
 from omni_agent.core_model.world.crowds import MOST
 
-__all__ = ["Clues", "bits_of", "rounded_up"]
+__all__ = ["Clues", "rounded_up"]
 
 
 class Clues(nn.Module):
@@ -52,24 +54,19 @@ class Clues(nn.Module):
         )
         flat = [state.flatten(0, 1) for state in states]
         seen = flat[self.OBJECTS_AFTER - 1]
-        bits = bits_of(torch.from_numpy(batch.untold).flatten(), len(untold))
-
-        def never(at: Tensor) -> Tensor:
-            return bits[at] @ untold.float() > 0
-
-        def other(at: Tensor) -> Tensor:
-            return bits[at, : MOST + 1] > 0
-
+        bits = torch.from_numpy(batch.untold).flatten()
+        never_words = partial(_excluded_at, bits, untold)
+        never_numbers = partial(_excluded_at, bits, torch.eye(MOST + 1, dtype=torch.bool))
         losses = {
             "objects": _clue(
-                seen, text_column(batch.objects.flatten()), lambda x: self.objects(x) @ words.T, never
+                seen, text_column(batch.objects.flatten()), lambda x: self.objects(x) @ words.T, never_words
             ),
             "centres": _balanced(
                 [_clue(seen, torch.where(centres == each, each, IGNORED), self.centres) for each in (0, 1)]
             ),
-            "numbers": _clue(flat[self.NUMBERS_AFTER - 1], numbers, self.numbers, other),
+            "numbers": _clue(flat[self.NUMBERS_AFTER - 1], numbers, self.numbers, never_numbers),
             "presence": _clue(flat[self.PRESENCE_AFTER - 1], named.clamp(max=1), self.presence),
-            "named": _clue(flat[self.NAMED_AFTER - 1], named, self.named, other),
+            "named": _clue(flat[self.NAMED_AFTER - 1], named, self.named, never_numbers),
             "phones": _clue(flat[self.PHONES_AFTER - 1], phones, self.phones),
         }
         if embedded is not None:
@@ -103,9 +100,8 @@ def _balanced(losses: list[Tensor | None]) -> Tensor | None:
     return torch.stack(there).mean() if there else None
 
 
-def bits_of(untold: Int64[Tensor, " n"], count: int) -> Float[Tensor, "n bits"]:
-    """Each number's first bits, as 0.0 and 1.0."""
-    return ((untold[:, None] >> torch.arange(count)) & 1).float()
+def _excluded_at(untold: Tensor, classes: Tensor, at: Tensor) -> Tensor:
+    return excluded(untold[at], classes)
 
 
 def rounded_up(at: Int64[Tensor, " places"], step: int = 128) -> tuple[Tensor, Tensor]:

@@ -25,8 +25,9 @@ from omni_agent.core import Modality
 from omni_agent.core_model.config import CoreConfig
 from omni_agent.core_model.tokenizers.text import TextTokenizer
 from omni_agent.core_model.training.learner import Learner
-from omni_agent.core_model.training.mixture import Sources, untold_words
+from omni_agent.core_model.training.mixture import Sources
 from omni_agent.core_model.training.samples import KINDS, Batch, Layout, pack
+from omni_agent.core_model.training.untold import untold_words
 
 __all__ = ["CoreTraining", "train_core"]
 

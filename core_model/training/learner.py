@@ -13,11 +13,11 @@ from torch.nn import functional as F
 from omni_agent.core import Modality
 from omni_agent.core_model.config import CoreConfig
 from omni_agent.core_model.speech_encoder import SpeechProjection
-from omni_agent.core_model.training.clues import Clues, bits_of, rounded_up
+from omni_agent.core_model.training.clues import Clues, rounded_up
 from omni_agent.core_model.training.samples import IGNORED, KINDS, Batch
+from omni_agent.core_model.training.untold import excluded
 from omni_agent.core_model.transformer import Transformer, plain_attention
 from omni_agent.core_model.vocabulary import Vocabulary
-from omni_agent.core_model.world.crowds import MOST
 
 __all__ = ["Learner"]
 
@@ -50,10 +50,8 @@ class Learner(nn.Module):
                 int((columns != self.vocabulary.end).sum())
             )
         self.column_of = column_of
-        self.untold = torch.zeros(
-            max(len(untold), MOST + 1), len(self.columns[Modality.TEXT]), dtype=torch.bool
-        )
-        for row, tokens in zip(self.untold, untold, strict=False):
+        self.untold = torch.zeros(len(untold), len(self.columns[Modality.TEXT]), dtype=torch.bool)
+        for row, tokens in zip(self.untold, untold, strict=True):
             row[column_of[list(tokens)]] = True
         for name, parameter in self.transformer.named_parameters():
             if parameter.ndim == 2:
@@ -127,8 +125,8 @@ class Learner(nn.Module):
                 wanted = torch.where(ended, len(columns) - 1, self.column_of[labels[at]])
                 logits = F.linear(hidden[at - 1], head[columns]).float()
                 if modality is Modality.TEXT:
-                    bits = bits_of(torch.from_numpy(batch.untold).flatten()[at], len(self.untold))
-                    logits = logits.masked_fill(bits @ self.untold.float() > 0, -torch.inf)
+                    untold = torch.from_numpy(batch.untold).flatten()[at]
+                    logits = logits.masked_fill(excluded(untold, self.untold), -torch.inf)
                 errors = F.cross_entropy(logits, wanted, reduction="none")
                 # Padding is easy and most of a short answer's blank.
                 weights = torch.where(ended, 0.15, 1.0) * real

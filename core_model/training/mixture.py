@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from omni_agent.core import Modality, Task
 from omni_agent.core_model.training.pools import Codes, Crowds, Pictures, Ragged
 from omni_agent.core_model.training.samples import IGNORED, Heard, Layout, Segment, Unit
+from omni_agent.core_model.training.untold import ALONE, untold_numbers
 from omni_agent.core_model.world import (
     Combination,
     Object,
@@ -32,14 +33,10 @@ from omni_agent.core_model.world import (
     sample_sentence,
     sums,
 )
-from omni_agent.core_model.world.crowds import MOST
-from omni_agent.core_model.world.splits import trained_in_number
 
-__all__ = ["Sources", "untold_words"]
+__all__ = ["Sources"]
 
-
-ALONE = 1 << (MOST + 1)
-"""The bit, behind those of the numbers, of the objects that never stand alone."""
+Pool = TypeVar("Pool", Pictures, Crowds, Ragged)
 
 
 class _Looked(NamedTuple):
@@ -66,12 +63,11 @@ class Sources:
     def __init__(self, folder: Path, layout: Layout, shares: dict[str, float], room: int) -> None:
         self.layout, self.room = layout, room
         self.pictures, self.drawings = (
-            _pictures(folder / f"{name}.npz") for name in ("pictures", "drawings")
+            _opened(Pictures, folder / f"{name}.npz") for name in ("pictures", "drawings")
         )
-        crowds = folder / "crowds.npz"
-        self.crowds = Crowds.open(crowds) if crowds.exists() else None
+        self.crowds = _opened(Crowds, folder / "crowds.npz")
         self.spoken, self.phones, self.heard = (
-            _ragged(folder / f"{name}.npz") for name in ("spoken", "phones", "heard")
+            _opened(Ragged, folder / f"{name}.npz") for name in ("spoken", "phones", "heard")
         )
         self._said = {text: i for i, text in enumerate(self.spoken.texts)} if self.spoken else {}
         names = [self._word(thing.name) for thing in load_world().objects]
@@ -79,7 +75,7 @@ class Sources:
         self._object_of = np.full(len(layout.vocabulary), -1)
         for thing in load_world().objects:
             self._object_of[[self._word(thing.name), self._word(thing.plural)]] = thing.index
-        self._untold = np.array([_untold_numbers(thing) for thing in load_world().objects])
+        self._untold = np.array([untold_numbers(thing) for thing in load_world().objects])
         self._recordings: dict[str, list[int]] = defaultdict(list)
         if self.heard is not None:
             for index, text in enumerate(self.heard.texts):
@@ -180,7 +176,7 @@ class Sources:
         if segment.heard is not None:
             ids[segment.heard_at : segment.heard_at + len(segment.heard)] = segment.heard.words
         named = np.where(ids == IGNORED, -1, self._object_of[ids])
-        untold = int(np.bitwise_or.reduce(self._untold[named[named >= 0]], initial=segment.untold))
+        untold = int(np.bitwise_or.reduce(self._untold[named[named >= 0]], initial=0))
         return replace(segment, named=np.where(named < 0, IGNORED, numbers[named.clip(min=0)]), untold=untold)
 
     def _picture(self, rng: np.random.Generator) -> _Looked:
@@ -197,8 +193,10 @@ class Sources:
         # answer to both.
         if shows.kind == "count" and rng.random() < 0.7:
             kinds.remove("one or zero")
-        main = self.pictures.main_object(index)
-        if main is not None and shows.kind == "pair" and not self.pictures.has_background(index):
+        main = None
+        if shows.kind == "pair" and not self.pictures.has_background(index):
+            main = self.pictures.main_object(index)
+        if main is not None:
             kinds += ["what"]
         numbers = np.zeros(len(load_world().objects), np.int8)
         numbers[[thing.index for thing in shows.objects]] = shows.number
@@ -231,10 +229,7 @@ class Sources:
         ]
         if looked.shows.kind == "count":
             segments[-1] = self._how_many_of_anything(looked.shows.number)
-        untold = looked.unit.untold
-        return replace(
-            looked.unit, segments=[replace(each, untold=each.untold | untold) for each in segments]
-        )
+        return replace(looked.unit, segments=segments)
 
     def _look_at_a_crowd(self, rng: np.random.Generator) -> Unit:
         assert self.crowds is not None
@@ -331,7 +326,7 @@ class Sources:
             segment = self._answer(looked.numbers, question, self._recording(rng, question.text))
             if len(segment.ids) > room:
                 break
-            segments.append(replace(segment, untold=segment.untold | looked.unit.untold))
+            segments.append(segment)
             room -= len(segment.ids)
         return replace(
             looked.unit,
@@ -349,20 +344,5 @@ class Sources:
         return Unit(segments=[self._drawing(said, index)])
 
 
-def untold_words() -> list[list[str]]:
-    """What each bit of a segment's `untold` leaves out."""
-    world = load_world()
-    never = [thing.name for thing in world.objects if not trained_in_number(thing, 1)]
-    return [*[[word] for word in world.numbers[: MOST + 1]], never]
-
-
-def _untold_numbers(thing: Object) -> int:
-    return sum(1 << number for number in range(2, 6) if not trained_in_number(thing, number))
-
-
-def _pictures(path: Path) -> Pictures | None:
-    return Pictures.open(path) if path.exists() else None
-
-
-def _ragged(path: Path) -> Ragged | None:
-    return Ragged.open(path) if path.exists() else None
+def _opened(kind: type[Pool], path: Path) -> Pool | None:
+    return kind.open(path) if path.exists() else None

@@ -43,9 +43,8 @@ class Segment:
 
     `hints` says of the first places of the blank what they are about: the object of an image code, the phone
     of a speech code. `named` says of the prompt's places how many there are in the picture of what they name.
-    `untold` are the bits of words that training never tells here, though they may be right elsewhere: bit n
-    for the number n, the bit after MOST for the objects that never stand alone. They are left out of the
-    loss: otherwise the core would learn that they are wrong.
+    `untold` are the bits (`untold.py`) of what the question leaves out of the loss, besides what its picture
+    does.
     """
 
     task: Task
@@ -62,7 +61,7 @@ class Segment:
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Unit:
     """A picture's tokens (may be none), the objects at its places, where their centres are and how many they
-    are, what is untold of it, and the segments behind it.
+    are, the bits of what it leaves out of the loss, and the segments behind it.
     """
 
     prefix: list[int] = field(default_factory=list)
@@ -233,7 +232,7 @@ def pack(
             labels[row, at + segment.blank : stop][masked] = blank[masked]
             kinds[row, at:stop] = KINDS.index(segment.modality)
             part[row, at:stop] = which
-            untold[row, at:stop] = segment.untold
+            untold[row, at:stop] = unit.untold | segment.untold
             positions[row, at:stop] = shared + np.arange(len(segment.ids))
             if segment.named is not None:
                 named[row, at : at + segment.blank] = segment.named

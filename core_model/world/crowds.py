@@ -14,9 +14,9 @@ import numpy as np
 from jaxtyping import Int8
 
 from omni_agent.core_model.world.language import Question, how_many, is_there
-from omni_agent.core_model.world.scenes import CELLS, Placed, meaningless_background
+from omni_agent.core_model.world.scenes import Placed, in_cell, meaningless_background
 from omni_agent.core_model.world.splits import trained_in_number
-from omni_agent.core_model.world.words import Background, load_world
+from omni_agent.core_model.world.words import Background, Object, load_world
 
 __all__ = ["MOST", "Crowd", "crowd_question", "sample_crowd"]
 
@@ -40,26 +40,15 @@ class Crowd:
 
 def sample_crowd(rng: np.random.Generator) -> Crowd:
     """Two to seven objects of two to four kinds, in distinct cells, each of a size of its own."""
-    objects = load_world().objects
-    kinds: list[int] = []
-    while len(kinds) < 2:
-        shown: list[int] = []
-        for index in rng.permutation(len(objects))[: rng.integers(2, 5)].tolist():
-            number = int(rng.integers(1, 6))
-            if number == 1 or trained_in_number(objects[index], number):
-                shown += [index] * number
-        kinds = sorted(set(shown)) if len(shown) <= MOST else []
+    shown = _some(rng)
+    while len(set(shown)) < 2 or len(shown) > MOST:
+        shown = _some(rng)
     cells = rng.permutation(9)[: len(shown)].tolist()
     return Crowd(
         background=meaningless_background(rng),
         items=tuple(
-            Placed(
-                object=objects[index],
-                x=CELLS[cell % 3] + int(rng.integers(-1, 2)),
-                y=CELLS[cell // 3] + int(rng.integers(-1, 2)),
-                size=int(rng.integers(17, 21)),
-            )
-            for index, cell in zip(shown, cells, strict=True)
+            in_cell(thing, cell, rng.integers(-1, 2, 2).tolist(), int(rng.integers(17, 21)))
+            for thing, cell in zip(shown, cells, strict=True)
         ),
     )
 
@@ -76,3 +65,14 @@ def crowd_question(rng: np.random.Generator, numbers: Int8[np.ndarray, " objects
     there = rng.random() < (0.5 if wanted is is_there else 0.75)
     asked = world.objects[int(rng.choice(np.flatnonzero((numbers > 0) == there)))]
     return wanted(asked, int(numbers[asked.index]))
+
+
+def _some(rng: np.random.Generator) -> list[Object]:
+    """Up to four kinds of objects, each as often as it is shown."""
+    objects = load_world().objects
+    shown: list[Object] = []
+    for index in rng.permutation(len(objects))[: rng.integers(2, 5)].tolist():
+        number = int(rng.integers(1, 6))
+        if number == 1 or trained_in_number(objects[index], number):
+            shown += [objects[index]] * number
+    return shown

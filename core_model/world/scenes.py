@@ -16,6 +16,7 @@ __all__ = [
     "KINDS",
     "Placed",
     "Scene",
+    "in_cell",
     "meaningless_background",
     "place",
     "sample_combination",
@@ -162,10 +163,12 @@ def _place_count(rng: np.random.Generator, shown: Object, number: int, drawing: 
     else:
         cells = sorted(rng.permutation(9)[:number].tolist())
         jitter = rng.integers(-1, 2, (number, 2)).tolist()
-    return tuple(
-        Placed(object=shown, x=CELLS[cell % 3] + dx, y=CELLS[cell // 3] + dy, size=size)
-        for cell, (dx, dy) in zip(cells, jitter, strict=True)
-    )
+    return tuple(in_cell(shown, cell, shift, size) for cell, shift in zip(cells, jitter, strict=True))
+
+
+def in_cell(shown: Object, cell: int, shift: Sequence[int], size: int) -> Placed:
+    """An object in a cell of the 3x3 grid, numbered by rows, so many columns and rows off its centre."""
+    return Placed(object=shown, x=CELLS[cell % 3] + shift[0], y=CELLS[cell // 3] + shift[1], size=size)
 
 
 def _place_pair(rng: np.random.Generator, objects: Sequence[Object], drawing: bool) -> tuple[Placed, ...]:

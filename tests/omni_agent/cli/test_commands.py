@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -165,6 +166,15 @@ def test_ctrl_c_is_quiet_and_gives_130(command: Command, core: ScriptedCore) -> 
     core._script[Task.ANSWER] = interrupt
     ended = command("ask", "--text", "what is this")
     assert ended == (130, "", "")
+
+
+@pytest.mark.parametrize(("options", "split"), [((), "held_out"), (("--development",), "development")])
+def test_evaluate_measures_on_the_held_out_split_unless_a_model_is_being_chosen(
+    command: Command, options: tuple[str, ...], split: str
+) -> None:
+    ended = command("evaluate", "--rows", "what", "--questions", "2", "--json", "scores.json", *options)
+    assert ended.status == 0
+    assert json.loads(Path("scores.json").read_text())["split"] == split
 
 
 def test_help_names_every_command(command: Command) -> None:
