@@ -24,18 +24,20 @@ __all__ = ["Clues", "rounded_up"]
 class Clues(nn.Module):
     """The word at each heard frame and the object at each place of a picture are read by the words' own
     embeddings, so that a name in a question and what is seen or heard meet in one space; where the objects'
-    centres are tells them apart. A layer later the picture is asked how many there are, and the name in the
-    question whether it met its like; one more, and it is asked how many of them.
+    centres are tells them apart. A layer later each object is asked how many of its likes there are, the
+    picture how many objects, and the name in the question whether it met its like; one more, and the name is
+    asked how many of them.
     """
 
-    ORDERS_AFTER, PHONES_AFTER, OBJECTS_AFTER, NUMBERS_AFTER, PRESENCE_AFTER, NAMED_AFTER = 2, 3, 3, 4, 4, 5
+    ORDERS_AFTER, PHONES_AFTER, OBJECTS_AFTER = 2, 3, 3
+    LIKES_AFTER, NUMBERS_AFTER, PRESENCE_AFTER, NAMED_AFTER = 4, 4, 4, 5
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
         self.objects, self.words = nn.Linear(hidden, hidden), nn.Linear(hidden, hidden)
         self.phones = nn.Linear(hidden, len(PHONES))
         self.centres, self.presence = nn.Linear(hidden, 2), nn.Linear(hidden, 2)
-        self.numbers, self.named = nn.Linear(hidden, MOST + 1), nn.Linear(hidden, MOST + 1)
+        self.likes, self.numbers, self.named = (nn.Linear(hidden, MOST + 1) for _ in range(3))
         self.orders = nn.Linear(hidden, 20)
 
     def forward(
@@ -48,9 +50,9 @@ class Clues(nn.Module):
         untold: Bool[Tensor, "bits words"],
     ) -> dict[str, Tensor]:
         """Mean cross-entropies of what the batch asks; `untold` are the columns that each bit leaves out."""
-        centres, numbers, named, phones = (
+        likes, centres, numbers, named, phones = (
             torch.from_numpy(each).flatten()
-            for each in (batch.centres, batch.numbers, batch.named, batch.phones)
+            for each in (batch.likes, batch.centres, batch.numbers, batch.named, batch.phones)
         )
         flat = [state.flatten(0, 1) for state in states]
         seen = flat[self.OBJECTS_AFTER - 1]
@@ -64,6 +66,7 @@ class Clues(nn.Module):
             "centres": _balanced(
                 [_clue(seen, torch.where(centres == each, each, IGNORED), self.centres) for each in (0, 1)]
             ),
+            "likes": _clue(flat[self.LIKES_AFTER - 1], likes, self.likes, never_numbers),
             "numbers": _clue(flat[self.NUMBERS_AFTER - 1], numbers, self.numbers, never_numbers),
             "presence": _clue(flat[self.PRESENCE_AFTER - 1], named.clamp(max=1), self.presence),
             "named": _clue(flat[self.NAMED_AFTER - 1], named, self.named, never_numbers),

@@ -50,6 +50,7 @@ class CoreTraining:
         default_factory=lambda: {
             "look": 0.42,
             "look at crowds": 0.20,
+            "look at strangers": 0.15,
             "look at nothing": 0.06,
             "sum": 0.03,
             "draw": 0.28,
@@ -68,6 +69,7 @@ LOSS_WEIGHTS = {
     Modality.SPEECH: 1.0,
     Modality.IMAGE: 1.0,
     "objects": 1.0,
+    "likes": 1.0,
     "centres": 1.0,
     "numbers": 1.0,
     "presence": 1.0,

@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Int8, Int64
+from jaxtyping import Bool, Int8, Int64
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 
@@ -19,6 +19,7 @@ from omni_agent.core_model.training.pools import Codes, Crowds, Pictures, Ragged
 from omni_agent.core_model.training.samples import IGNORED, Heard, Layout, Segment, Unit
 from omni_agent.core_model.training.untold import ALONE, untold_numbers
 from omni_agent.core_model.world import (
+    KINDS,
     Combination,
     Object,
     Question,
@@ -33,6 +34,7 @@ from omni_agent.core_model.world import (
     sample_sentence,
     sums,
 )
+from omni_agent.core_model.world.splits import trained_in_number
 
 __all__ = ["Sources"]
 
@@ -65,7 +67,9 @@ class Sources:
         self.pictures, self.drawings = (
             _opened(Pictures, folder / f"{name}.npz") for name in ("pictures", "drawings")
         )
-        self.crowds = _opened(Crowds, folder / "crowds.npz")
+        self.crowds, self.strangers = (
+            _opened(Crowds, folder / f"{name}.npz") for name in ("crowds", "strangers")
+        )
         self.spoken, self.phones, self.heard = (
             _opened(Ragged, folder / f"{name}.npz") for name in ("spoken", "phones", "heard")
         )
@@ -82,17 +86,23 @@ class Sources:
                 self._recordings[text].append(index)
             self._words = self._spotted(self.heard, folder / "speech_words.safetensors")
         self._said_sums = [sum_ for sum_ in sums() if sum_.text in self._recordings]
+        self._looked_at: Int64[np.ndarray, " pictures"] = np.zeros(0, np.int64)
+        if self.pictures is not None:
+            times = 1 + 3 * _never_alone(self.pictures)
+            self._looked_at = np.repeat(np.arange(len(self.pictures)), times)
         self._said_drawings: list[int] = []
         self._drawn: Int64[np.ndarray, " drawings"] = np.zeros(0, np.int64)
         if self.drawings is not None:
-            # Colours that mean nothing cannot be foretold, so they teach less a drawing: one in four.
-            times = np.where(self.drawings.shown[:, 4] >= 0, 3, 1)
+            # Colours that mean nothing cannot be foretold, so they teach less a drawing.
+            world_colours = self.drawings.shown[:, 4] >= 0
+            times = np.where(world_colours, 3, 1) + 5 * _never_alone(self.drawings)
             self._drawn = np.repeat(np.arange(len(self.drawings)), times)
             prompts = map(self._draw_prompt, range(len(self.drawings)))
             self._said_drawings = [i for i, prompt in enumerate(prompts) if prompt in self._recordings]
         able = {
             "look": self.pictures is not None,
             "look at crowds": self.crowds is not None,
+            "look at strangers": self.strangers is not None,
             "look at nothing": True,
             "sum": True,
             "draw": self.drawings is not None,
@@ -113,6 +123,7 @@ class Sources:
         makers = {
             "look": self._look,
             "look at crowds": self._look_at_a_crowd,
+            "look at strangers": self._look_at_strangers,
             "look at nothing": self._look_at_nothing,
             "sum": self._sum,
             "draw": self._draw,
@@ -182,7 +193,7 @@ class Sources:
     def _picture(self, rng: np.random.Generator) -> _Looked:
         """A picture without questions, and what may be asked about it."""
         assert self.pictures is not None
-        index = int(rng.integers(len(self.pictures)))
+        index = int(rng.choice(self._looked_at))
         shows = self.pictures.combination(index)
         kinds = [
             kind
@@ -193,26 +204,29 @@ class Sources:
         # answer to both.
         if shows.kind == "count" and rng.random() < 0.7:
             kinds.remove("one or zero")
-        main = None
-        if shows.kind == "pair" and not self.pictures.has_background(index):
-            main = self.pictures.main_object(index)
+        main = _main_of_a_pair(self.pictures, index)
         if main is not None:
             kinds += ["what"]
         numbers = np.zeros(len(load_world().objects), np.int8)
         numbers[[thing.index for thing in shows.objects]] = shows.number
-        unit = self._seen(self.pictures, index, int(numbers.sum()))
+        unit = self._seen(self.pictures, index, numbers)
         if shows.kind == "one":
             unit = replace(unit, untold=ALONE)
         elif shows.kind == "count":
             unit = replace(unit, untold=int(self._untold[shows.objects[0].index]))
         return _Looked(shows, kinds, main, numbers, unit)
 
-    def _seen(self, pool: Codes, index: int, number: int) -> Unit:
+    def _seen(self, pool: Codes, index: int, numbers: Int8[np.ndarray, " objects"]) -> Unit:
+        places = pool.places[index]
+        shown = (places >= 0) & (places < len(numbers))
+        there = np.where(shown, places, 0)
         return Unit(
             prefix=self.layout.picture(pool.codes[index].tolist()),
-            places=self._objects(pool.places[index]),
+            places=self._objects(places),
+            likes=np.where(shown, numbers[there], IGNORED),
+            untold_likes=np.where(shown, self._untold[there], 0),
             centres=pool.centres[index].astype(np.int64),
-            number=number,
+            number=int(numbers.sum()),
             segments=(),
         )
 
@@ -238,7 +252,22 @@ class Sources:
         asked = dict.fromkeys(crowd_question(rng, numbers) for _ in range(4))
         segments = [self._answer(numbers, question) for question in asked]
         segments.append(self._how_many_of_anything(int(numbers.sum())))
-        return replace(self._seen(self.crowds, index, int(numbers.sum())), segments=segments)
+        return replace(self._seen(self.crowds, index, numbers), segments=segments)
+
+    def _look_at_strangers(self, rng: np.random.Generator) -> Unit:
+        """Nothing there has a name, so it is only counted, and any number is told."""
+        assert self.strangers is not None
+        index = int(rng.integers(len(self.strangers)))
+        numbers = self.strangers.numbers[index]
+        seen = self._seen(self.strangers, index, numbers)
+        assert seen.places is not None
+        nothing = seen.places == self.layout.vocabulary.end
+        return replace(
+            seen,
+            places=np.where(nothing, seen.places, IGNORED),
+            untold_likes=None,
+            segments=[self._how_many_of_anything(int(numbers.sum()))],
+        )
 
     def _how_many_of_anything(self, number: int) -> Segment:
         """How many there are of a name that is masked: whatever lies there is counted."""
@@ -288,7 +317,8 @@ class Sources:
         assert self.drawings is not None
         codes = [self.layout.vocabulary.image.start + int(code) for code in self.drawings.codes[index]]
         hints = self._objects(self.drawings.places[index])
-        return self.layout.segment(Task.DRAW, given, Modality.IMAGE, codes, hints)
+        segment = self.layout.segment(Task.DRAW, given, Modality.IMAGE, codes, hints)
+        return replace(segment, untold=ALONE if self.drawings.combination(index).kind == "one" else 0)
 
     def _speak(self, rng: np.random.Generator) -> Unit:
         assert self.spoken is not None
@@ -342,6 +372,21 @@ class Sources:
         index = self._said_drawings[int(rng.integers(len(self._said_drawings)))]
         said = self._recording(rng, self._draw_prompt(index))
         return Unit(segments=[self._drawing(said, index)])
+
+
+def _main_of_a_pair(pictures: Pictures, index: int) -> Object | None:
+    """The large object of a pair that has one: on colours that mean nothing."""
+    if pictures.shown[index, 0] != KINDS.index("pair") or pictures.has_background(index):
+        return None
+    return pictures.main_object(index)
+
+
+def _never_alone(pictures: Pictures) -> Bool[np.ndarray, " pictures"]:
+    """Whether the large object of a pair is one that never stands alone. These are shown more often, until
+    each object is as often large as another: else "what is this" would rarely be one of them.
+    """
+    mains = (_main_of_a_pair(pictures, index) for index in range(len(pictures)))
+    return np.array([main is not None and not trained_in_number(main, 1) for main in mains])
 
 
 def _opened(kind: type[Pool], path: Path) -> Pool | None:

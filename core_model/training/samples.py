@@ -60,12 +60,15 @@ class Segment:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Unit:
-    """A picture's tokens (may be none), the objects at its places, where their centres are and how many they
-    are, the bits of what it leaves out of the loss, and the segments behind it.
+    """A picture's tokens (may be none), the objects at its places, how many of each are there, where their
+    centres are and how many they are in all, the bits of what it and what each place leave out of the loss,
+    and the segments behind it.
     """
 
     prefix: list[int] = field(default_factory=list)
     places: Int64[np.ndarray, "codes"] | None = None
+    likes: Int64[np.ndarray, "codes"] | None = None
+    untold_likes: Int64[np.ndarray, "codes"] | None = None
     centres: Int64[np.ndarray, "codes"] | None = None
     number: int = 0
     untold: int = 0
@@ -135,8 +138,9 @@ class Batch:
     """Rows of packed units. `group` and `part` say who sees whom: equal groups, and part 0 (the picture) or
     the same part.
 
-    `objects`, `centres`, `numbers`, `named`, `phones`, `words` and `orders` are what the inner layers are
-    asked: IGNORED where nothing is. A blank's place is asked where it is read, one position before.
+    `objects`, `likes`, `centres`, `numbers`, `named`, `phones`, `words` and `orders` are what the inner
+    layers are asked: IGNORED where nothing is. A blank's place is asked where it is read, one position
+    before.
     """
 
     ids: Int64[np.ndarray, "rows n"]
@@ -146,6 +150,7 @@ class Batch:
     part: Int64[np.ndarray, "rows n"]
     positions: Int64[np.ndarray, "rows n"]
     objects: Int64[np.ndarray, "rows n"]
+    likes: Int64[np.ndarray, "rows n"]
     centres: Int64[np.ndarray, "rows n"]
     numbers: Int64[np.ndarray, "rows n"]
     named: Int64[np.ndarray, "rows n"]
@@ -194,7 +199,7 @@ def pack(
     labels = np.full_like(ids, IGNORED)
     kinds, group, part, positions, untold = (np.zeros_like(ids) for _ in range(5))
     group += np.arange(length) + 10_000  # padding sees only itself
-    objects, centres, numbers, named, phones = (np.full_like(ids, IGNORED) for _ in range(5))
+    objects, likes, centres, numbers, named, phones = (np.full_like(ids, IGNORED) for _ in range(6))
     heard: list[Heard] = []
     heard_at: list[np.ndarray] = []
     used = np.zeros(rows, dtype=int)
@@ -217,6 +222,10 @@ def pack(
             if unit.places is not None:
                 objects[row, at + 1 : at + 1 + len(unit.places)] = unit.places
                 numbers[row, at] = unit.number
+            if unit.likes is not None:
+                likes[row, at + 1 : at + 1 + len(unit.likes)] = unit.likes
+            if unit.untold_likes is not None:
+                untold[row, at + 1 : at + 1 + len(unit.untold_likes)] |= unit.untold_likes
             if unit.centres is not None:
                 centres[row, at + 1 : at + 1 + len(unit.centres)] = unit.centres
         at += shared
@@ -256,6 +265,7 @@ def pack(
         part=part,
         positions=positions,
         objects=objects,
+        likes=likes,
         centres=centres,
         numbers=numbers,
         named=named,

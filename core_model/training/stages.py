@@ -49,7 +49,7 @@ from omni_agent.core_model.training.speech_encoder import (
 )
 from omni_agent.core_model.training.tiny import tiny_config, tiny_tokenizer
 from omni_agent.core_model.training.voices import HELD_OUT_VOICES
-from omni_agent.core_model.world import sample_sentence
+from omni_agent.core_model.world import sample_sentence, sample_strangers
 from omni_agent.errors import InputError
 
 __all__ = [
@@ -121,6 +121,7 @@ def make_pools(
     *,
     pictures: int = 60_000,
     crowds: int = 30_000,
+    strangers: int = 30_000,
     drawings: int = 24_000,
     copies: int = 1,
     report: Report,
@@ -132,6 +133,10 @@ def make_pools(
     makers: dict[str, tuple[int, Callable[[int], Codes]]] = {
         "pictures": (pictures, lambda n: make_pictures(tokenizer, n, drawing=False, seed=1, coloured=0.5)),
         "crowds": (crowds, lambda n: make_crowds(tokenizer, n, seed=1001)),
+        "strangers": (
+            strangers,
+            lambda n: make_crowds(tokenizer, n, sample=sample_strangers, seed=2001),
+        ),
         "drawings": (drawings, lambda n: make_pictures(tokenizer, n, drawing=True, seed=501, coloured=0.5)),
     }
     for name, (count, make) in makers.items():

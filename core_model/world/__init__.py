@@ -4,7 +4,7 @@ Words, scenes and their splits, pictures, language: everything that training and
 is made elsewhere (`omni_agent.core_model.training.voices`).
 """
 
-from omni_agent.core_model.world.crowds import Crowd, crowd_question, sample_crowd
+from omni_agent.core_model.world.crowds import Crowd, crowd_question, sample_crowd, sample_strangers
 from omni_agent.core_model.world.language import (
     QUESTION_KINDS,
     Question,
@@ -58,6 +58,7 @@ __all__ = [
     "sample_question",
     "sample_scene",
     "sample_sentence",
+    "sample_strangers",
     "sample_sum",
     "split_of",
     "sums",

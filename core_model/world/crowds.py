@@ -4,11 +4,16 @@ In the world's own pictures, how many dogs there are is also a matter of which n
 on, and whether there is a dog is one bit a question. In a crowd neither can be guessed: the name must be
 found, its likes told from the others, and counted. Crowds lie on colours that mean nothing, and none has
 two or more of an object that are not trained on alone.
+
+Crowds of strangers teach to count without knowing what: their objects are none of the world's and have no
+name, and of each there may be any number.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from jaxtyping import Int8
@@ -18,10 +23,19 @@ from omni_agent.core_model.world.scenes import Placed, in_cell, meaningless_back
 from omni_agent.core_model.world.splits import trained_in_number
 from omni_agent.core_model.world.words import Background, Object, load_world
 
-__all__ = ["MOST", "Crowd", "crowd_question", "sample_crowd"]
+__all__ = ["MOST", "Crowd", "crowd_question", "sample_crowd", "sample_strangers"]
 
 MOST = 7
 """Objects in the largest crowd."""
+
+# Emoji of food, animals, vehicles.
+STRANGERS = (
+    (0x1F32D, 0x1F37F),
+    (0x1F400, 0x1F43D),
+    (0x1F680, 0x1F6A4),
+    (0x1F950, 0x1F96F),
+    (0x1F980, 0x1F9AE),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +47,7 @@ class Crowd:
 
     @property
     def numbers(self) -> Int8[np.ndarray, " objects"]:
-        """How many there are of each object of the world."""
+        """How many there are of each object of the world; of strangers, of each in this crowd."""
         shown = [item.object.index for item in self.items]
         return np.bincount(shown, minlength=len(load_world().objects)).astype(np.int8)
 
@@ -43,25 +57,49 @@ def sample_crowd(rng: np.random.Generator) -> Crowd:
     shown = _some(rng)
     while len(set(shown)) < 2 or len(shown) > MOST:
         shown = _some(rng)
+    return _crowd(rng, shown, rng.integers(17, 21, len(shown)).tolist())
+
+
+def sample_strangers(rng: np.random.Generator) -> Crowd:
+    """One to seven strangers: in half of the crowds of one kind and one size, elsewhere of up to four."""
+    alike = rng.random() < 0.5
+    glyphs = rng.permutation(_strange_glyphs())[: 1 if alike else 4].tolist()
+    numbers = [0] * len(glyphs)
+    while not 0 < sum(numbers) <= MOST or (alike and sum(numbers) == 1):
+        numbers = rng.integers(0, 6, len(glyphs)).tolist()
+    shown = [
+        Object(index=index, name="", plural="", article="", group="", glyph=each)
+        for index, (each, number) in enumerate(zip(glyphs, numbers, strict=True))
+        for _ in range(number)
+    ]
+    sizes = rng.integers(17, 21, 1 if alike else len(shown)).tolist()
+    return _crowd(rng, shown, sizes * (len(shown) // len(sizes)))
+
+
+@cache
+def _strange_glyphs() -> tuple[str, ...]:
+    known = {thing.glyph for thing in load_world().objects}
+    there = (chr(code) for first, last in STRANGERS for code in range(first, last + 1))
+    return tuple(each for each in there if each not in known)
+
+
+def _crowd(rng: np.random.Generator, shown: Sequence[Object], sizes: Sequence[int]) -> Crowd:
     cells = rng.permutation(9)[: len(shown)].tolist()
     return Crowd(
         background=meaningless_background(rng),
         items=tuple(
-            in_cell(thing, cell, rng.integers(-1, 2, 2).tolist(), int(rng.integers(17, 21)))
-            for thing, cell in zip(shown, cells, strict=True)
+            in_cell(thing, cell, rng.integers(-1, 2, 2).tolist(), size)
+            for thing, cell, size in zip(shown, cells, sizes, strict=True)
         ),
     )
 
 
 def crowd_question(rng: np.random.Generator, numbers: Int8[np.ndarray, " objects"]) -> Question:
-    """A question about a crowd: how many there are in all, whether there is one of an object (half of them
-    are), or how many (three in four are there).
+    """A question about a crowd: whether there is one of an object (half of them are), or how many (three in
+    four are there).
     """
     world = load_world()
-    kind = rng.random()
-    if kind < 0.2:
-        return Question(kind="count", text="how many are there", answer=world.numbers[int(numbers.sum())])
-    wanted = is_there if kind < 0.5 else how_many
+    wanted = is_there if rng.random() < 0.35 else how_many
     there = rng.random() < (0.5 if wanted is is_there else 0.75)
     asked = world.objects[int(rng.choice(np.flatnonzero((numbers > 0) == there)))]
     return wanted(asked, int(numbers[asked.index]))

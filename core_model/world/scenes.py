@@ -38,6 +38,7 @@ PAIR_JITTER = 2
 DRAWING_SIZES: dict[Kind, int] = {"one": 32, "count": 20, "pair": 32}
 DRAWING_CENTRE = 32
 DRAWING_PAIR = (16, 48)
+DRAWING_SMALL, DRAWING_SIDES = 16, (8, 56)
 # One pattern of cells, numbered by rows, for each number, as on dice.
 DRAWING_CELLS: dict[int, tuple[int, ...]] = {2: (3, 5), 3: (0, 4, 8), 4: (0, 2, 6, 8), 5: (0, 2, 4, 6, 8)}
 
@@ -88,7 +89,8 @@ def sample_scene(
     `drawing` gives the simpler scenes that drawing is taught with; paint those without noise. With
     `background_colours="random"` the split is that of a background of the world, but it is painted in two
     colours that mean nothing: for teaching how to see objects, not for questions. `pair_sizes="any"` is for
-    the same: one object of a pair as large as a single one, the other as there is room for.
+    the same: one object of a pair as large as a single one, when drawn also in its place, the other as there
+    is room for.
     """
     combination = sample_combination(rng, split, kind)
     scene = place(rng, combination, drawing=drawing, pair_sizes=pair_sizes)
@@ -128,7 +130,8 @@ def place(
     elif combination.kind == "count":
         items = _place_count(rng, combination.objects[0], combination.number, drawing)
     elif pair_sizes == "any":
-        items = _place_pair_of_any_size(rng, combination.objects)
+        place_any = _draw_one_of_a_pair if drawing else _place_pair_of_any_size
+        items = place_any(rng, combination.objects)
     else:
         items = _place_pair(rng, combination.objects, drawing)
     return Scene(kind=combination.kind, background=combination.background, items=items)
@@ -193,6 +196,19 @@ def _place_pair_of_any_size(rng: np.random.Generator, objects: Sequence[Object])
     return tuple(
         Placed(object=shown, x=edge + drawn.width // 2, y=_anywhere(rng, drawn.height), size=size)
         for shown, drawn, edge, size in zip(objects, (left, right), (first, second), sizes, strict=True)
+    )
+
+
+def _draw_one_of_a_pair(rng: np.random.Generator, objects: Sequence[Object]) -> tuple[Placed, ...]:
+    """One of them as a single object is drawn, the other small beside it."""
+    main = int(rng.integers(2))
+    places = [
+        (DRAWING_CENTRE, DRAWING_SIZES["one"]) if which == main else (side, DRAWING_SMALL)
+        for which, side in enumerate(DRAWING_SIDES)
+    ]
+    return tuple(
+        Placed(object=shown, x=x, y=DRAWING_CENTRE, size=size)
+        for shown, (x, size) in zip(objects, places, strict=True)
     )
 
 

@@ -15,7 +15,7 @@ from omni_agent.core_model.training.mixture import Sources
 from omni_agent.core_model.training.pools import Crowds, Pictures, Ragged, make_phones
 from omni_agent.core_model.training.samples import IGNORED, Layout, pack
 from omni_agent.core_model.training.tiny import tiny_config, tiny_tokenizer
-from omni_agent.core_model.training.untold import untold_words
+from omni_agent.core_model.training.untold import untold_numbers, untold_words
 from omni_agent.core_model.training.voices import PHONES
 from omni_agent.core_model.world import KINDS, load_world, sample_scene
 from omni_agent.values import Image, Text
@@ -46,6 +46,7 @@ def folder(tmp_path: Path) -> Path:
     numbers[0, :2] = 3, 1
     crowd = Crowds(codes=picture.codes, places=places, centres=centres, numbers=numbers)
     crowd.save(tmp_path / "crowds.npz")
+    crowd.save(tmp_path / "strangers.npz")
     spoken = Ragged.of(["a dog"], [np.arange(20, dtype=np.int16)])
     spoken.save(tmp_path / "spoken.npz")
     Ragged.of(["a dog"], [np.arange(20, dtype=np.int8)]).save(tmp_path / "phones.npz")
@@ -160,7 +161,7 @@ def test_names_in_a_question_are_asked_how_many_of_them_are_in_the_picture(folde
 
 def test_crowds_are_asked_about_by_their_numbers(folder: Path) -> None:
     sources = Sources(folder, LAYOUT, {"look at crowds": 1.0}, room=200)
-    answers = {"how many are there": "four"}
+    answers = {}
     world = load_world()
     for thing, number in zip(world.objects, [3, 1, *[0] * 58], strict=True):
         answers[f"how many {thing.plural} are there"] = world.numbers[number]
@@ -177,6 +178,32 @@ def test_crowds_are_asked_about_by_their_numbers(folder: Path) -> None:
         question = TOKENIZER.decode(segment.ids[1 : segment.blank - 2])
         said = [token for token in segment.ids[segment.blank :] if token != END]
         assert TOKENIZER.decode(said) == answers[question]
+
+
+def test_every_object_is_asked_how_many_of_its_likes_there_are(folder: Path) -> None:
+    sources = Sources(folder, LAYOUT, {"look at crowds": 1.0}, room=200)
+    unit = next(sources.units(np.random.default_rng(4)))
+    assert unit.likes is not None
+    assert unit.likes[10] == 3
+    assert (np.delete(unit.likes, 10) == IGNORED).all()
+    rng = np.random.default_rng(0)
+    batch = pack(iter([unit]), LAYOUT.vocabulary, rng, rows=1, length=200)
+    assert batch.likes[0, 11] == 3
+    assert batch.untold[0, 11] == untold_numbers(load_world().objects[0]) > 0
+    assert not batch.untold[0, 12]
+
+
+def test_strangers_are_counted_and_never_named(folder: Path) -> None:
+    sources = Sources(folder, LAYOUT, {"look at strangers": 1.0}, room=160)
+    unit = next(sources.units(np.random.default_rng(4)))
+    (anything,) = unit.segments
+    assert LAYOUT.vocabulary.mask in anything.ids[: anything.blank]
+    assert TOKENIZER.decode([token for token in anything.ids[anything.blank :] if token != END]) == "four"
+    assert unit.places is not None
+    assert set(unit.places.tolist()) == {END, IGNORED}
+    assert unit.likes is not None
+    assert unit.likes[10] == 3
+    assert unit.untold_likes is None, "any number of them is told"
 
 
 def test_of_a_hidden_picture_every_number_is_as_likely(folder: Path) -> None:

@@ -15,10 +15,10 @@ from omni_agent.core_model.training import stages
 def test_the_stages_of_pictures_lead_to_a_core(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     said: list[str] = []
     stages.make_image_tokenizer(tmp_path, steps=1, critic_minutes=0.001)
-    stages.make_pools(tmp_path, pictures=64, crowds=64, drawings=64, report=said.append)
-    assert said == ["pictures: 64", "crowds: 64", "drawings: 64"]
-    stages.make_pools(tmp_path, pictures=64, crowds=64, drawings=64, report=said.append)
-    assert len(said) == 3, "what is there is not made again"
+    stages.make_pools(tmp_path, pictures=64, crowds=64, strangers=64, drawings=64, report=said.append)
+    assert said == ["pictures: 64", "crowds: 64", "strangers: 64", "drawings: 64"]
+    stages.make_pools(tmp_path, pictures=64, crowds=64, strangers=64, drawings=64, report=said.append)
+    assert len(said) == 4, "what is there is not made again"
     stages.train_core_for(tmp_path, minutes=0.02, report=said.append)
     assert (tmp_path / "core.safetensors").exists()
     with pytest.raises(CheckpointError, match=r"lacks speech_codec\.safetensors"):

@@ -90,6 +90,22 @@ def test_pairs_of_any_size_have_one_as_large_as_a_single_object_and_do_not_overl
         assert left[2] <= right[0]
 
 
+def test_a_pair_drawn_on_any_colours_has_one_as_a_single_object_is_drawn() -> None:
+    rng = np.random.default_rng(7)
+    single = sample_scene(rng, "train", "one", drawing=True).items[0]
+    main = set()
+    for _ in range(40):
+        items = sample_scene(rng, "train", "pair", drawing=True, pair_sizes="any").items
+        (which,) = (
+            n
+            for n, item in enumerate(items)
+            if (item.x, item.y, item.size) == (single.x, single.y, single.size)
+        )
+        main.add(which)
+        assert items[0].x < items[1].x
+    assert main == {0, 1}
+
+
 def test_the_seed_decides_the_scene() -> None:
     first, second = (
         [sample_scene(np.random.default_rng(seed), "train") for seed in range(20)] for _ in range(2)
