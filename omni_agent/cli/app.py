@@ -10,6 +10,7 @@ import typer
 from omni_agent.cli.commands import ask, describe, draw, speak, transcribe
 from omni_agent.cli.demo import demo
 from omni_agent.cli.evaluate import evaluate
+from omni_agent.cli.parity import parity
 from omni_agent.cli.train import train
 
 __all__ = ["app"]
@@ -42,6 +43,6 @@ def _options(
     pass
 
 
-for command in (ask, transcribe, speak, describe, draw, demo, evaluate):
+for command in (ask, transcribe, speak, describe, draw, demo, evaluate, parity):
     app.command()(command)
 app.add_typer(train, name="train")

@@ -1,0 +1,204 @@
+"""The published unmasking rules, step for step (`generation_utils.py` of Omni-Diffusion and Dream).
+
+Every column of the vocabulary is read at every masked place of every block, confidence is taken after
+truncation and penalties, and equals fall as `torch.topk` lets them. The arithmetic is written down in
+`tests/golden/core/README.md`. The reading of typed blanks is `unmasking.py`'s.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from omni_agent.errors import InputError
+
+__all__ = ["ALGORITHMS", "Algorithm", "BlockStep", "PublishedRule", "commit", "schedule"]
+
+Algorithm = Literal["origin", "maskgit_plus", "topk_margin", "entropy", "entropy-penalty"]
+ALGORITHMS: tuple[Algorithm, ...] = get_args(Algorithm)
+
+# The position penalty begins behind so many masked places.
+UNPENALISED = 100
+EPSILON = 1e-10
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedRule:
+    """How a blank is filled, in the published names' sense.
+
+    Attributes:
+        algorithm: how sure a place is: the candidate's probability (`maskgit_plus`), its lead over the second
+            (`topk_margin`), the negative entropy (`entropy`, and `entropy-penalty`, which also weakens what
+            stands in the blank already); `origin` takes places by chance.
+        num_steps: denoising steps for the whole blank; no more than it has places.
+        block_length: places that are denoised before the next ones; None takes the blank as one block.
+        temperature: 0 takes the likeliest token; above, tokens are drawn.
+        top_p: the share of probability that is kept, in (0, 1]; the first token above it stays.
+        top_k: tokens kept after that; 0 keeps all.
+        repeat_penalty: weakens every token that stands in the blank already; `entropy-penalty` only.
+        max_position_penalty: weakens all tokens of the last masked place so much, of those before it less,
+            down to none at the hundredth.
+    """
+
+    algorithm: Algorithm = "entropy"
+    num_steps: int = 64
+    block_length: int | None = None
+    temperature: float = 0.0
+    top_p: float = 0.9
+    top_k: int = 50
+    repeat_penalty: float = 1.0
+    max_position_penalty: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.algorithm not in ALGORITHMS:
+            raise InputError(f"the algorithm was {self.algorithm!r}; wanted one of {', '.join(ALGORITHMS)}")
+        for name, least in (("num_steps", 1), ("block_length", 1), ("top_k", 0), ("temperature", 0)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise InputError(f"{name} was {value}; wanted {least} or more")
+        if not 0 < self.top_p <= 1:
+            raise InputError(f"top_p was {self.top_p}; wanted a share above 0, at most 1")
+        for name in ("repeat_penalty", "max_position_penalty"):
+            if getattr(self, name) <= 0:
+                raise InputError(
+                    f"{name} was {getattr(self, name)}; wanted a number above 0 (1 changes nothing)"
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockStep:
+    """One denoising step: the block's places, counted from the blank's start, and the share of those still
+    masked that commit; all of them in a block's last step.
+    """
+
+    start: int
+    stop: int
+    share: float
+    last: bool
+
+    def count(self, masked: int) -> int:
+        """How many of so many masked places of the block commit, in float32 as published."""
+        if self.last:
+            return masked
+        return max(1, int(np.float32(masked) * np.float32(self.share)))
+
+
+def schedule(rule: PublishedRule, length: int) -> list[BlockStep]:
+    """The steps for a blank of `length` places, at least 1.
+
+    Raises:
+        InputError: the steps are so few that a block gets none, and would stay masked.
+    """
+    block_length = min(rule.block_length or length, length)
+    num_steps = min(rule.num_steps, length)
+    steps: list[BlockStep] = []
+    for start in range(0, length, block_length):
+        stop = min(start + block_length, length)
+        count = int((stop - start) / length * num_steps)
+        if count == 0:
+            raise InputError(
+                f"{num_steps} steps for {length} places leave none for the block of {stop - start} at place"
+                f" {start}: give more steps or longer blocks"
+            )
+        times = torch.linspace(1, 1e-3, count + 1)
+        shares = (1 - times[1:] / times[:-1]).tolist()
+        steps += [
+            BlockStep(start=start, stop=stop, share=share, last=index == count - 1)
+            for index, share in enumerate(shares)
+        ]
+    return steps
+
+
+def commit(
+    rule: PublishedRule,
+    step: BlockStep,
+    blank: Int[Tensor, " length"],
+    logits: Float[Tensor, "masked vocab"],
+    *,
+    mask: int,
+    first: bool,
+    generator: torch.Generator | None = None,
+) -> Int[Tensor, " length"]:
+    """The blank after one denoising step.
+
+    Args:
+        rule: how.
+        step: of `schedule`.
+        blank: ids, with `mask` at masked places.
+        logits: one row for every masked place of the blank, in order, of this block or not.
+        mask: the mask token's id.
+        first: whether this is the first step of all: tokens that were there before it are not penalised.
+        generator: source of chance for `origin`, and above temperature 0.
+    """
+    places = (blank == mask).nonzero()[:, 0]
+    inside = (places >= step.start) & (places < step.stop)
+    if rule.temperature > 0:
+        logits = logits / rule.temperature
+    logits = _kept(logits, rule.top_p, rule.top_k)
+    if rule.algorithm == "entropy-penalty" and not first:
+        logits = _without_repeats(logits, blank, rule.repeat_penalty, mask)
+    logits = _penalised_by_position(logits, rule.max_position_penalty)
+    probabilities = logits.softmax(-1)
+    if rule.temperature > 0:
+        tokens = torch.multinomial(probabilities, 1, generator=generator)[:, 0]
+        sure = probabilities.gather(-1, tokens[:, None])[:, 0]
+    else:
+        sure, tokens = probabilities.max(-1)
+    if rule.algorithm == "origin":
+        chance = torch.rand(places.shape, generator=generator, device=logits.device)
+        chosen = (inside & ((chance < step.share) | step.last)).nonzero()[:, 0]
+    else:
+        confidence = _confidence(rule.algorithm, probabilities, sure).masked_fill(~inside, -torch.inf)
+        chosen = confidence.topk(step.count(int(inside.sum()))).indices
+    after = blank.clone()
+    after[places[chosen]] = tokens[chosen]
+    return after
+
+
+def _kept(logits: Tensor, top_p: float, top_k: int) -> Tensor:
+    """The rest at the lowest number there is: no probability is left, and penalties apply as to any."""
+    lowest = torch.finfo(logits.dtype).min
+    if top_p < 1:
+        ordered, where = logits.sort(dim=-1, descending=True)
+        beyond = ordered.softmax(-1).cumsum(-1) > top_p
+        beyond = torch.cat([torch.zeros_like(beyond[:, :1]), beyond[:, :-1]], -1)
+        logits = logits.masked_fill(torch.zeros_like(beyond).scatter(-1, where, beyond), lowest)
+    if 0 < top_k < logits.shape[-1]:
+        logits = logits.masked_fill(logits < logits.topk(top_k).values[:, -1:], lowest)
+    return logits
+
+
+def _without_repeats(logits: Tensor, blank: Tensor, penalty: float, mask: int) -> Tensor:
+    """Every token of the blank weakened, except the mask and, as published, the token 0."""
+    there = torch.unique(blank)
+    there = there[(there != 0) & (there != mask)]
+    return logits.index_copy(-1, there, _weakened(logits[:, there], penalty))
+
+
+def _penalised_by_position(logits: Tensor, most: float) -> Tensor:
+    beyond = len(logits) - UNPENALISED
+    if most == 1 or beyond <= 0:
+        return logits
+    penalties = 1 + torch.arange(beyond, device=logits.device) / beyond * (most - 1)
+    late = _weakened(logits[UNPENALISED:], penalties[:, None].to(logits.dtype))
+    return torch.cat([logits[:UNPENALISED], late])
+
+
+def _weakened(logits: Tensor, by: float | Tensor) -> Tensor:
+    return torch.where(logits < 0, logits * by, logits / by)
+
+
+def _confidence(algorithm: Algorithm, probabilities: Tensor, sure: Tensor) -> Tensor:
+    match algorithm:
+        case "topk_margin":
+            first, second = probabilities.topk(2).values.unbind(-1)
+            return first - second
+        case "entropy" | "entropy-penalty":
+            return (probabilities * (probabilities + EPSILON).log()).sum(-1)
+        case _:
+            return sure

@@ -1,0 +1,108 @@
+"""The core computes what the published code computes, and a core that does not is told so."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from omni_agent import InputError
+from omni_agent.core_model.config import ImageTokenizerConfig
+from omni_agent.core_model.parity import check_folder
+from omni_agent.core_model.tokenizers.image import ImageTokenizer
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "core"
+CASES = 15
+
+
+@pytest.fixture
+def threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def one_case(folder: Path, name: str = "forward_text") -> Path:
+    """A folder with one case, to be changed."""
+    folder.mkdir(exist_ok=True)
+    for file in ("cases.json", f"{name}.npz"):
+        shutil.copy(GOLDEN / file, folder / file)
+    return folder / f"{name}.npz"
+
+
+@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.timeout(300)
+def test_every_golden_case_is_equal(number: int, tmp_path: Path, threads: None) -> None:
+    torch.set_num_threads(number)
+    verdicts = list(check_folder(GOLDEN, tmp_path))
+    assert [verdict.faults for verdict in verdicts] == [()] * CASES
+    assert sum(verdict.steps for verdict in verdicts) == 288
+    for path in GOLDEN.glob("*.npz"):
+        with np.load(path) as wanted, np.load(tmp_path / path.name) as made:
+            assert made.files == wanted.files
+            for key in wanted.files:
+                np.testing.assert_allclose(made[key], wanted[key], atol=1e-4, rtol=0)
+
+
+def test_a_case_is_known_by_what_it_holds_not_by_its_name(tmp_path: Path) -> None:
+    settings = json.loads((GOLDEN / "cases.json").read_text())
+    names = sorted(path.stem for path in GOLDEN.glob("*.npz") if path.stem != "magvit")
+    renamed = {"config": settings["config"]}
+    for name, other in zip(names, names[5:] + names[:5], strict=True):
+        shutil.copy(GOLDEN / f"{name}.npz", tmp_path / f"{other}.npz")
+        if name in settings:
+            renamed[other] = settings[name]
+    (tmp_path / "cases.json").write_text(json.dumps(renamed))
+    assert all(verdict.passed for verdict in check_folder(tmp_path))
+
+
+def test_what_differs_is_said(tmp_path: Path) -> None:
+    for name, key, change in (("forward_text", "logits", 3e-4), ("decode_maskgit_plus", "history", 1)):
+        path = one_case(tmp_path / name, name)
+        with np.load(path) as file:
+            arrays = dict(file)
+        arrays[key][1, 40:] += np.asarray(change, arrays[key].dtype)
+        arrays[key][1, 0] += np.asarray(change, arrays[key].dtype)
+        np.savez(path, **arrays)
+        (verdict,) = check_folder(tmp_path / name)
+        assert not verdict.passed
+        assert verdict.difference >= change * 0.9
+        assert ("step 2" if key == "history" else "logits differs by 0.0003") in verdict.faults[0]
+
+
+def test_arrays_of_no_kind_are_a_fault_and_not_passed_over(tmp_path: Path) -> None:
+    np.savez(one_case(tmp_path), something=np.zeros(3))
+    (verdict,) = check_folder(tmp_path)
+    assert verdict.faults == ("no kind of case has these arrays: something",)
+
+
+def test_a_folder_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="there is no folder"):
+        check_folder(tmp_path / "nowhere")
+    with pytest.raises(InputError, match=r"has no \*\.npz files"):
+        check_folder(tmp_path)
+    path = one_case(tmp_path)
+    path.write_bytes(b"no arrays")
+    with pytest.raises(InputError, match="cannot be read as arrays"):
+        list(check_folder(tmp_path))
+    one_case(tmp_path)
+    (tmp_path / "cases.json").write_text("{")
+    with pytest.raises(InputError, match="cannot be read as JSON"):
+        check_folder(tmp_path)
+    one_case(tmp_path, "decode_entropy")
+    (tmp_path / "forward_text.npz").unlink()
+    (tmp_path / "cases.json").write_text(json.dumps({"config": {"mask": 1}}))
+    with pytest.raises(InputError, match="says nothing of 'vocab' for the case 'decode_entropy'"):
+        list(check_folder(tmp_path))
+
+
+def test_the_image_tokenizer_has_the_published_names_and_shapes() -> None:
+    with torch.device("meta"):
+        ours = {name: list(p.shape) for name, p in ImageTokenizer(ImageTokenizerConfig()).named_parameters()}
+    published = json.loads((GOLDEN / "magvit_state_dict.json").read_text())
+    assert ours == {name: shape for name, shape in published.items() if not name.startswith("quantize.")}

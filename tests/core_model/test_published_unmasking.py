@@ -1,0 +1,126 @@
+"""Laws of the published unmasking rules; the golden cases hold their arithmetic."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from omni_agent import InputError
+from omni_agent.core_model.published_unmasking import (
+    ALGORITHMS,
+    Algorithm,
+    BlockStep,
+    PublishedRule,
+    commit,
+    schedule,
+)
+
+MASK, VOCAB = 90, 97
+
+
+def decoded(rule: PublishedRule, length: int, seed: int) -> list[torch.Tensor]:
+    """The blank after each step, on logits of chance."""
+    generator = torch.Generator().manual_seed(seed)
+    blank, after = torch.full((length,), MASK), []
+    for index, step in enumerate(schedule(rule, length)):
+        logits = 3 * torch.randn(int((blank == MASK).sum()), VOCAB, generator=generator)
+        logits[:, MASK] = -1e4
+        blank = commit(rule, step, blank, logits, mask=MASK, first=index == 0, generator=generator)
+        after.append(blank)
+    return after
+
+
+@settings(deadline=None)
+@given(
+    st.sampled_from(ALGORITHMS),
+    st.integers(1, 130),
+    st.integers(1, 140),
+    st.none() | st.integers(1, 140),
+    st.sampled_from([0.0, 0.7]),
+)
+def test_a_blank_is_filled_block_by_block_and_what_is_committed_stays(
+    algorithm: Algorithm, length: int, num_steps: int, block_length: int | None, temperature: float
+) -> None:
+    rule = PublishedRule(
+        algorithm=algorithm,
+        num_steps=num_steps,
+        block_length=block_length,
+        temperature=temperature,
+        repeat_penalty=1.3,
+        max_position_penalty=2.0,
+    )
+    shortest = length % min(block_length or length, length) or min(block_length or length, length)
+    if int(shortest / length * min(num_steps, length)) == 0:
+        with pytest.raises(InputError, match="leave none for the block"):
+            schedule(rule, length)
+        return
+    steps = schedule(rule, length)
+    assert len(steps) <= min(num_steps, length)
+    before = torch.full((length,), MASK)
+    for step, after in zip(steps, decoded(rule, length, seed=3), strict=True):
+        assert torch.equal(after[before != MASK], before[before != MASK])
+        changed = (after != before).nonzero()[:, 0]
+        assert ((changed >= step.start) & (changed < step.stop)).all()
+        if algorithm != "origin":
+            assert len(changed) == step.count(int((before[step.start : step.stop] == MASK).sum()))
+        if step.last:
+            assert not (after[: step.stop] == MASK).any()
+        before = after
+
+
+def test_origin_takes_each_place_by_the_share_of_the_step_and_draws_from_what_is_kept() -> None:
+    rule = PublishedRule(algorithm="origin", temperature=1.0, top_p=0.9, top_k=3)
+    step = BlockStep(start=0, stop=20_000, share=0.3, last=False)
+    logits = torch.tensor([0.4, 0.3, 0.15, 0.1, 0.05]).log().expand(20_000, 5)
+    blank = torch.full((20_000,), 5)
+    after = commit(rule, step, blank, logits, mask=5, first=True, generator=torch.Generator().manual_seed(1))
+    taken = after[after != 5]
+    assert len(taken) / 20_000 == pytest.approx(0.3, abs=0.015)
+    shares = torch.bincount(taken, minlength=5) / len(taken)
+    torch.testing.assert_close(shares[:3], torch.tensor([0.4, 0.3, 0.15]) / 0.85, atol=0.02, rtol=0)
+    assert shares[3:].sum() == 0
+
+
+@pytest.mark.parametrize("algorithm", ["maskgit_plus", "topk_margin", "entropy"])
+def test_ties_fall_as_topk_lets_them_among_all_masked_places(algorithm: Algorithm) -> None:
+    """Behind a top-p of 0.9, a token of more than that is as sure as can be: trained models tie a lot."""
+    rule = PublishedRule(algorithm=algorithm, top_p=0.9)
+    logits = torch.zeros(9, 12)
+    for place, peak in enumerate((9, 9, 1, 9, 8, 9, 9, 1, 9)):
+        logits[place, place] = peak
+    blank = torch.full((10,), 11)
+    blank[4] = 3
+    after = commit(
+        rule, BlockStep(start=0, stop=10, share=0.4, last=False), blank, logits, mask=11, first=True
+    )
+    sure = torch.tensor([1.0, 1, 0, 1, 1, 1, 1, 0, 1])
+    where = torch.cat([torch.arange(4), torch.arange(5, 10)])[sure.topk(3).indices]
+    assert (after != blank).nonzero()[:, 0].tolist() == sorted(where.tolist())
+
+
+def test_a_repeat_is_weakened_from_the_second_step_on_and_the_token_0_never() -> None:
+    rule = PublishedRule(algorithm="entropy-penalty", repeat_penalty=3.0, top_p=1.0, top_k=0)
+    blank = torch.tensor([2, 0, 4, 4])
+    logits = torch.tensor([[3.0, -9, 3.1, 2, -9], [-1.0, -9, -0.9, -2, -9]])
+    step = BlockStep(start=0, stop=4, share=1.0, last=True)
+    assert commit(rule, step, blank, logits, mask=4, first=True).tolist() == [2, 0, 2, 2]
+    assert commit(rule, step, blank, logits, mask=4, first=False).tolist() == [2, 0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"algorithm": "best"}, "the algorithm was 'best'; wanted one of origin, maskgit_plus"),
+        ({"num_steps": 0}, "num_steps was 0; wanted 1 or more"),
+        ({"block_length": 0}, "block_length was 0"),
+        ({"top_p": 0.0}, "top_p was 0.0; wanted a share above 0"),
+        ({"top_k": -1}, "top_k was -1"),
+        ({"temperature": -0.1}, "temperature was -0.1"),
+        ({"repeat_penalty": 0.0}, "repeat_penalty was 0.0; wanted a number above 0"),
+    ],
+)
+def test_a_rule_that_cannot_be_followed_is_refused(wrong: dict[str, object], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        PublishedRule(**wrong)  # type: ignore[arg-type]

@@ -1,0 +1,19 @@
+"""The ears hear a padded row as they hear it alone."""
+
+from __future__ import annotations
+
+import torch
+
+from omni_agent.core_model.config import SpeechEncoderConfig
+from omni_agent.core_model.parity import fill
+from omni_agent.core_model.speech_encoder import SpeechEncoder
+
+
+@torch.inference_mode()
+def test_a_padded_row_of_speech_gives_what_it_gives_alone() -> None:
+    encoder = SpeechEncoder(SpeechEncoderConfig(num_blocks=4, num_tp_blocks=2))
+    fill(encoder)
+    frames = torch.randn(1, 23, 560)
+    padded = torch.cat([frames, torch.randn(1, 7, 560)], 1)
+    alone, together = encoder(frames), encoder(padded, torch.tensor([23]))
+    torch.testing.assert_close(together[:, : alone.shape[1]], alone, atol=1e-5, rtol=0)
