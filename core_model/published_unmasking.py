@@ -34,7 +34,8 @@ class PublishedRule:
     Attributes:
         algorithm: how sure a place is: the candidate's probability (`maskgit_plus`), its lead over the second
             (`topk_margin`), the negative entropy (`entropy`, and `entropy-penalty`, which also weakens what
-            stands in the blank already); `origin` takes places by chance.
+            stands in the blank already); `origin` takes places by chance, of whatever block, and is done
+            when the first block is.
         num_steps: denoising steps for the whole blank; no more than it has places.
         block_length: places that are denoised before the next ones; None takes the blank as one block.
         temperature: 0 takes the likeliest token; above, tokens are drawn.
@@ -91,20 +92,14 @@ class BlockStep:
 def schedule(rule: PublishedRule, length: int) -> list[BlockStep]:
     """The steps for a blank of `length` places, at least 1.
 
-    Raises:
-        InputError: the steps are so few that a block gets none, and would stay masked.
+    As published, a block whose share of the steps is below one gets none, and stays masked.
     """
     block_length = min(rule.block_length or length, length)
     num_steps = min(rule.num_steps, length)
     steps: list[BlockStep] = []
     for start in range(0, length, block_length):
         stop = min(start + block_length, length)
-        count = int((stop - start) / length * num_steps)
-        if count == 0:
-            raise InputError(
-                f"{num_steps} steps for {length} places leave none for the block of {stop - start} at place"
-                f" {start}: give more steps or longer blocks"
-            )
+        count = int(np.float32(stop - start) / np.float32(length) * np.float32(num_steps))
         times = torch.linspace(1, 1e-3, count + 1)
         shares = (1 - times[1:] / times[:-1]).tolist()
         steps += [
@@ -136,6 +131,11 @@ def commit(
         generator: source of chance for `origin`, and above temperature 0.
     """
     places = (blank == mask).nonzero()[:, 0]
+    if rule.algorithm == "origin":
+        chance = torch.rand(places.shape, generator=generator, device=logits.device)
+        chosen = ((chance < step.share) | step.last).nonzero()[:, 0]
+        # Only what is taken is looked at: the position penalty counts these places.
+        places, logits = places[chosen], logits[chosen]
     inside = (places >= step.start) & (places < step.stop)
     if rule.temperature > 0:
         logits = logits / rule.temperature
@@ -149,15 +149,11 @@ def commit(
         sure = probabilities.gather(-1, tokens[:, None])[:, 0]
     else:
         sure, tokens = probabilities.max(-1)
-    if rule.algorithm == "origin":
-        chance = torch.rand(places.shape, generator=generator, device=logits.device)
-        chosen = (inside & ((chance < step.share) | step.last)).nonzero()[:, 0]
-    else:
+    if rule.algorithm != "origin":
         confidence = _confidence(rule.algorithm, probabilities, sure).masked_fill(~inside, -torch.inf)
         chosen = confidence.topk(step.count(int(inside.sum()))).indices
-    after = blank.clone()
-    after[places[chosen]] = tokens[chosen]
-    return after
+        places, tokens = places[chosen], tokens[chosen]
+    return blank.index_copy(0, places, tokens.to(blank.dtype))
 
 
 def _kept(logits: Tensor, top_p: float, top_k: int) -> Tensor:
@@ -184,7 +180,7 @@ def _penalised_by_position(logits: Tensor, most: float) -> Tensor:
     beyond = len(logits) - UNPENALISED
     if most == 1 or beyond <= 0:
         return logits
-    penalties = 1 + torch.arange(beyond, device=logits.device) / beyond * (most - 1)
+    penalties = torch.arange(beyond, device=logits.device, dtype=torch.float64) / beyond * (most - 1) + 1
     late = _weakened(logits[UNPENALISED:], penalties[:, None].to(logits.dtype))
     return torch.cat([logits[:UNPENALISED], late])
 

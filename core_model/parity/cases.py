@@ -121,6 +121,8 @@ def _decode(given: Arrays, settings: Settings, parts: Parts) -> Arrays:
         blank[int(len(prompt) + SPEECH_FROM * len(blank)) - len(prompt)] = BEGIN_OF_AUDIO
     after: list[Tensor] = []
     for index, step in enumerate(schedule(rule, len(blank))):
+        if not (blank == mask).any():
+            break
         canvas = torch.cat([prompt, blank])
         read = len(prompt) + (blank == mask).nonzero()[:, 0] - 1
         row = transformer.embed(canvas)

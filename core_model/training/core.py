@@ -111,8 +111,9 @@ def train_core(
     start_from: Path | None = None,
     report: Callable[[str], None] = print,
 ) -> Learner:
-    """Train for some minutes and leave `core.safetensors` (averaged weights) and a state to go on from in
-    `folder`. `report` gets lines of JSON: mean losses every 100 steps, and what one look gets right.
+    """Train for some minutes and leave in `folder` the averaged weights as a checkpoint has them
+    (`core.safetensors`) and to start another run from (`core_learner.safetensors`, and `core_constant` from
+    before the decay), and a state to go on from. `report` gets lines of JSON: mean losses every 100 steps, and what one look gets right.
     """
     torch.manual_seed(training.seed)
     layout = Layout(config, tokenizer)
@@ -187,8 +188,9 @@ def _keep(
     state = {"learner": learner.state_dict(), "average": average.state_dict(), "step": step}
     torch.save(state | {"tools": [tool.state_dict() for tool in tools]}, new)
     new.replace(folder / "core_state.pt")
-    save_file(average.weights(), folder / "core.new.safetensors")
-    (folder / "core.new.safetensors").replace(folder / "core.safetensors")
+    for name, weights in {"core": average.weights(), "core_learner": _half(average.state_dict())}.items():
+        save_file(weights, folder / f"{name}.new.safetensors")
+        (folder / f"{name}.new.safetensors").replace(folder / f"{name}.safetensors")
 
 
 def _half(state: dict[str, Tensor]) -> dict[str, Tensor]:
