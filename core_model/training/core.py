@@ -113,7 +113,8 @@ def train_core(
 ) -> Learner:
     """Train for some minutes and leave in `folder` the averaged weights as a checkpoint has them
     (`core.safetensors`) and to start another run from (`core_learner.safetensors`, and `core_constant` from
-    before the decay), and a state to go on from. `report` gets lines of JSON: mean losses every 100 steps, and what one look gets right.
+    before the decay), and a state to go on from. `report` gets lines of JSON: mean losses every 100 steps,
+    and what one look gets right.
     """
     torch.manual_seed(training.seed)
     layout = Layout(config, tokenizer)
