@@ -42,8 +42,8 @@ class PublishedRule:
         top_p: the share of probability that is kept, in (0, 1]; the first token above it stays.
         top_k: tokens kept after that; 0 keeps all.
         repeat_penalty: weakens every token that stands in the blank already; `entropy-penalty` only.
-        max_position_penalty: weakens all tokens of the last masked place so much, of those before it less,
-            down to none at the hundredth.
+        max_position_penalty: weakens all tokens of late masked places: evenly more from the 101st, by
+            nothing, to behind the last, by this.
     """
 
     algorithm: Algorithm = "entropy"
@@ -54,6 +54,11 @@ class PublishedRule:
     top_k: int = 50
     repeat_penalty: float = 1.0
     max_position_penalty: float = 1.0
+
+    @property
+    def draws(self) -> bool:
+        """Whether chance has a part in it."""
+        return self.algorithm == "origin" or self.temperature > 0
 
     def __post_init__(self) -> None:
         if self.algorithm not in ALGORITHMS:
@@ -83,7 +88,9 @@ class BlockStep:
     last: bool
 
     def count(self, masked: int) -> int:
-        """How many of so many masked places of the block commit, in float32 as published."""
+        """How many of so many masked places of the block commit, in float32 as published: at least one, which
+        is one of a later block where this one has none.
+        """
         if self.last:
             return masked
         return max(1, int(np.float32(masked) * np.float32(self.share)))
@@ -124,12 +131,17 @@ def commit(
     Args:
         rule: how.
         step: of `schedule`.
-        blank: ids, with `mask` at masked places.
+        blank: ids, with `mask` at masked places, of which there is one at least.
         logits: one row for every masked place of the blank, in order, of this block or not.
         mask: the mask token's id.
         first: whether this is the first step of all: tokens that were there before it are not penalised.
-        generator: source of chance for `origin`, and above temperature 0.
+        generator: source of chance for a rule that draws.
+
+    Raises:
+        ValueError: the rule draws, and there is nothing to draw from.
     """
+    if rule.draws and generator is None:
+        raise ValueError(f"{rule.algorithm} at temperature {rule.temperature} wants a generator to draw with")
     places = (blank == mask).nonzero()[:, 0]
     if rule.algorithm == "origin":
         chance = torch.rand(places.shape, generator=generator, device=logits.device)
@@ -156,7 +168,7 @@ def commit(
     return blank.index_copy(0, places, tokens.to(blank.dtype))
 
 
-def _kept(logits: Tensor, top_p: float, top_k: int) -> Tensor:
+def _kept(logits: Float[Tensor, "m vocab"], top_p: float, top_k: int) -> Float[Tensor, "m vocab"]:
     """The rest at the lowest number there is: no probability is left, and penalties apply as to any."""
     lowest = torch.finfo(logits.dtype).min
     if top_p < 1:
@@ -169,14 +181,16 @@ def _kept(logits: Tensor, top_p: float, top_k: int) -> Tensor:
     return logits
 
 
-def _without_repeats(logits: Tensor, blank: Tensor, penalty: float, mask: int) -> Tensor:
+def _without_repeats(
+    logits: Float[Tensor, "m vocab"], blank: Int[Tensor, " length"], penalty: float, mask: int
+) -> Float[Tensor, "m vocab"]:
     """Every token of the blank weakened, except the mask and, as published, the token 0."""
     there = torch.unique(blank)
     there = there[(there != 0) & (there != mask)]
     return logits.index_copy(-1, there, _weakened(logits[:, there], penalty))
 
 
-def _penalised_by_position(logits: Tensor, most: float) -> Tensor:
+def _penalised_by_position(logits: Float[Tensor, "m vocab"], most: float) -> Float[Tensor, "m vocab"]:
     beyond = len(logits) - UNPENALISED
     if most == 1 or beyond <= 0:
         return logits
@@ -185,11 +199,13 @@ def _penalised_by_position(logits: Tensor, most: float) -> Tensor:
     return torch.cat([logits[:UNPENALISED], late])
 
 
-def _weakened(logits: Tensor, by: float | Tensor) -> Tensor:
+def _weakened(logits: Float[Tensor, "m n"], by: float | Float[Tensor, "m 1"]) -> Float[Tensor, "m n"]:
     return torch.where(logits < 0, logits * by, logits / by)
 
 
-def _confidence(algorithm: Algorithm, probabilities: Tensor, sure: Tensor) -> Tensor:
+def _confidence(
+    algorithm: Algorithm, probabilities: Float[Tensor, "m vocab"], sure: Float[Tensor, " m"]
+) -> Float[Tensor, " m"]:
     match algorithm:
         case "topk_margin":
             first, second = probabilities.topk(2).values.unbind(-1)

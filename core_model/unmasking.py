@@ -2,8 +2,7 @@
 
 Pure functions of logits and settings, in the *typed* reading: the columns are those that the blank may hold,
 confidence is the probability before any truncation, and equals go to the lower position. Source of the
-published rules: `generation_utils.py` of Dream and Omni-Diffusion; the arithmetic of the published reading is
-in `tests/golden/core/README.md`.
+rules: `generation_utils.py` of Dream and Omni-Diffusion, whose own reading is in `published_unmasking.py`.
 """
 
 from __future__ import annotations

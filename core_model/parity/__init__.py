@@ -1,6 +1,6 @@
 """Whether this core computes what the published code computes: its golden vectors, case by case."""
 
 from omni_agent.core_model.parity.folder import Verdict, check_folder
-from omni_agent.core_model.parity.named_weights import fill, named_weight
+from omni_agent.core_model.parity.named_weights import fill
 
-__all__ = ["Verdict", "check_folder", "fill", "named_weight"]
+__all__ = ["Verdict", "check_folder", "fill"]

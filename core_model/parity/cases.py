@@ -6,6 +6,7 @@ A kind is told by the arrays that a case holds, never by its name.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -21,11 +22,11 @@ from omni_agent.core_model.tokenizers.image import ImageTokenizer
 from omni_agent.core_model.tokenizers.pixels import from_pixels, to_pixels
 from omni_agent.core_model.transformer import Transformer
 from omni_agent.core_model.unmasking import guided
+from omni_agent.errors import InputError
 
-__all__ = ["Arrays", "Compute", "Parts", "kind_of"]
+__all__ = ["Arrays", "Case", "Kind", "Parts", "kind_of"]
 
 Arrays = dict[str, np.ndarray]
-Settings = Mapping[str, Any]
 M = TypeVar("M", bound=nn.Module)
 
 BEGIN_OF_AUDIO = 151684
@@ -34,32 +35,60 @@ HEARD_FROM, SPEECH_FROM = 5, 0.2
 TOP_K = 50
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Case:
+    """A case as it was read. Asking for what it lacks is an InputError that names the case."""
+
+    name: str
+    arrays: Arrays
+    settings: Mapping[str, Any]
+
+    def tensor(self, key: str) -> Tensor:
+        """One of its arrays."""
+        if key not in self.arrays:
+            raise InputError(f"the case {self.name!r} lacks the array {key!r}, which its kind wants")
+        return torch.from_numpy(self.arrays[key])
+
+    def setting(self, key: str) -> Any:
+        """One of its settings."""
+        if key not in self.settings:
+            raise InputError(f"cases.json lacks the setting {key!r} for the case {self.name!r}")
+        return self.settings[key]
+
+    def size(self, key: str) -> int:
+        """One of the sizes of its model."""
+        sizes = self.setting("config")
+        if key not in sizes:
+            raise InputError(f"cases.json lacks the size {key!r} in the config of the case {self.name!r}")
+        return int(sizes[key])
+
+
 class Parts:
     """The parts of the published core with weights made from names, each made once for each size."""
 
     def __init__(self) -> None:
         self._made: dict[object, nn.Module] = {}
 
-    def transformer(self, sizes: Settings) -> Transformer:
+    def transformer(self, case: Case) -> Transformer:
         """Embeddings, layers and head."""
         config = TransformerConfig(
-            vocab_size=sizes["vocab"],
-            hidden_size=sizes["hidden"],
-            num_layers=sizes["layers"],
-            num_heads=sizes["heads"],
-            num_key_value_heads=sizes["kv"],
-            intermediate_size=sizes["inter"],
+            vocab_size=case.size("vocab"),
+            hidden_size=case.size("hidden"),
+            num_layers=case.size("layers"),
+            num_heads=case.size("heads"),
+            num_key_value_heads=case.size("kv"),
+            intermediate_size=case.size("inter"),
         )
         return self._part(config, lambda: Transformer(config), "")
 
-    def speech_encoder(self, sizes: Settings) -> SpeechEncoder:
-        """The ears at the sizes' depth; their widths are the published ones."""
-        config = SpeechEncoderConfig(num_blocks=sizes["blocks"], num_tp_blocks=sizes["tp"])
+    def speech_encoder(self, case: Case) -> SpeechEncoder:
+        """The ears at the case's depth; their widths are the published ones."""
+        config = SpeechEncoderConfig(num_blocks=case.size("blocks"), num_tp_blocks=case.size("tp"))
         return self._part(config, lambda: SpeechEncoder(config), "model.audio_model.model.")
 
-    def projection(self, sizes: Settings) -> SpeechProjection:
+    def projection(self, case: Case) -> SpeechProjection:
         """From the ears to the transformer."""
-        inner, outer = SpeechEncoderConfig().hidden_size, sizes["hidden"]
+        inner, outer = SpeechEncoderConfig().hidden_size, case.size("hidden")
         return self._part((inner, outer), lambda: SpeechProjection(inner, outer), "model.audio_projection.")
 
     def image_tokenizer(self) -> ImageTokenizer:
@@ -74,62 +103,69 @@ class Parts:
         return cast(M, self._made[key])
 
 
-Compute = Callable[[Arrays, Settings, Parts], Arrays]
-"""The arrays that a case computes, by the names of those it is compared with."""
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """Cases that are computed alike.
+
+    Attributes:
+        holds: beginnings of the names of arrays that such a case has.
+        inputs: beginnings of the names of those that are not compared, but computed from.
+        compute: the arrays to compare with, by the names of those that are compared.
+    """
+
+    holds: tuple[str, ...]
+    inputs: tuple[str, ...]
+    compute: Callable[[Case, Parts], Arrays]
 
 
-def kind_of(given: Arrays) -> Compute | None:
-    """What computes a case of these arrays; None where no kind has them."""
-    for wanted, compute in KINDS.items():
-        if all(any(key.startswith(each) for key in given) for each in wanted):
-            return compute
+def kind_of(arrays: Arrays) -> Kind | None:
+    """The kind of a case of these arrays; None where no kind has them."""
+    for kind in KINDS:
+        if all(any(key.startswith(each) for key in arrays) for each in kind.holds):
+            return kind
     return None
 
 
-def _forward(given: Arrays, settings: Settings, parts: Parts) -> Arrays:
+def _forward(case: Case, parts: Parts) -> Arrays:
     """Logits before any shift, of every so many columns as were kept, and the likeliest column of all."""
-    sizes = settings["config"]
-    transformer = parts.transformer(sizes)
-    embeddings = transformer.embed(torch.from_numpy(given["input_ids"]))
-    if "frames" in given:
-        heard = _heard(given, sizes, parts)
-        start = int(given["audio_start"])
+    transformer = parts.transformer(case)
+    embeddings = transformer.embed(case.tensor("input_ids"))
+    if "frames" in case.arrays:
+        heard = _heard(case, parts)
+        start = int(case.tensor("audio_start"))
         embeddings[0, start : start + len(heard)] = heard
     logits = transformer.head(transformer(embeddings))
-    every = -(-logits.shape[-1] // given["logits"].shape[-1])
+    every = -(-logits.shape[-1] // case.tensor("logits").shape[-1])
     return {"logits": logits[..., ::every].numpy(), "argmax": logits.argmax(-1).numpy()}
 
 
-def _encode_speech(given: Arrays, settings: Settings, parts: Parts) -> Arrays:
-    sizes = settings["config"]
-    encoded = parts.speech_encoder(sizes)(torch.from_numpy(given["frames"])[None])[0]
-    return {"encoder_out": encoded.numpy(), "projected": parts.projection(sizes)(encoded).numpy()}
+def _encode_speech(case: Case, parts: Parts) -> Arrays:
+    encoded = parts.speech_encoder(case)(case.tensor("frames")[None])[0]
+    return {"encoder_out": encoded.numpy(), "projected": parts.projection(case)(encoded).numpy()}
 
 
-def _decode(given: Arrays, settings: Settings, parts: Parts) -> Arrays:
+def _decode(case: Case, parts: Parts) -> Arrays:
     """The blank after each step, begun from the golden blank before it."""
-    sizes = settings["config"]
-    transformer, mask = parts.transformer(sizes), sizes["mask"]
-    rule = _rule(settings)
-    prompt = torch.from_numpy(given["prompt_ids"])
-    wanted = torch.from_numpy(given["history"])[:, len(prompt) :]
-    heard = _heard(given, sizes, parts) if "frames" in given else None
-    plain = settings.get("uncond_ids")
-    scale = float(settings.get("cfg") or 0)
+    rule, mask = _rule(case), case.size("mask")
+    transformer = parts.transformer(case)
+    prompt = case.tensor("prompt_ids")
+    wanted = case.tensor("history")[:, len(prompt) :]
+    heard = _heard(case, parts) if "frames" in case.arrays else None
+    scale = float(case.settings.get("cfg") or 0)
     blank = torch.full((wanted.shape[1],), mask)
-    if settings.get("add_boa_token"):
+    if case.settings.get("add_boa_token"):
         blank[int(len(prompt) + SPEECH_FROM * len(blank)) - len(prompt)] = BEGIN_OF_AUDIO
     after: list[Tensor] = []
     for index, step in enumerate(schedule(rule, len(blank))):
         if not (blank == mask).any():
             break
-        canvas = torch.cat([prompt, blank])
-        read = len(prompt) + (blank == mask).nonzero()[:, 0] - 1
-        row = transformer.embed(canvas)
+        row = transformer.embed(torch.cat([prompt, blank]))
         if heard is not None:
             row[HEARD_FROM : HEARD_FROM + len(heard)] = heard
+        read = len(prompt) + (blank == mask).nonzero()[:, 0] - 1
         if scale:
-            other = transformer.embed(torch.cat([torch.tensor(plain, dtype=canvas.dtype), blank]))
+            plain = torch.tensor(case.setting("uncond_ids"), dtype=prompt.dtype)
+            other = transformer.embed(torch.cat([plain, blank]))
             logits = guided(*_out_of_line(transformer, row, other, read), scale)
         else:
             logits = transformer.head(transformer(row[None])[0, read])
@@ -139,19 +175,24 @@ def _decode(given: Arrays, settings: Settings, parts: Parts) -> Arrays:
     return {"history": torch.cat([unseen, torch.stack(after)], 1).numpy()}
 
 
-def _rule(settings: Settings) -> PublishedRule:
-    effective = settings.get("effective", {})
-    block = settings.get("block_size", -1)
-    return PublishedRule(
-        algorithm=settings["alg"],
-        num_steps=settings["steps"],
+def _rule(case: Case) -> PublishedRule:
+    effective, block = case.settings.get("effective", {}), case.settings.get("block_size", -1)
+    rule = PublishedRule(
+        algorithm=case.setting("alg"),
+        num_steps=case.setting("steps"),
         block_length=block if block > 0 else None,
-        temperature=settings.get("temperature", 0.0),
-        top_p=effective.get("top_p", settings.get("top_p", 1.0)),
+        temperature=case.settings.get("temperature", 0.0),
+        top_p=effective.get("top_p", case.settings.get("top_p", 1.0)),
         top_k=effective.get("top_k", TOP_K),
-        repeat_penalty=settings.get("repeat_penalty", 1.0),
-        max_position_penalty=settings.get("max_position_penalty", 1.0),
+        repeat_penalty=case.settings.get("repeat_penalty", 1.0),
+        max_position_penalty=case.settings.get("max_position_penalty", 1.0),
     )
+    if rule.draws:
+        raise InputError(
+            f"the case {case.name!r} was decoded by chance ({rule.algorithm}, temperature"
+            f" {rule.temperature}); only what is decoded without can be compared step by step"
+        )
+    return rule
 
 
 def _out_of_line(
@@ -169,18 +210,18 @@ def _out_of_line(
     return conditional, unconditional
 
 
-def _heard(given: Arrays, sizes: Settings, parts: Parts) -> Float[Tensor, "t hidden"]:
-    encoded = parts.speech_encoder(sizes)(torch.from_numpy(given["frames"])[None])[0]
-    projected: Tensor = parts.projection(sizes)(encoded)
+def _heard(case: Case, parts: Parts) -> Float[Tensor, "t hidden"]:
+    encoded = parts.speech_encoder(case)(case.tensor("frames")[None])[0]
+    projected: Tensor = parts.projection(case)(encoded)
     return projected
 
 
-def _tokenize_images(given: Arrays, settings: Settings, parts: Parts) -> Arrays:
+def _tokenize_images(case: Case, parts: Parts) -> Arrays:
     """Of pictures the latent bits, the codes and how close a bit is to flipping; of codes the pictures."""
     tokenizer = parts.image_tokenizer()
     made: Arrays = {}
-    for tag in _tags(given, "image_"):
-        pixels = torch.from_numpy(given[f"image_{tag}"])
+    for tag in _tags(case, "image_"):
+        pixels = case.tensor(f"image_{tag}")
         latent = tokenizer.latent(pixels)
         made[f"latent_{tag}"] = latent.numpy()
         made[f"min_abs_latent_{tag}"] = latent.abs().min().numpy()
@@ -188,31 +229,30 @@ def _tokenize_images(given: Arrays, settings: Settings, parts: Parts) -> Arrays:
         side = tokenizer.config.pixels_per_code
         grid = (pixels.shape[2] // side, pixels.shape[3] // side)
         for name, codes in (("decoded", f"decode_codes_{tag}"), ("roundtrip", f"codes_{tag}")):
-            if f"{name}_{tag}" in given:
-                made[f"{name}_{tag}"] = tokenizer.decode(torch.from_numpy(given[codes]), grid).numpy()
+            if f"{name}_{tag}" in case.arrays:
+                made[f"{name}_{tag}"] = tokenizer.decode(case.tensor(codes), grid).numpy()
     return made
 
 
-def _resize_images(given: Arrays, settings: Settings, parts: Parts) -> Arrays:
+def _resize_images(case: Case, parts: Parts) -> Arrays:
     made = {
-        f"pixels_{tag}": to_pixels(given[f"rgb_{tag}"], given[f"pixels_{tag}"].shape[-1]).numpy()
-        for tag in _tags(given, "rgb_")
+        f"pixels_{tag}": to_pixels(case.arrays[f"rgb_{tag}"], case.tensor(f"pixels_{tag}").shape[-1]).numpy()
+        for tag in _tags(case, "rgb_")
     }
-    if "decoded" in given:
-        shown = from_pixels(torch.from_numpy(given["decoded"]))
-        made["decoded_rgb"] = shown.reshape(given["decoded_rgb"].shape)
+    if "decoded" in case.arrays:
+        shown = from_pixels(case.tensor("decoded"))
+        made["decoded_rgb"] = shown.reshape(case.tensor("decoded_rgb").shape)
     return made
 
 
-def _tags(given: Arrays, prefix: str) -> list[str]:
-    return [key.removeprefix(prefix) for key in given if key.startswith(prefix)]
+def _tags(case: Case, prefix: str) -> list[str]:
+    return [key.removeprefix(prefix) for key in case.arrays if key.startswith(prefix)]
 
 
-# By the beginnings of the names of arrays that a kind must have.
-KINDS: dict[tuple[str, ...], Compute] = {
-    ("input_ids", "logits"): _forward,
-    ("frames", "encoder_out"): _encode_speech,
-    ("prompt_ids", "history"): _decode,
-    ("image_", "latent_"): _tokenize_images,
-    ("rgb_", "pixels_"): _resize_images,
-}
+KINDS = (
+    Kind(holds=("input_ids", "logits"), inputs=("input_ids", "frames", "audio_start"), compute=_forward),
+    Kind(holds=("frames", "encoder_out"), inputs=("frames",), compute=_encode_speech),
+    Kind(holds=("prompt_ids", "history"), inputs=("prompt_ids", "frames"), compute=_decode),
+    Kind(holds=("image_", "latent_"), inputs=("image_", "decode_codes_"), compute=_tokenize_images),
+    Kind(holds=("rgb_", "pixels_"), inputs=("rgb_", "decoded"), compute=_resize_images),
+)

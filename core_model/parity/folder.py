@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
 
-from omni_agent.core_model.parity.cases import Arrays, Parts, kind_of
+from omni_agent.core_model.parity.cases import Arrays, Case, Kind, Parts, kind_of
 from omni_agent.errors import InputError
 
 __all__ = ["Verdict", "check_folder"]
@@ -26,8 +27,8 @@ class Verdict:
 
     Attributes:
         case: the name of its file.
-        difference: the largest absolute difference between numbers; of decoding, between token ids, so that
-            it is 0 or the step differs.
+        difference: the largest absolute difference of a number; of decoding, of token ids, so that anything
+            but 0 is a step that differs.
         steps: denoising steps compared; 0 where nothing is decoded.
         faults: what is not as wanted; none if all is.
     """
@@ -48,13 +49,19 @@ def check_folder(folder: Path, out: Path | None = None) -> Iterator[Verdict]:
 
     Args:
         folder: with `cases.json` and the arrays.
-        out: a folder for what was computed, in files and under keys of the same names.
+        out: another folder, for what was computed, in files and under keys of the same names; what the cases
+            were computed from stands beside it.
 
     Raises:
-        InputError: there is no such folder, it has no cases, or a file cannot be read.
+        InputError: there is no such folder, it has no cases, a file cannot be read or lacks something, or
+            `out` is the folder itself.
     """
     if not folder.is_dir():
         raise InputError(f"there is no folder {str(folder)!r}; wanted one with {SETTINGS} and *.npz files")
+    if out is not None and out.resolve() == folder.resolve():
+        raise InputError(
+            f"{str(out)!r} holds what is compared with; give another folder for what is computed"
+        )
     files = sorted(folder.glob("*.npz"))
     if not files:
         raise InputError(f"{str(folder)!r} has no *.npz files: there is nothing to compare with")
@@ -64,45 +71,43 @@ def check_folder(folder: Path, out: Path | None = None) -> Iterator[Verdict]:
     return _verdicts(files, settings, out)
 
 
-def _verdicts(files: list[Path], settings: dict[str, Any], out: Path | None) -> Iterator[Verdict]:
+def _verdicts(files: list[Path], settings: Mapping[str, Any], out: Path | None) -> Iterator[Verdict]:
     parts = Parts()
+    shared = {"config": settings["config"]} if "config" in settings else {}
     for path in files:
-        given = _arrays(path)
-        compute = kind_of(given)
-        if compute is None:
-            fault = f"no kind of case has these arrays: {', '.join(given)}"
-            yield Verdict(case=path.stem, difference=np.nan, steps=0, faults=(fault,))
+        case = Case(name=path.stem, arrays=_arrays(path), settings=shared | settings.get(path.stem, {}))
+        kind = kind_of(case.arrays)
+        if kind is None:
+            fault = f"no kind of case has these arrays: {', '.join(case.arrays)}"
+            yield Verdict(case=case.name, difference=np.nan, steps=0, faults=(fault,))
             continue
-        own = {"config": settings.get("config")} | settings.get(path.stem, {})
-        try:
-            with torch.inference_mode():
-                made = compute(given, own, parts)
-        except KeyError as error:
-            raise InputError(f"{SETTINGS} says nothing of {error} for the case {path.stem!r}") from error
+        with torch.inference_mode():
+            made = kind.compute(case, parts)
         if out is not None:
-            np.savez(out / path.name, **{key: made.get(key, given[key]) for key in given})  # type: ignore[arg-type]
-        yield _compared(path.stem, given, made)
+            used = {key: case.arrays[key] for key in case.arrays if key.startswith(kind.inputs)}
+            computed = {key: made[key] for key in case.arrays if key in made}
+            np.savez(out / path.name, **used | computed)  # type: ignore[arg-type]
+        yield _compared(case, kind, made)
 
 
-def _compared(case: str, given: Arrays, made: Arrays) -> Verdict:
+def _compared(case: Case, kind: Kind, made: Arrays) -> Verdict:
     largest, steps, faults = 0.0, 0, []
-    for key in given:
+    for key, wanted in case.arrays.items():
         if key not in made:
-            continue
-        if made[key].shape != given[key].shape:
-            faults.append(f"{key} is {made[key].shape} and should be {given[key].shape}")
-            continue
-        whole = given[key].dtype.kind in "iu"
-        differences = np.abs(made[key].astype(np.float64) - given[key].astype(np.float64))
-        largest = max(largest, float(differences.max(initial=0)))
-        if key == "history":
-            steps = len(given[key])
-            wrong = np.flatnonzero(differences.any(1)) + 1
-            if len(wrong):
-                faults.append(f"{len(wrong)} steps differ, the first is step {wrong[0]}")
-        elif not (differences <= (0 if whole else TOLERANCE)).all():
-            faults.append(f"{key} differs by {differences.max():.2g}")
-    return Verdict(case=case, difference=largest, steps=steps, faults=tuple(faults))
+            if not key.startswith(kind.inputs):
+                faults.append(f"nothing computes {key}")
+        elif made[key].shape != wanted.shape:
+            faults.append(f"{key} is {made[key].shape} and should be {wanted.shape}")
+        else:
+            differences = np.abs(made[key].astype(np.float64) - wanted.astype(np.float64))
+            largest = float(np.maximum(largest, differences.max(initial=0)))  # which keeps what is no number
+            if key == "history":
+                steps = len(wanted)
+                wrong = np.flatnonzero(differences.any(1)) + 1
+                faults += [f"{len(wrong)} steps differ, the first is step {wrong[0]}"] if len(wrong) else []
+            elif not (differences <= (0 if wanted.dtype.kind in "iu" else TOLERANCE)).all():
+                faults.append(f"{key} differs by {differences.max():.2g}")
+    return Verdict(case=case.name, difference=largest, steps=steps, faults=tuple(faults))
 
 
 def _settings(path: Path) -> dict[str, Any]:
@@ -110,8 +115,8 @@ def _settings(path: Path) -> dict[str, Any]:
         read = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{str(path)!r} cannot be read as JSON: {error}") from error
-    if not isinstance(read, dict):
-        raise InputError(f"{str(path)!r} holds {type(read).__name__}; wanted settings by the cases' names")
+    if not isinstance(read, dict) or not all(isinstance(each, dict) for each in read.values()):
+        raise InputError(f"{str(path)!r} does not hold settings by the cases' names")
     return read
 
 
@@ -119,5 +124,5 @@ def _arrays(path: Path) -> Arrays:
     try:
         with np.load(path) as file:
             return {key: file[key] for key in file.files}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
         raise InputError(f"{str(path)!r} cannot be read as arrays: {error}") from error

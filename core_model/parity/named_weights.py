@@ -11,14 +11,22 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-__all__ = ["fill", "named_weight"]
+__all__ = ["fill"]
 
 EMBEDDINGS = ("embed_tokens.weight", "embed.weight")
 # So that distributions are peaked enough to rank.
 HEAD, HEAD_SCALE = "lm_head.weight", 4
 
 
-def named_weight(name: str, shape: tuple[int, ...]) -> Tensor:
+def fill(module: nn.Module, prefix: str = "") -> None:
+    """Give every parameter of a module the weight made from its published name, `prefix` and its own."""
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            parameter.copy_(_named_weight(prefix + name, tuple(parameter.shape)))
+    module.eval()
+
+
+def _named_weight(name: str, shape: tuple[int, ...]) -> Tensor:
     """One float32 tensor, drawn from the random stream that its name seeds."""
     x = np.random.default_rng(crc32(name.encode())).standard_normal(shape).astype(np.float32)
     if len(shape) == 1:
@@ -28,11 +36,3 @@ def named_weight(name: str, shape: tuple[int, ...]) -> Tensor:
     if name == HEAD:
         x = x * HEAD_SCALE
     return torch.from_numpy(np.asarray(x, dtype=np.float32))
-
-
-def fill(module: nn.Module, prefix: str = "") -> None:
-    """Give every parameter of a module the weight made from its published name, `prefix` and its own."""
-    with torch.no_grad():
-        for name, parameter in module.named_parameters():
-            parameter.copy_(named_weight(prefix + name, tuple(parameter.shape)))
-    module.eval()

@@ -223,8 +223,8 @@ class Sources:
         return Unit(
             prefix=self.layout.picture(pool.codes[index].tolist()),
             places=self._objects(places),
-            likes=np.where(shown, numbers[there], IGNORED),
-            untold_likes=np.where(shown, self._untold[there], 0),
+            likes=np.where(shown, numbers[there], IGNORED).astype(np.int64),
+            untold_at=np.where(shown, self._untold[there], 0),
             centres=pool.centres[index].astype(np.int64),
             number=int(numbers.sum()),
             segments=(),
@@ -265,7 +265,7 @@ class Sources:
         return replace(
             seen,
             places=np.where(nothing, seen.places, IGNORED),
-            untold_likes=None,
+            untold_at=None,
             segments=[self._how_many_of_anything(int(numbers.sum()))],
         )
 
@@ -382,8 +382,10 @@ def _main_of_a_pair(pictures: Pictures, index: int) -> Object | None:
 
 
 def _never_alone(pictures: Pictures) -> Bool[np.ndarray, " pictures"]:
-    """Whether the large object of a pair is one that never stands alone. These are shown more often, until
-    each object is as often large as another: else "what is this" would rarely be one of them.
+    """Whether the large object of a pair is one that never stands alone.
+
+    Shown once like the others, such objects would be large a fifth as often as those that also stand alone,
+    and "what is this" would rarely be one of them. The factors of their pairs make it about seven tenths.
     """
     mains = (_main_of_a_pair(pictures, index) for index in range(len(pictures)))
     return np.array([main is not None and not trained_in_number(main, 1) for main in mains])

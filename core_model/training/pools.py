@@ -189,7 +189,7 @@ def make_crowds(
     sample: Callable[[np.random.Generator], Crowd] = sample_crowd,
     seed: int = 0,
 ) -> Crowds:
-    """Paint crowds and encode them."""
+    """Paint crowds and encode them. `sample` makes one: of the world's objects, or of strangers."""
     rng = np.random.default_rng(seed)
     crowds = [sample(rng) for _ in range(count)]
     codes, where = _encoded(tokenizer, (paint_with_alpha(crowd, rng) for crowd in crowds), clean=False)

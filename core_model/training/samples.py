@@ -68,7 +68,7 @@ class Unit:
     prefix: list[int] = field(default_factory=list)
     places: Int64[np.ndarray, "codes"] | None = None
     likes: Int64[np.ndarray, "codes"] | None = None
-    untold_likes: Int64[np.ndarray, "codes"] | None = None
+    untold_at: Int64[np.ndarray, "codes"] | None = None
     centres: Int64[np.ndarray, "codes"] | None = None
     number: int = 0
     untold: int = 0
@@ -224,8 +224,8 @@ def pack(
                 numbers[row, at] = unit.number
             if unit.likes is not None:
                 likes[row, at + 1 : at + 1 + len(unit.likes)] = unit.likes
-            if unit.untold_likes is not None:
-                untold[row, at + 1 : at + 1 + len(unit.untold_likes)] |= unit.untold_likes
+            if unit.untold_at is not None:
+                untold[row, at + 1 : at + 1 + len(unit.untold_at)] |= unit.untold_at
             if unit.centres is not None:
                 centres[row, at + 1 : at + 1 + len(unit.centres)] = unit.centres
         at += shared

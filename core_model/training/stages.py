@@ -169,7 +169,8 @@ def train_core_for(
             f"given {decay_minutes} minutes of decay in {minutes} of training; wanted 0 to as many"
         )
     if not any(
-        (folder / f"{name}.npz").exists() for name in ("pictures", "crowds", "drawings", "spoken", "heard")
+        (folder / f"{name}.npz").exists()
+        for name in ("pictures", "crowds", "strangers", "drawings", "spoken", "heard")
     ):
         raise InputError(f"{folder} holds no pools; run `omni-agent train pools {folder}` first")
     tokenizer = tiny_tokenizer()

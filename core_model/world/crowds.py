@@ -6,7 +6,7 @@ found, its likes told from the others, and counted. Crowds lie on colours that m
 two or more of an object that are not trained on alone.
 
 Crowds of strangers teach to count without knowing what: their objects are none of the world's and have no
-name, and of each there may be any number.
+name, and of each there may be any number up to five.
 """
 
 from __future__ import annotations
@@ -61,7 +61,9 @@ def sample_crowd(rng: np.random.Generator) -> Crowd:
 
 
 def sample_strangers(rng: np.random.Generator) -> Crowd:
-    """One to seven strangers: in half of the crowds of one kind and one size, elsewhere of up to four."""
+    """Strangers, in half of the crowds two to five of one kind and one size, else one to seven of up to four
+    kinds. They are numbered from 0 in each crowd, by kind.
+    """
     alike = rng.random() < 0.5
     glyphs = rng.permutation(_strange_glyphs())[: 1 if alike else 4].tolist()
     numbers = [0] * len(glyphs)

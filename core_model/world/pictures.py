@@ -22,7 +22,7 @@ NOISE_LEVELS = 3.0
 class Painting:
     """A scene painted: without and with noise, how much of each pixel is object, and which object that is.
 
-    `objects` holds the object's index in the world where it covers at least half of the pixel, -1 elsewhere.
+    `objects` holds the object's index where it covers at least half of the pixel, -1 elsewhere.
     """
 
     clean: UInt8[np.ndarray, "64 64 3"]

@@ -31,13 +31,15 @@ CELLS = (11, 32, 53)
 PAIR_LEFT, PAIR_RIGHT = 17, 47
 PAIR_JITTER = 2
 
-# Drawing targets are simpler than what is looked at, one size and one place for each kind: freely placed ones
-# take far longer to learn, and with nine places still only colours were learnt where shapes were wanted.
+# Drawing targets are simpler than what is looked at, one size and one place for each kind (but see
+# DRAWING_SMALL): freely placed ones take far longer to learn, and with nine places still only colours were
+# learnt where shapes were wanted.
 # A single object has the size of one of a pair and fills whole codes of 8 pixels as these do, so that what is
 # held out alone is the same few codes, moved.
 DRAWING_SIZES: dict[Kind, int] = {"one": 32, "count": 20, "pair": 32}
 DRAWING_CENTRE = 32
 DRAWING_PAIR = (16, 48)
+# A pair with one of its objects where single ones are has the other beside it: two codes by two, at the edge.
 DRAWING_SMALL, DRAWING_SIDES = 16, (8, 56)
 # One pattern of cells, numbered by rows, for each number, as on dice.
 DRAWING_CELLS: dict[int, tuple[int, ...]] = {2: (3, 5), 3: (0, 4, 8), 4: (0, 2, 6, 8), 5: (0, 2, 4, 6, 8)}

@@ -17,7 +17,9 @@ Colour = tuple[int, int, int]
 
 @dataclass(frozen=True, kw_only=True)
 class Object:
-    """One of the sixty things that appear in pictures. `index` is its place in `World.objects`."""
+    """One of the sixty things that appear in pictures. `index` is its place in `World.objects`; a stranger
+    (`crowds.py`), which is none of them, has no name, and an index in its crowd alone.
+    """
 
     index: int
     name: str

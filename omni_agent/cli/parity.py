@@ -8,6 +8,9 @@ from typing import Annotated
 import rich.table
 import typer
 from rich.console import Console
+from rich.markup import escape
+
+from omni_agent.cli.output import make_folder
 
 __all__ = ["parity"]
 
@@ -24,16 +27,18 @@ def parity(
     """Compare this core with golden vectors of the published code. Exit status 1 if any case fails."""
     from omni_agent.core_model.parity import check_folder  # needs torch, which --help does not
 
-    console, failed = Console(), False
+    if out is not None:
+        make_folder(out)
+    failed = False
     table = rich.table.Table("case", "largest difference", "steps", "verdict")
     for column in (1, 2):
         table.columns[column].justify = "right"
-    with console.status("comparing") as status:
+    with Console(stderr=True).status("comparing") as status:
         for verdict in check_folder(folder, out):
             failed = failed or not verdict.passed
-            said = "[green]equal[/]" if verdict.passed else f"[red]{'; '.join(verdict.faults)}[/]"
-            table.add_row(verdict.case, f"{verdict.difference:.2g}", str(verdict.steps or ""), said)
-            status.update(f"compared {verdict.case}")
-    console.print(table)
+            said = "[green]equal[/]" if verdict.passed else f"[red]{escape('; '.join(verdict.faults))}[/]"
+            table.add_row(escape(verdict.case), f"{verdict.difference:.2g}", str(verdict.steps or ""), said)
+            status.update(f"compared {escape(verdict.case)}")
+    Console().print(table)
     if failed:
         raise typer.Exit(1)

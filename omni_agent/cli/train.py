@@ -78,6 +78,7 @@ def pools(
     folder: Folder,
     pictures: Annotated[int, typer.Option(metavar="N", min=1, help="To look at.")] = 60_000,
     crowds: Annotated[int, typer.Option(metavar="N", min=1, help="To look at and count in.")] = 30_000,
+    strangers: Annotated[int, typer.Option(metavar="N", min=1, help="To count without a name.")] = 30_000,
     drawings: Annotated[int, typer.Option(metavar="N", min=1, help="To draw.")] = 24_000,
     copies: Annotated[
         int, typer.Option(metavar="N", min=0, help="Damaged copies of each heard sentence.")
@@ -87,7 +88,15 @@ def pools(
     make_folder(folder)
     from omni_agent.core_model.training.stages import make_pools
 
-    make_pools(folder, pictures=pictures, crowds=crowds, drawings=drawings, copies=copies, report=_report)
+    make_pools(
+        folder,
+        pictures=pictures,
+        crowds=crowds,
+        strangers=strangers,
+        drawings=drawings,
+        copies=copies,
+        report=_report,
+    )
 
 
 @train.command("core")

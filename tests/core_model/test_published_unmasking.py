@@ -56,8 +56,11 @@ def test_a_blank_is_filled_block_by_block_and_what_is_committed_stays(
     )
     steps = schedule(rule, length)
     assert len(steps) <= min(num_steps, length)
+    blanks = decoded(rule, length, seed=3)
     before = torch.full((length,), MASK)
-    for step, after in zip(steps, decoded(rule, length, seed=3), strict=False):
+    if all(step.stop - step.start == length for step in steps):
+        assert not (blanks[-1] == MASK).any(), "one block is filled"
+    for step, after in zip(steps, blanks, strict=False):
         assert torch.equal(after[before != MASK], before[before != MASK])
         changed = (after != before).nonzero()[:, 0]
         if algorithm != "origin":
@@ -91,9 +94,10 @@ def test_ties_fall_as_topk_lets_them_among_all_masked_places(algorithm: Algorith
     blank = torch.full((10,), 11)
     blank[4] = 3
     after = commit(
-        rule, BlockStep(start=0, stop=10, share=0.4, last=False), blank, logits, mask=11, first=True
+        rule, BlockStep(start=2, stop=9, share=0.6, last=False), blank, logits, mask=11, first=True
     )
     sure = torch.tensor([1.0, 1, 0, 1, 1, 1, 1, 0, 1])
+    sure[[0, 1, 8]] = -torch.inf
     where = torch.cat([torch.arange(4), torch.arange(5, 10)])[sure.topk(3).indices]
     assert (after != blank).nonzero()[:, 0].tolist() == sorted(where.tolist())
 
@@ -105,6 +109,13 @@ def test_a_repeat_is_weakened_from_the_second_step_on_and_the_token_0_never() ->
     step = BlockStep(start=0, stop=4, share=1.0, last=True)
     assert commit(rule, step, blank, logits, mask=4, first=True).tolist() == [2, 0, 2, 2]
     assert commit(rule, step, blank, logits, mask=4, first=False).tolist() == [2, 0, 0, 0]
+
+
+def test_chance_is_never_taken_from_where_nobody_gave_it() -> None:
+    step, blank = BlockStep(start=0, stop=2, share=0.5, last=False), torch.full((2,), 3)
+    for rule in (PublishedRule(algorithm="origin"), PublishedRule(temperature=0.5)):
+        with pytest.raises(ValueError, match="wants a generator"):
+            commit(rule, step, blank, torch.zeros(2, 4), mask=3, first=True)
 
 
 @pytest.mark.parametrize(

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 
 from omni_agent.core import Modality, Task
 from omni_agent.core_model.training.learner import Learner
 from omni_agent.core_model.training.samples import Layout, Unit, pack
 from omni_agent.core_model.training.tiny import tiny_config, tiny_tokenizer
+
+WEIGHTS = Path(__file__).parents[3] / "weights" / "omni_tiny" / "core_learner.safetensors"
+
+
+def test_the_shipped_weights_are_all_that_a_training_starts_from() -> None:
+    wanted = Learner(tiny_config(len(tiny_tokenizer()))).state_dict()
+    with safe_open(WEIGHTS, "pt") as file:
+        given = {name: list(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - no mapping
+    assert given == {name: list(weight.shape) for name, weight in wanted.items()}
 
 
 @pytest.mark.parametrize("untold", [0, 1 << 4])

@@ -15,9 +15,10 @@ from omni_agent.core_model.training.mixture import Sources
 from omni_agent.core_model.training.pools import Crowds, Pictures, Ragged, make_phones
 from omni_agent.core_model.training.samples import IGNORED, Layout, pack
 from omni_agent.core_model.training.tiny import tiny_config, tiny_tokenizer
-from omni_agent.core_model.training.untold import untold_numbers, untold_words
+from omni_agent.core_model.training.untold import ALONE, untold_numbers, untold_words
 from omni_agent.core_model.training.voices import PHONES
 from omni_agent.core_model.world import KINDS, load_world, sample_scene
+from omni_agent.core_model.world.splits import trained_in_number
 from omni_agent.values import Image, Text
 
 TOKENIZER = tiny_tokenizer()
@@ -180,6 +181,34 @@ def test_crowds_are_asked_about_by_their_numbers(folder: Path) -> None:
         assert TOKENIZER.decode(said) == answers[question]
 
 
+def test_what_never_stands_alone_is_shown_more_often_where_it_is_large(tmp_path: Path) -> None:
+    world = load_world()
+    alone = next(thing.index for thing in world.objects if trained_in_number(thing, 1))
+    never = next(thing.index for thing in world.objects if not trained_in_number(thing, 1))
+    places = np.full((4, 64), 60, np.int8)
+    places[:, :16] = [[alone], [never], [never], [alone]]
+    places[:, 20:24] = [[never], [alone], [alone], [never]]
+    # Two pairs on meaningless colours, one on the world's, and a single object.
+    shown = [
+        [2, alone, never, 1, -1],
+        [2, never, alone, 1, -1],
+        [2, never, alone, 1, 0],
+        [0, alone, -1, 1, 0],
+    ]
+    pool = Pictures(
+        codes=np.zeros((4, 64), np.int16),
+        places=places,
+        centres=np.zeros((4, 64), bool),
+        shown=np.array(shown, np.int16),
+    )
+    pool.save(tmp_path / "pictures.npz")
+    pool.save(tmp_path / "drawings.npz")
+    sources = Sources(tmp_path, LAYOUT, {"look": 1.0, "draw": 1.0}, room=200)
+    assert np.bincount(sources._looked_at).tolist() == [1, 4, 1, 1]
+    assert np.bincount(sources._drawn).tolist() == [1, 6, 3, 3]
+    assert [sources._drawing(None, index).untold for index in range(4)] == [0, 0, 0, ALONE]
+
+
 def test_every_object_is_asked_how_many_of_its_likes_there_are(folder: Path) -> None:
     sources = Sources(folder, LAYOUT, {"look at crowds": 1.0}, room=200)
     unit = next(sources.units(np.random.default_rng(4)))
@@ -203,7 +232,7 @@ def test_strangers_are_counted_and_never_named(folder: Path) -> None:
     assert set(unit.places.tolist()) == {END, IGNORED}
     assert unit.likes is not None
     assert unit.likes[10] == 3
-    assert unit.untold_likes is None, "any number of them is told"
+    assert unit.untold_at is None, "any number of them is told"
 
 
 def test_of_a_hidden_picture_every_number_is_as_likely(folder: Path) -> None:

@@ -24,6 +24,13 @@ def test_the_stages_of_pictures_lead_to_a_core(tmp_path: Path, capfd: pytest.Cap
     with pytest.raises(CheckpointError, match=r"lacks speech_codec\.safetensors"):
         stages.make_checkpoint(tmp_path, tmp_path / "checkpoint")
     assert main(["train", "core", str(tmp_path), "--minutes", "0.01"]) == 0, "it goes on"
+    (tmp_path / "core_state.pt").unlink()
+    start = tmp_path / "core_learner.safetensors"
+    stages.train_core_for(tmp_path, minutes=0.01, start_from=start, report=said.append)
+    with pytest.raises(CheckpointError, match=r"does not hold a learner's weights: .*bits_in is missing"):
+        stages.train_core_for(
+            tmp_path, minutes=0.01, start_from=tmp_path / "core.safetensors", report=said.append
+        )
 
 
 def test_a_stage_says_what_to_run_before_it(tmp_path: Path) -> None:

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from omni_agent import Image, InputError, MissingExtra, Speech, Task
 from omni_agent.testing import ScriptedCore
 from tests.omni_agent.cli.conftest import Command
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "core"
 
 
 def test_ask_answers_a_spoken_question_about_a_picture(
@@ -177,11 +181,28 @@ def test_evaluate_measures_on_the_held_out_split_unless_a_model_is_being_chosen(
     assert json.loads(Path("scores.json").read_text())["split"] == split
 
 
+def test_parity_says_whether_each_case_is_equal(command: Command, tmp_path: Path) -> None:
+    golden = tmp_path / "golden"
+    golden.mkdir()
+    for name in ("cases.json", "image_pixels.npz"):
+        shutil.copy(GOLDEN / name, golden)
+    ended = command("parity", golden, "--out", "computed")
+    assert ended.status == 0
+    assert "image_pixels" in ended.out
+    assert "equal" in ended.out
+    assert Path("computed/image_pixels.npz").is_file()
+    np.savez(golden / "other.npz", x=np.zeros(1))
+    assert command("parity", golden).status == 1
+    ended = command("parity", tmp_path / "nowhere")
+    assert ended.status == 2
+    assert "there is no folder" in ended.err
+
+
 def test_help_names_every_command(command: Command) -> None:
     for arguments in ((), ("--help",)):
         ended = command(*arguments)
         assert ended.status == 0
-        names = ("ask", "transcribe", "speak", "describe", "draw", "demo", "evaluate", "train")
+        names = ("ask", "transcribe", "speak", "describe", "draw", "demo", "evaluate", "parity", "train")
         assert [name for name in names if name not in ended.out] == []
 
 
