@@ -44,24 +44,24 @@ class CoreTraining:
     rows: int = 32
     length: int = 160
     learning_rate: float = 5e-4
-    muon_learning_rate: float = 0.005
+    muon_learning_rate: float = 0.004
     warmup_steps: int = 150
     compiled: bool = False
     """Compile the layers first: a minute's wait and a C++ compiler, then a third less time a step."""
     seed: int = 0
     shares: dict[str, float] = field(
         default_factory=lambda: {
-            "look": 0.42,
-            "look at crowds": 0.20,
-            "look at strangers": 0.15,
+            "look": 0.50,
+            "look at crowds": 0.22,
+            "look at strangers": 0.16,
             "look at nothing": 0.06,
-            "sum": 0.03,
-            "draw": 0.28,
-            "speak": 0.10,
-            "transcribe": 0.10,
+            "sum": 0.02,
+            "draw": 0.46,
+            "speak": 0.06,
+            "transcribe": 0.08,
             "look and listen": 0.20,
-            "listen": 0.03,
-            "draw what is said": 0.04,
+            "listen": 0.02,
+            "draw what is said": 0.05,
         }
     )
 
