@@ -36,6 +36,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     Speech(np.zeros(8000, np.float32), 16_000).save(tmp_path / "question.wav")
     Image(np.zeros((64, 64, 3), np.uint8)).save(tmp_path / "picture.png")
+    (tmp_path / "tests").symlink_to(ROOT / "tests")
     return tmp_path
 
 

@@ -84,9 +84,12 @@ def _verdicts(files: list[Path], settings: Mapping[str, Any], out: Path | None) 
         with torch.inference_mode():
             made = kind.compute(case, parts)
         if out is not None:
-            used = {key: case.arrays[key] for key in case.arrays if key.startswith(kind.inputs)}
-            computed = {key: made[key] for key in case.arrays if key in made}
-            np.savez(out / path.name, **used | computed)  # type: ignore[arg-type]
+            left = {
+                key: made.get(key, given)
+                for key, given in case.arrays.items()
+                if key in made or key.startswith(kind.inputs)
+            }
+            np.savez(out / path.name, **left)  # type: ignore[arg-type]
         yield _compared(case, kind, made)
 
 

@@ -58,7 +58,7 @@ def test_a_blank_is_filled_block_by_block_and_what_is_committed_stays(
     assert len(steps) <= min(num_steps, length)
     blanks = decoded(rule, length, seed=3)
     before = torch.full((length,), MASK)
-    if all(step.stop - step.start == length for step in steps):
+    if steps and all(step.stop - step.start == length for step in steps):
         assert not (blanks[-1] == MASK).any(), "one block is filled"
     for step, after in zip(steps, blanks, strict=False):
         assert torch.equal(after[before != MASK], before[before != MASK])
