@@ -38,7 +38,7 @@ T = TypeVar("T", Text, Image, Speech)
 
 def _check_integer(name: str, value: object, *, least: int) -> None:
     if type(value) is not int or not least <= value < 2**63:
-        raise InputError(f"{name} was {value!r}; wanted an integer of {least} or more")
+        raise InputError(f"{name} was {value!r}; wanted an integer of {least} or more, below 2**63")
 
 
 def _check_number(name: str, value: object, *, most: float) -> None:

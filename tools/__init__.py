@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omni_agent.core import Core
-from omni_agent.errors import MissingExtra
+from omni_agent.errors import InputError, MissingExtra
 
 if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
@@ -31,6 +31,7 @@ def omni_tools(core: Core, *, folder: Path | str | None = None) -> list[BaseTool
 
     Raises:
         MissingExtra: langchain-core is not installed.
+        InputError: there is no such folder.
     """
     try:
         from omni_agent.tools.langchain import make_tools
@@ -38,4 +39,6 @@ def omni_tools(core: Core, *, folder: Path | str | None = None) -> list[BaseTool
         if error.name is None or not error.name.startswith("langchain_core"):
             raise
         raise MissingExtra("omni_agent.tools", "langchain") from error
+    if folder is not None and not Path(folder).is_dir():
+        raise InputError(f"there is no folder {str(folder)!r}; make it first, or give none")
     return make_tools(core, None if folder is None else Path(folder))

@@ -81,8 +81,15 @@ def _verdicts(files: list[Path], settings: Mapping[str, Any], out: Path | None) 
             fault = f"no kind of case has these arrays: {', '.join(case.arrays)}"
             yield Verdict(case=case.name, difference=np.nan, steps=0, faults=(fault,))
             continue
-        with torch.inference_mode():
-            made = kind.compute(case, parts)
+        try:
+            with torch.inference_mode():
+                made = kind.compute(case, parts)
+        except InputError:
+            raise
+        except (ValueError, TypeError, IndexError, RuntimeError) as error:
+            raise InputError(
+                f"the case {case.name!r} cannot be computed from its settings: {error}"
+            ) from error
         if out is not None:
             left = {
                 key: made.get(key, given)
@@ -114,6 +121,8 @@ def _compared(case: Case, kind: Kind, made: Arrays) -> Verdict:
 
 
 def _settings(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise InputError(f"there is no {str(path)!r}: it says what the cases were made with")
     try:
         read = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

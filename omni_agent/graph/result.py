@@ -52,7 +52,7 @@ class Result:
         hint = nearest(name, self._values)
         raise NoSuchResult(
             f"{name!r} is not an output of graph {self._graph!r}, which keeps {listed(self._values)}."
-            f" {hint or f'Mark the step {name!r} with output=True to keep its value.'}"
+            f" {hint or f'If {name!r} is a step, mark it with output=True to keep its value.'}"
         )
 
     def _name_of(self, function: Callable[..., Any]) -> str:

@@ -18,8 +18,10 @@ def read_file(path: str | os.PathLike[str], *, what: str, most_bytes: int) -> by
         most_bytes: larger files are refused before they are read.
 
     Raises:
-        InputError: no such file, not a regular file, not readable, empty, or too large.
+        InputError: no path, no such file, not a regular file, not readable, empty, or too large.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise InputError(f"the path of a {what} was {type(path).__name__}; wanted a str or a Path")
     if "://" in str(path) or str(path)[:5].lower() == "data:":
         raise InputError(
             f"{str(path)[:60]!r} is not a path; URLs are never followed: download the {what} first,"

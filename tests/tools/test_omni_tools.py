@@ -179,3 +179,8 @@ def test_without_langchain_the_error_says_what_to_install(monkeypatch: pytest.Mo
     monkeypatch.setitem(sys.modules, "langchain_core", None)
     with pytest.raises(MissingExtra, match=r"omni-agent-diffusion\[langchain\]"):
         omni_tools(scripted())
+
+
+def test_a_folder_that_is_not_there_is_refused_at_once(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"there is no folder .*nowhere"):
+        omni_tools(ScriptedCore({}), folder=tmp_path / "nowhere")

@@ -112,6 +112,8 @@ def test_what_was_computed_never_goes_over_what_it_is_compared_with(tmp_path: Pa
     [
         ({"temperature": 0.5}, "was decoded by chance"),
         ({"alg": "origin"}, "was decoded by chance"),
+        ({"steps": "a"}, "cannot be computed from its settings"),
+        ({"config": {"mask": "a"}}, "cannot be computed from its settings"),
         ({"cfg": 1.0}, "lacks the setting 'uncond_ids'"),
         ({"config": {"mask": 1}}, "lacks the size 'vocab' in the config of the case 'decode_entropy'"),
     ],
@@ -140,6 +142,9 @@ def test_a_folder_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="cannot be read as arrays"):
             list(check_folder(tmp_path))
     one_case(tmp_path)
+    (tmp_path / "cases.json").unlink()
+    with pytest.raises(InputError, match=r"there is no .*cases\.json"):
+        check_folder(tmp_path)
     (tmp_path / "cases.json").write_text("{")
     with pytest.raises(InputError, match="cannot be read as JSON"):
         check_folder(tmp_path)

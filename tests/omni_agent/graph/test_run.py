@@ -182,7 +182,9 @@ async def test_outputs_are_the_steps_nobody_reads_or_those_that_are_marked() -> 
         True,
         ["two", "three"],
     )
-    with pytest.raises(NoSuchResult, match=r"keeps 'two', 'three'\. Mark the step 'one' with output=True"):
+    with pytest.raises(
+        NoSuchResult, match=r"keeps 'two', 'three'\. If 'one' is a step, mark it with output=True"
+    ):
         result[one]
     with pytest.raises(NoSuchResult, match="Did you mean 'three'"):
         result["thre"]

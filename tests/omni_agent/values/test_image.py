@@ -199,9 +199,10 @@ def test_opening_names_the_file(tmp_path: Path) -> None:
         ("data:image/png;base64,AAAA", "from_data_uri"),
         ("a\0b.png", "no such file"),
         ("/dev/zero", "not a regular file"),
+        (None, "the path of a picture was NoneType; wanted a str or a Path"),
     ]:
         with pytest.raises(InputError, match=words):
-            Image.open(path)
+            Image.open(path)  # type: ignore[arg-type]
 
 
 def test_a_large_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
