@@ -148,7 +148,6 @@ def commit(
         chosen = ((chance < step.share) | step.last).nonzero()[:, 0]
         # Only what is taken is looked at: the position penalty counts these places.
         places, logits = places[chosen], logits[chosen]
-    inside = (places >= step.start) & (places < step.stop)
     if rule.temperature > 0:
         logits = logits / rule.temperature
     logits = _kept(logits, rule.top_p, rule.top_k)
@@ -162,6 +161,7 @@ def commit(
     else:
         sure, tokens = probabilities.max(-1)
     if rule.algorithm != "origin":
+        inside = (places >= step.start) & (places < step.stop)
         confidence = _confidence(rule.algorithm, probabilities, sure).masked_fill(~inside, -torch.inf)
         chosen = confidence.topk(step.count(int(inside.sum()))).indices
         places, tokens = places[chosen], tokens[chosen]

@@ -23,7 +23,7 @@ from omni_agent.core_model.model import Model
 from omni_agent.core_model.tokenizers.text import TextTokenizer
 from omni_agent.errors import CheckpointError
 
-__all__ = ["find", "load", "names", "save", "weight_faults"]
+__all__ = ["find", "load", "names", "read_weights", "save", "shapes", "weight_faults"]
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -66,7 +66,8 @@ def load(folder: str | os.PathLike[str]) -> Model:
             model = Model(config, tokenizer)
     except Exception as error:
         raise CheckpointError(f"{str(folder / CONFIG)!r} describes no model: {error}") from error
-    model.load_state_dict(_weights(folder / WEIGHTS, model.state_dict()))
+    described = f"the weights that its {CONFIG} describes"
+    model.load_state_dict(read_weights(folder / WEIGHTS, model.state_dict(), described))
     model.fingerprint = _fingerprint(folder)
     return model.eval().requires_grad_(False)
 
@@ -127,15 +128,25 @@ def _tokenizer(path: Path, config: CoreConfig) -> TextTokenizer:
     return tokenizer
 
 
-def _weights(path: Path, wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The file's tensors, once their names and shapes are those of `wanted`."""
+def read_weights(path: Path, wanted: Mapping[str, Tensor], what: str) -> dict[str, Tensor]:
+    """The file's tensors, once their names and shapes are those of `wanted`, which the error calls `what`.
+
+    Raises:
+        CheckpointError: the file cannot be read, or holds other weights; all of them are listed.
+    """
     try:
         with safe_open(path, framework="pt") as file:
             given = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - no mapping
-            _check(path, given, {name: tuple(tensor.shape) for name, tensor in wanted.items()})
+            if faults := weight_faults(given, shapes(wanted)):
+                raise CheckpointError(f"{str(path)!r} does not hold {what}: {'; '.join(faults)}")
             return {name: file.get_tensor(name) for name in given}
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{str(path)!r} cannot be read as safetensors: {error}") from error
+
+
+def shapes(weights: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    """The shape of each weight, by its name."""
+    return {name: tuple(tensor.shape) for name, tensor in weights.items()}
 
 
 def weight_faults(given: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]]) -> list[str]:
@@ -148,13 +159,6 @@ def weight_faults(given: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tup
         if name in wanted and shape != wanted[name]
     ]
     return faults
-
-
-def _check(path: Path, given: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]]) -> None:
-    if faults := weight_faults(given, wanted):
-        raise CheckpointError(
-            f"{str(path)!r} does not hold the weights that its {CONFIG} describes: {'; '.join(faults)}"
-        )
 
 
 def _stored(name: str, tensor: Tensor) -> Tensor:

@@ -140,7 +140,7 @@ def _forward(case: Case, parts: Parts) -> Arrays:
 
 
 def _encode_speech(case: Case, parts: Parts) -> Arrays:
-    encoded = parts.speech_encoder(case)(case.tensor("frames")[None])[0]
+    encoded = _encoded(case, parts)
     return {"encoder_out": encoded.numpy(), "projected": parts.projection(case)(encoded).numpy()}
 
 
@@ -157,12 +157,13 @@ def _decode(case: Case, parts: Parts) -> Arrays:
         blank[int(len(prompt) + SPEECH_FROM * len(blank)) - len(prompt)] = BEGIN_OF_AUDIO
     after: list[Tensor] = []
     for index, step in enumerate(schedule(rule, len(blank))):
-        if not (blank == mask).any():
+        masked = (blank == mask).nonzero()[:, 0]
+        if not len(masked):
             break
         row = transformer.embed(torch.cat([prompt, blank]))
         if heard is not None:
             row[HEARD_FROM : HEARD_FROM + len(heard)] = heard
-        read = len(prompt) + (blank == mask).nonzero()[:, 0] - 1
+        read = len(prompt) + masked - 1
         if scale:
             plain = torch.tensor(case.setting("uncond_ids"), dtype=prompt.dtype)
             other = transformer.embed(torch.cat([plain, blank]))
@@ -210,9 +211,13 @@ def _out_of_line(
     return conditional, unconditional
 
 
+def _encoded(case: Case, parts: Parts) -> Float[Tensor, "t encoder"]:
+    encoded: Tensor = parts.speech_encoder(case)(case.tensor("frames")[None])
+    return encoded[0]
+
+
 def _heard(case: Case, parts: Parts) -> Float[Tensor, "t hidden"]:
-    encoded = parts.speech_encoder(case)(case.tensor("frames")[None])[0]
-    projected: Tensor = parts.projection(case)(encoded)
+    projected: Tensor = parts.projection(case)(_encoded(case, parts))
     return projected
 
 

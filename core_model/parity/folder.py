@@ -49,8 +49,8 @@ def check_folder(folder: Path, out: Path | None = None) -> Iterator[Verdict]:
 
     Args:
         folder: with `cases.json` and the arrays.
-        out: another folder, for what was computed, in files and under keys of the same names; what the cases
-            were computed from stands beside it.
+        out: another folder that is there, for what was computed, in files and under keys of the same names;
+            what the cases were computed from stands beside it.
 
     Raises:
         InputError: there is no such folder, it has no cases, a file cannot be read or lacks something, or
@@ -65,10 +65,7 @@ def check_folder(folder: Path, out: Path | None = None) -> Iterator[Verdict]:
     files = sorted(folder.glob("*.npz"))
     if not files:
         raise InputError(f"{str(folder)!r} has no *.npz files: there is nothing to compare with")
-    settings = _settings(folder / SETTINGS)
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-    return _verdicts(files, settings, out)
+    return _verdicts(files, _settings(folder / SETTINGS), out)
 
 
 def _verdicts(files: list[Path], settings: Mapping[str, Any], out: Path | None) -> Iterator[Verdict]:

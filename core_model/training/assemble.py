@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from omni_agent.core_model.checkpoints import load, save
-from omni_agent.core_model.checkpoints.folder import weight_faults
+from omni_agent.core_model.checkpoints.folder import shapes, weight_faults
 from omni_agent.core_model.config import CoreConfig
 from omni_agent.core_model.model import Model
 from omni_agent.core_model.tokenizers.text import TextTokenizer
@@ -39,10 +39,7 @@ def assemble(folder: Path, checkpoint: Path, config: CoreConfig, tokenizer: Text
     for name, prefix in PARTS.items():
         weights |= {prefix + key: value for key, value in load_file(folder / name).items()}
     model = Model(config, tokenizer)
-    given, wanted = (
-        {name: tuple(value.shape) for name, value in state.items()} for state in (weights, model.state_dict())
-    )
-    if faults := weight_faults(given, wanted):
+    if faults := weight_faults(shapes(weights), shapes(model.state_dict())):
         raise CheckpointError(f"the parts in {folder} do not make a core: " + "; ".join(faults))
     model.load_state_dict(weights)
     save(model, checkpoint)

@@ -17,20 +17,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from omni_agent.core import Modality
-from omni_agent.core_model.checkpoints.folder import weight_faults
+from omni_agent.core_model.checkpoints.folder import read_weights
 from omni_agent.core_model.config import CoreConfig
 from omni_agent.core_model.tokenizers.text import TextTokenizer
 from omni_agent.core_model.training.learner import Learner
 from omni_agent.core_model.training.mixture import Sources
 from omni_agent.core_model.training.samples import KINDS, Batch, Layout, pack
 from omni_agent.core_model.training.untold import untold_words
-from omni_agent.errors import CheckpointError
 
 __all__ = ["CoreTraining", "train_core"]
 
@@ -130,7 +128,7 @@ def train_core(
     untold = [[token for word in words for token in layout.text(word)] for words in untold_words()]
     learner, average = Learner(config, untold), Learner(config, untold)
     if start_from is not None:
-        learner.load_state_dict(_start(start_from, learner))
+        learner.load_state_dict(read_weights(start_from, learner.state_dict(), "a learner's weights"))
     average.load_state_dict(learner.state_dict())
     if training.compiled:
         for layer in learner.transformer.model.layers:
@@ -200,20 +198,6 @@ def _keep(
     for name, weights in {"core": average.weights(), "core_learner": _half(average.state_dict())}.items():
         save_file(weights, folder / f"{name}.new.safetensors")
         (folder / f"{name}.new.safetensors").replace(folder / f"{name}.safetensors")
-
-
-def _start(path: Path, learner: Learner) -> dict[str, Tensor]:
-    try:
-        weights = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{str(path)!r} cannot be read as safetensors: {error}") from error
-    given, wanted = (
-        {name: tuple(weight.shape) for name, weight in each.items()}
-        for each in (weights, learner.state_dict())
-    )
-    if faults := weight_faults(given, wanted):
-        raise CheckpointError(f"{str(path)!r} does not hold a learner's weights: {'; '.join(faults)}")
-    return weights
 
 
 def _half(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -84,6 +84,7 @@ def test_an_array_that_nothing_computes_is_a_fault_and_is_not_handed_back(name: 
     path = one_case(tmp_path / "golden", name)
     with np.load(path) as file:
         np.savez(path, **dict(file), more=np.zeros(3))
+    (tmp_path / "out").mkdir()
     (verdict,) = check_folder(tmp_path / "golden", tmp_path / "out")
     assert verdict.faults == ("nothing computes more",)
     with np.load(tmp_path / "out" / path.name) as made:
