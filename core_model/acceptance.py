@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from omni_agent.core import Modality, Request, Task, Value
 from omni_agent.core_model.model import Model
+from omni_agent.core_model.prompting import given
 from omni_agent.errors import InputError
 from omni_agent.values import Image, Speech, Text
 
@@ -19,6 +20,7 @@ _BLANKS = {
     Task.ANSWER: Modality.TEXT,
     Task.DESCRIBE: Modality.TEXT,
     Task.DRAW: Modality.IMAGE,
+    Task.REPLY: Modality.SPEECH,
 }
 
 _CONTENTS: dict[Task, tuple[tuple[type[Value], ...], ...]] = {
@@ -27,6 +29,7 @@ _CONTENTS: dict[Task, tuple[tuple[type[Value], ...], ...]] = {
     Task.ANSWER: ((Text,), (Speech,), (Image, Text), (Image, Speech)),
     Task.DESCRIBE: ((Image,),),
     Task.DRAW: ((Text,), (Speech,)),
+    Task.REPLY: ((Text,), (Speech,), (Image, Text), (Image, Speech)),
 }
 
 
@@ -41,17 +44,20 @@ def check_request(request: Request, model: Model) -> None:
         raise InputError(f"generate was given {type(request).__name__}; wanted a Request, or use a verb")
     if request.history is not None and len(request.history):
         raise InputError(
-            f"{model.config.name} was given a history of {len(request.history)} turns; it was trained on"
+            f"{model.config.name} was given a history of {len(request.history)} turns; this version asks"
             " single questions only: ask without history"
         )
     task = request.task
-    if task not in model.config.tasks:
-        known = ", ".join(sorted(model.config.tasks))
-        raise InputError(f"{model.config.name} was asked to {task}; it was made to {known}")
     if not any(_are(request.content, kinds) for kinds in _CONTENTS[task]):
-        given = ", ".join(type(value).__name__ for value in request.content)
+        there = ", ".join(type(value).__name__ for value in request.content)
         wanted = "; or ".join(", ".join(kind.__name__ for kind in each) for each in _CONTENTS[task])
-        raise InputError(f"{task} was given {given}; it wants {wanted}")
+        raise InputError(f"{task} was given {there}; it wants {wanted}")
+    kinds = given(request.content)
+    if model.config.task(task, kinds) is None or not model.config.has(kinds):
+        known = ", ".join(sorted(model.config.tasks))
+        raise InputError(
+            f"{model.config.name} was asked to {task} from {', '.join(kinds)}; it was made to {known}"
+        )
     if request.blank is not _BLANKS[task]:
         raise InputError(
             f"{task} was asked to fill a blank of {request.blank}; it fills one of {_BLANKS[task]}"
@@ -62,6 +68,7 @@ def check_request(request: Request, model: Model) -> None:
         else:
             _check_media(value, model)
     _check_length(request, model)
+    _check_reading(request, model)
 
 
 def check_tokens(value: Image | Speech, model: Model) -> None:
@@ -87,11 +94,10 @@ def check_tokens(value: Image | Speech, model: Model) -> None:
     if isinstance(value, Speech):
         _check_seconds(value, model, _MOST_SECONDS)
     else:
-        config = model.config.image_tokenizer
-        wanted = (config.image_size // config.pixels_per_code) ** 2
-        if len(tokens.ids) != wanted:
+        config = model.eyes.config
+        if len(tokens.ids) not in (config.codes_drawn, config.codes_seen):
             raise InputError(
-                f"the picture holds {len(tokens.ids)} codes; a picture of this core has {wanted}"
+                f"the picture holds {len(tokens.ids)} codes; a picture of this core has {config.codes_drawn}"
             )
 
 
@@ -136,8 +142,10 @@ def _check_seconds(speech: Speech, model: Model, most: float) -> None:
     if speech.is_decoded:
         seconds = speech.seconds
     else:
+        codec = model.config.speech_codec
         assert speech.tokens is not None
-        seconds = len(speech.tokens.ids) / model.config.speech_codec.codes_per_second
+        assert codec is not None  # `check_tokens` knows no others' tokens
+        seconds = len(speech.tokens.ids) / codec.codes_per_second
     if seconds > most:
         raise InputError(
             f"the speech is {seconds:.1f} seconds long; {model.config.name} takes {most:g} at most:"
@@ -146,16 +154,30 @@ def _check_seconds(speech: Speech, model: Model, most: float) -> None:
 
 
 def _check_length(request: Request, model: Model) -> None:
-    length, task = request.settings.length, model.config.tasks[request.task]
+    length, task = request.settings.length, model.config.task(request.task, given(request.content))
+    assert task is not None
     if length is None:
         return
-    if request.blank is Modality.IMAGE and length not in task.lengths:
+    if request.blank is Modality.IMAGE and task.max_length is None and length not in task.lengths:
         fits = " or ".join(map(str, task.lengths))
         raise InputError(
             f"{request.task} was given length={length}; a picture of {model.config.name} has {fits} codes"
         )
-    if length > task.lengths[-1]:
+    most = task.max_length or task.lengths[-1]
+    if length > most:
         raise InputError(
-            f"{request.task} was given length={length}; {model.config.name} fills {task.lengths[-1]} places"
-            " at most"
+            f"{request.task} was given length={length}; {model.config.name} fills {most} places at most"
         )
+
+
+def _check_reading(request: Request, model: Model) -> None:
+    task, settings = model.config.task(request.task, given(request.content)), request.settings
+    assert task is not None
+    if settings.algorithm or task.algorithm:
+        return
+    for name in ("block_length", "repeat_penalty", "max_position_penalty"):
+        if getattr(settings, name) is not None:
+            raise InputError(
+                f"{request.task} was given {name}, which belongs to the published reading;"
+                f" {model.config.name} reads typed: give an algorithm too, or leave it out"
+            )

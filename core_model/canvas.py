@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from omni_agent.core import Modality, Task
+from omni_agent.core_model.config import TaskConfig
 
-__all__ = ["Canvas", "Frames", "Span", "attention_mask"]
+__all__ = ["Canvas", "Frames", "Span"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +39,7 @@ class Canvas:
 
     Attributes:
         task: what it was asked for.
+        task_config: how that is done.
         ids: the row, with the mask token at each masked place.
         blank: the span that is to be filled in.
         prefix: positions before this one look only at each other; 0 lets all look at all.
@@ -46,6 +47,7 @@ class Canvas:
     """
 
     task: Task
+    task_config: TaskConfig
     ids: Int[Tensor, " n"]
     blank: Span
     prefix: int = 0
@@ -61,13 +63,3 @@ class Canvas:
         row = self.ids.clone()
         row[self.blank.start : self.blank.stop] = ids
         return replace(self, ids=row)
-
-
-def attention_mask(
-    length: int, prefix: int, device: torch.device | None = None
-) -> Bool[Tensor, "1 1 n n"] | None:
-    """True where a position (row) may look at another (column); None where all may look at all."""
-    if prefix == 0:
-        return None
-    inside = torch.arange(length, device=device) < prefix
-    return (inside[None, :] | ~inside[:, None])[None, None]

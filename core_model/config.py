@@ -6,11 +6,12 @@ Everything a model is built from is here and frozen; nothing here builds anythin
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from omni_agent.core import Task
+from omni_agent.core import Algorithm, Modality, Padding, Task
 from omni_agent.errors import InputError
 
 SPECIAL_TOKENS = (
@@ -59,6 +60,7 @@ class SpeechEncoderConfig(_Frozen):
         description="rows of `embed` put in front of the frames: language, event, emotion, style",
     )
     num_queries: int = 16
+    ctc_size: int = Field(default=0, description="outputs of the recognition head, which is kept unread")
 
 
 class ImageTokenizerConfig(_Frozen):
@@ -76,6 +78,9 @@ class ImageTokenizerConfig(_Frozen):
     decoder_blocks: tuple[int, ...] = (4, 4, 3, 4, 3)
     num_groups: int = 32
     image_size: int = Field(default=256, description="side of a picture the core draws, in pixels")
+    seen_size: int | None = Field(
+        default=None, description="side of a picture the core looks at, in pixels; None: as those it draws"
+    )
 
     @property
     def num_codes(self) -> int:
@@ -87,10 +92,23 @@ class ImageTokenizerConfig(_Frozen):
         """Side of the square of pixels that one code stands for."""
         return int(self.patch_size * 2 ** (len(self.channels) - 1))
 
+    @property
+    def codes_drawn(self) -> int:
+        """Codes of a picture the core draws."""
+        return (self.image_size // self.pixels_per_code) ** 2
+
+    @property
+    def codes_seen(self) -> int:
+        """Codes of a picture the core looks at."""
+        return ((self.seen_size or self.image_size) // self.pixels_per_code) ** 2
+
 
 class SpeechCodecConfig(_Frozen):
-    """The table codec of omni-tiny: one code for each piece of log-mel spectrogram."""
+    """What a speech code is: a piece of log-mel spectrogram in a table (omni-tiny), or one of GLM-4-Voice's
+    (published), which this version makes no sound of.
+    """
 
+    kind: Literal["table", "glm-4-voice"] = "table"
     num_codes: int = 512
     codes_per_second: float = 25.0
     sample_rate: int = 16_000
@@ -99,11 +117,15 @@ class SpeechCodecConfig(_Frozen):
 class TaskConfig(_Frozen):
     """How one task is asked and decoded."""
 
+    system: str = Field(default="", description="the system line of a chat; none where empty")
     instruction: str = ""
     opening: str = Field(
         default="", description="a word that a typed prompt begins with, put there where it is missing"
     )
     lengths: tuple[int, ...] = Field(description="bucket lengths of the blank, in tokens, ascending")
+    max_length: int | None = Field(
+        default=None, description="longest blank that may be asked for; None: the last bucket"
+    )
     length_offset: float = Field(default=0.0, description="tokens that an input of no length needs")
     length_per_unit: float = Field(
         default=0.0,
@@ -119,6 +141,14 @@ class TaskConfig(_Frozen):
     guidance_scale: float = 0.0
     order_noise: float = Field(
         default=0.0, description="Gumbel noise added to log confidence when places are chosen"
+    )
+    algorithm: Algorithm | None = Field(
+        default=None, description="the published unmasking rule; None: the typed reading, by confidence"
+    )
+    repeat_penalty: float = 1.0
+    max_position_penalty: float = 1.0
+    speech_from: float | None = Field(
+        default=None, description="share of the blank at which speech begins, its opening token put there"
     )
 
     def blank_length(self, units: int) -> int:
@@ -139,28 +169,64 @@ class TaskConfig(_Frozen):
 
 
 class CoreConfig(_Frozen):
-    """A whole core: the transformer, its ears and eyes, and how each task is asked."""
+    """A whole core: the transformer, its ears and eyes, and how each task is asked.
+
+    A core without `speech_encoder` hears nothing, one without `image_tokenizer` sees and draws nothing, and
+    one without `speech_codec` says nothing.
+    """
 
     name: str
     transformer: TransformerConfig
-    speech_encoder: SpeechEncoderConfig
-    image_tokenizer: ImageTokenizerConfig
-    speech_codec: SpeechCodecConfig
+    speech_encoder: SpeechEncoderConfig | None = None
+    image_tokenizer: ImageTokenizerConfig | None = None
+    speech_codec: SpeechCodecConfig | None = None
     text_tokens: int = Field(description="size of the text part of the vocabulary")
+    special_tokens: tuple[str, ...] = Field(
+        default=SPECIAL_TOKENS, description="the tokens behind the text's, in the order of their ids"
+    )
+    template: Literal["compact", "chat"] = Field(
+        default="compact", description="how a prompt is laid out (`layout.py`); the published one is chat"
+    )
     prompt_attention: Literal["full", "prefix"] = "full"
+    padding: Padding = Field(
+        default="masked",
+        description="rows of unequal length in one model call: masked, or attended to as published",
+    )
     max_speech_seconds: float = 30.0
     max_text_tokens: int = 128
-    tasks: dict[Task, TaskConfig]
+    tasks: dict[str, TaskConfig] = Field(
+        description="by the task, or by the task and what is given: 'draw', 'draw from speech'"
+    )
+
+    def task(self, task: Task, given: Iterable[Modality]) -> TaskConfig | None:
+        """How the task is done from values of these modalities; None where it is not."""
+        kinds = ", ".join(sorted(set(given)))
+        return self.tasks.get(f"{task} from {kinds}") or self.tasks.get(task)
+
+    def has(self, kinds: Iterable[Modality]) -> bool:
+        """Whether the core has the parts for values of these modalities."""
+        parts = {Modality.IMAGE: self.image_tokenizer, Modality.SPEECH: self.speech_encoder}
+        return all(parts.get(kind, True) is not None for kind in kinds)
+
+    @field_validator("tasks")
+    @classmethod
+    def _tasks_are_known(cls, tasks: dict[str, TaskConfig]) -> dict[str, TaskConfig]:
+        for key in tasks:
+            task, _, given = key.partition(" from ")
+            kinds = given.split(", ") if given else []
+            if task not in list(Task) or kinds != sorted(set(kinds) & set(Modality)):
+                raise ValueError(
+                    f"{key!r} is no task; wanted one of {', '.join(Task)}, and behind it what is given, such"
+                    " as 'draw from speech' or 'answer from image, speech'"
+                )
+        return tasks
 
     @model_validator(mode="after")
     def _vocabulary_fits(self) -> CoreConfig:
-        wanted = (
-            self.text_tokens
-            + len(SPECIAL_TOKENS)
-            + self.speech_codec.num_codes
-            + self.image_tokenizer.num_codes
-        )
-        if self.transformer.vocab_size != wanted:
+        codes = 0 if self.speech_codec is None else self.speech_codec.num_codes
+        codes += 0 if self.image_tokenizer is None else self.image_tokenizer.num_codes
+        wanted = self.text_tokens + len(self.special_tokens) + codes
+        if self.transformer.vocab_size < wanted:
             raise ValueError(
                 f"transformer.vocab_size is {self.transformer.vocab_size}; the parts add up to {wanted}"
             )

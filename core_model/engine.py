@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 import torch
 
-from omni_agent.core import CanvasChange, Request, Value
+from omni_agent.core import CanvasChange, Request, Value, Yield
 from omni_agent.core_model.model import Decoding, Model
 from omni_agent.errors import CoreClosed, Overloaded
 
@@ -61,7 +61,7 @@ def same_shape(keys: Sequence[Hashable]) -> list[list[int]]:
 class Finished:
     """What a request came to: its value, and the lowest confidence among its tokens (a decoding has none)."""
 
-    value: Value
+    value: Yield
     confidence: float | None
 
 

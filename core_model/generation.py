@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Generator
 from concurrent.futures import CancelledError
 from typing import Any, Self
 
-from omni_agent.core import CanvasChange, Generation, Value, observer
+from omni_agent.core import CanvasChange, Generation, Yield, observer
 from omni_agent.core_model.engine import Finished, Ticket
 
 __all__ = ["LocalGeneration", "finished"]
@@ -59,7 +59,7 @@ class LocalGeneration(Generation):
         self._observer = observer.get()
         self._observed: CanvasChange | None = None
 
-    def __await__(self) -> Generator[Any, None, Value]:
+    def __await__(self) -> Generator[Any, None, Yield]:
         return self._value().__await__()
 
     async def __aiter__(self) -> AsyncIterator[CanvasChange]:
@@ -85,7 +85,7 @@ class LocalGeneration(Generation):
         """The lowest confidence among the committed tokens; None until finished, and when it failed."""
         return self._ticket.confidence
 
-    async def _value(self) -> Value:
+    async def _value(self) -> Yield:
         with _Bell(self._ticket) as bell:
             try:
                 while True:

@@ -7,19 +7,20 @@ as its engine knows none of them.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Self, TypeVar, cast
+from typing import Self, TypeVar, cast, get_args
 
-from omni_agent.core import Core, Modality, Request
+from omni_agent.core import Core, DType, Modality, Padding, Request, Settings, Task
 from omni_agent.core_model import checkpoints
 from omni_agent.core_model.acceptance import check_request, check_tokens
 from omni_agent.core_model.engine import IN_FLIGHT, QUEUE_SIZE, Engine
 from omni_agent.core_model.generation import LocalGeneration, finished
 from omni_agent.core_model.model import Model
-from omni_agent.errors import CoreClosed, OmniError
-from omni_agent.values import Conversation, Image, Reply, Speech
+from omni_agent.errors import CoreClosed, InputError, OmniError
+from omni_agent.values import Conversation, Image, Reply, Speech, Text
 
 __all__ = ["LocalCore"]
 
@@ -47,14 +48,49 @@ class LocalCore(Core):
         self._engine: Engine | None = None
 
     @staticmethod
-    def load(name_or_path: str = "omni-tiny") -> LocalCore:
-        """A core on a checkpoint that comes with the package, by its name, or on a folder's. Nothing is read
-        yet.
+    def load(
+        name_or_path: str | os.PathLike[str] = "omni-tiny",
+        *,
+        device: str = "cpu",
+        dtype: DType | None = None,
+        padding: Padding | None = None,
+    ) -> LocalCore:
+        """A core on a checkpoint; see `Core.load`. Nothing is read yet."""
+        place = checkpoints.Place.of(device, dtype)
+        if padding not in (None, *get_args(Padding)):
+            raise InputError(f"padding was {padding!r}; wanted one of {', '.join(get_args(Padding))}")
+        source = checkpoints.find(name_or_path)
+        return LocalCore(partial(checkpoints.load, source, place, padding=padding))
+
+    async def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write the model as a folder that `load` reads; see `Core.save`.
 
         Raises:
-            CheckpointError: there is no such checkpoint.
+            CheckpointError: a weight is not a number that its file's type holds.
         """
-        return LocalCore(partial(checkpoints.load, checkpoints.find(name_or_path)))
+        _, model = self._running()
+        await asyncio.to_thread(checkpoints.save, model, folder)
+
+    async def reply(
+        self,
+        question: Text | str | Speech,
+        picture: Image | None = None,
+        *,
+        history: Conversation | None = None,
+        settings: Settings | None = None,
+    ) -> Reply:
+        """The answer to a question, written and spoken: on one canvas, where the checkpoint does that with
+        such a question; else one after the other.
+        """
+        content = (question,) if picture is None else (picture, question)
+        _, model = self._running()
+        kinds = [Modality.SPEECH if isinstance(question, Speech) else Modality.TEXT]
+        kinds += [] if picture is None else [Modality.IMAGE]
+        if model.config.task(Task.REPLY, kinds) is None:
+            return await super().reply(question, picture, history=history, settings=settings)
+        return await self._fill(
+            Reply, Task.REPLY, Modality.SPEECH, content, history=history, settings=settings
+        )
 
     async def __aenter__(self) -> Self:
         if self._entered:

@@ -8,19 +8,16 @@ truncation and penalties, and equals fall as `torch.topk` lets them. The arithme
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from omni_agent.core import ALGORITHMS, Algorithm
 from omni_agent.errors import InputError
 
-__all__ = ["ALGORITHMS", "Algorithm", "BlockStep", "PublishedRule", "commit", "schedule"]
-
-Algorithm = Literal["origin", "maskgit_plus", "topk_margin", "entropy", "entropy-penalty"]
-ALGORITHMS: tuple[Algorithm, ...] = get_args(Algorithm)
+__all__ = ["BlockStep", "Committed", "PublishedRule", "commit", "schedule"]
 
 # The position penalty begins behind so many masked places.
 UNPENALISED = 100
@@ -96,6 +93,25 @@ class BlockStep:
         return max(1, int(np.float32(masked) * np.float32(self.share)))
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Committed:
+    """What a denoising step decided.
+
+    Attributes:
+        places: counted from the blank's start.
+        tokens: their ids; the mask token's, where that is what the model would have there.
+        sure: the probability of each, after truncation and penalties.
+    """
+
+    places: Int[Tensor, " count"]
+    tokens: Int[Tensor, " count"]
+    sure: Float[Tensor, " count"]
+
+    def put_into(self, blank: Int[Tensor, " length"]) -> Int[Tensor, " length"]:
+        """The blank with what was decided in its places."""
+        return blank.index_copy(0, self.places, self.tokens)
+
+
 def schedule(rule: PublishedRule, length: int) -> list[BlockStep]:
     """The steps for a blank of `length` places, at least 1.
 
@@ -125,8 +141,8 @@ def commit(
     mask: int,
     first: bool,
     generator: torch.Generator | None = None,
-) -> Int[Tensor, " length"]:
-    """The blank after one denoising step.
+) -> Committed:
+    """What one denoising step puts into the blank.
 
     Args:
         rule: how.
@@ -135,7 +151,7 @@ def commit(
         logits: one row for every masked place of the blank, in order, of this block or not.
         mask: the mask token's id.
         first: whether this is the first step of all: tokens that were there before it are not penalised.
-        generator: source of chance for a rule that draws.
+        generator: source of chance for a rule that draws, on the device of the logits.
 
     Raises:
         ValueError: the rule draws, and there is nothing to draw from.
@@ -164,8 +180,8 @@ def commit(
         inside = (places >= step.start) & (places < step.stop)
         confidence = _confidence(rule.algorithm, probabilities, sure).masked_fill(~inside, -torch.inf)
         chosen = confidence.topk(step.count(int(inside.sum()))).indices
-        places, tokens = places[chosen], tokens[chosen]
-    return blank.index_copy(0, places, tokens.to(blank.dtype))
+        places, tokens, sure = places[chosen], tokens[chosen], sure[chosen]
+    return Committed(places=places, tokens=tokens.to(blank.dtype), sure=sure)
 
 
 def _kept(logits: Float[Tensor, "m vocab"], top_p: float, top_k: int) -> Float[Tensor, "m vocab"]:

@@ -27,6 +27,7 @@ class SpeechEncoder(nn.Module):
         self.config = config
         self.embed = nn.Embedding(config.num_queries, config.input_size)
         self.encoder = _Stages(config)
+        self.ctc = _Unread(config.hidden_size, config.ctc_size) if config.ctc_size else None
 
     def forward(
         self, frames: Float[Tensor, "batch t width"], lengths: Int[Tensor, " batch"] | None = None
@@ -50,6 +51,16 @@ class SpeechEncoder(nn.Module):
             )
         hidden: Tensor = self.encoder(x, keep)
         return hidden
+
+
+class _Unread(nn.Module):
+    """The published encoder's recognition head, which nothing here reads: it is kept so that a checkpoint
+    that is loaded and saved is whole.
+    """
+
+    def __init__(self, size: int, ctc_size: int) -> None:
+        super().__init__()
+        self.ctc_lo = nn.Linear(size, ctc_size)
 
 
 class SpeechProjection(nn.Module):

@@ -7,11 +7,32 @@ rules: `generation_utils.py` of Dream and Omni-Diffusion, whose own reading is i
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-__all__ = ["candidates", "choose", "commit_counts", "guided"]
+__all__ = ["TypedRule", "candidates", "choose", "commit_counts"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TypedRule:
+    """How a blank is filled.
+
+    Attributes:
+        temperature: of the draw of tokens; 0 takes the likeliest.
+        top_p: the share of probability that is kept when drawing.
+        top_k: the number of columns kept when drawing; 0 keeps all.
+        order_noise: Gumbel noise added to the log of confidence when places are chosen.
+        min_length: places from the blank's start that cannot be the end.
+    """
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    order_noise: float = 0.0
+    min_length: int = 0
 
 
 def commit_counts(length: int, num_steps: int) -> list[int]:
@@ -24,13 +45,6 @@ def commit_counts(length: int, num_steps: int) -> list[int]:
     steps = max(1, min(num_steps, length))
     ends = [length * (i + 1) // steps for i in range(steps)]
     return [end - start for start, end in zip([0, *ends[:-1]], ends, strict=True)]
-
-
-def guided(
-    conditional: Float[Tensor, "m columns"], unconditional: Float[Tensor, "m columns"], scale: float
-) -> Float[Tensor, "m columns"]:
-    """Classifier-free guidance as published: a scale of 0 changes nothing."""
-    return unconditional + (scale + 1) * (conditional - unconditional)
 
 
 def candidates(

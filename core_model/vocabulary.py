@@ -9,7 +9,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from omni_agent.core import Modality
-from omni_agent.core_model.config import SPECIAL_TOKENS, CoreConfig
+from omni_agent.core_model.config import CoreConfig
 
 __all__ = ["Vocabulary"]
 
@@ -17,7 +17,7 @@ __all__ = ["Vocabulary"]
 @dataclass(frozen=True, kw_only=True)
 class Vocabulary:
     """Ranges of token ids. Codes of a tokenizer count from 0; `speech.start` and `image.start` shift them
-    into place.
+    into place. A modality that the core does not have is an empty range.
     """
 
     text: range
@@ -29,13 +29,13 @@ class Vocabulary:
     def of(cls, config: CoreConfig) -> Vocabulary:
         """Text first, then the special tokens, speech codes and image codes."""
         first = config.text_tokens
-        speech = first + len(SPECIAL_TOKENS)
-        image = speech + config.speech_codec.num_codes
+        speech = first + len(config.special_tokens)
+        image = speech + (config.speech_codec.num_codes if config.speech_codec else 0)
         return cls(
             text=range(first),
-            special={name: first + i for i, name in enumerate(SPECIAL_TOKENS)},
+            special={name: first + i for i, name in enumerate(config.special_tokens)},
             speech=range(speech, image),
-            image=range(image, image + config.image_tokenizer.num_codes),
+            image=range(image, image + (config.image_tokenizer.num_codes if config.image_tokenizer else 0)),
         )
 
     def __len__(self) -> int:

@@ -7,6 +7,7 @@ Both sides know this file and not each other. `Core` is the face of a resident m
 from __future__ import annotations
 
 import math
+import os
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Generator
 from contextvars import ContextVar
@@ -14,26 +15,42 @@ from dataclasses import dataclass
 from enum import StrEnum
 from importlib import import_module
 from types import TracebackType
-from typing import Any, Self, TypeAlias, TypeVar
+from typing import Any, Literal, Self, TypeAlias, TypeVar, get_args
 
 from omni_agent.errors import InputError, NotAvailable, OmniError
 from omni_agent.values import Conversation, Image, Reply, Speech, Text
 
 __all__ = [
+    "ALGORITHMS",
+    "Algorithm",
     "CanvasChange",
     "Core",
+    "DType",
     "Generation",
     "Modality",
+    "Padding",
     "Request",
     "Settings",
     "Task",
     "Value",
+    "Yield",
     "observer",
 ]
 
 Value: TypeAlias = Text | Image | Speech
+Yield: TypeAlias = Value | Reply
+"""What a request yields."""
+
 V = TypeVar("V")
-T = TypeVar("T", Text, Image, Speech)
+T = TypeVar("T", Text, Image, Speech, Reply)
+
+Algorithm: TypeAlias = Literal["origin", "maskgit_plus", "topk_margin", "entropy", "entropy-penalty"]
+"""The unmasking rules of the published code, by its names: what makes a place sure enough to commit."""
+
+ALGORITHMS: tuple[Algorithm, ...] = get_args(Algorithm)
+
+DType: TypeAlias = Literal["float32", "bfloat16", "float16"]
+Padding: TypeAlias = Literal["masked", "attended"]
 
 
 def _check_integer(name: str, value: object, *, least: int) -> None:
@@ -41,11 +58,11 @@ def _check_integer(name: str, value: object, *, least: int) -> None:
         raise InputError(f"{name} was {value!r}; wanted an integer of {least} or more, below 2**63")
 
 
-def _check_number(name: str, value: object, *, most: float) -> None:
+def _check_number(name: str, value: object, *, least: float = 0, most: float) -> None:
     if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
         raise InputError(f"{name} was {value!r}; wanted a number")
-    if not 0 <= value <= most:
-        raise InputError(f"{name} was {value!r}; wanted a number from 0 to {most:g}")
+    if not least <= value <= most:
+        raise InputError(f"{name} was {value!r}; wanted a number from {least:g} to {most:g}")
 
 
 def _value(given: object, task: Task) -> Value:
@@ -57,7 +74,7 @@ def _value(given: object, task: Task) -> Value:
 
 
 class Modality(StrEnum):
-    """What a blank is to hold."""
+    """What a blank is to hold, or what is given."""
 
     TEXT = "text"
     SPEECH = "speech"
@@ -72,6 +89,8 @@ class Task(StrEnum):
     ANSWER = "answer"
     DESCRIBE = "describe"
     DRAW = "draw"
+    REPLY = "reply"
+    """An answer in words and, on the same canvas, the same spoken: a `Reply`; its blank is one of speech."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +105,12 @@ class Settings:
         guidance_scale: how much the prompt is stressed against no prompt, 0 or more (0 is no guidance).
         seed: of the noise, 0 or more.
         length: of the blank in tokens, 1 or more; None chooses it from the input.
+        algorithm: a published unmasking rule; with one, the logits are read as published, every column of the
+            vocabulary at every masked place. The settings below belong to this reading.
+        block_length: places that are denoised before the next ones, 1 or more; None takes the whole blank.
+        repeat_penalty: weakens what stands in the blank already, 0.1 to 10 (1 changes nothing);
+            `entropy-penalty` only.
+        max_position_penalty: weakens masked places behind the hundredth, the last most, 0.1 to 10.
 
     Raises:
         InputError: a setting outside its range.
@@ -98,6 +123,10 @@ class Settings:
     guidance_scale: float | None = None
     seed: int = 0
     length: int | None = None
+    algorithm: Algorithm | None = None
+    block_length: int | None = None
+    repeat_penalty: float | None = None
+    max_position_penalty: float | None = None
 
     def __post_init__(self) -> None:
         if self.num_steps is not None:
@@ -113,6 +142,13 @@ class Settings:
         _check_integer("seed", self.seed, least=0)
         if self.length is not None:
             _check_integer("length", self.length, least=1)
+        if self.algorithm is not None and self.algorithm not in ALGORITHMS:
+            raise InputError(f"algorithm was {self.algorithm!r}; wanted one of {', '.join(ALGORITHMS)}")
+        if self.block_length is not None:
+            _check_integer("block_length", self.block_length, least=1)
+        for name in ("repeat_penalty", "max_position_penalty"):
+            if (penalty := getattr(self, name)) is not None:
+                _check_number(name, penalty, least=0.1, most=10)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,8 +213,8 @@ class Generation(ABC):
     """
 
     @abstractmethod
-    def __await__(self) -> Generator[Any, None, Value]:
-        """Wait for the value that fills the blank."""
+    def __await__(self) -> Generator[Any, None, Yield]:
+        """Wait for the value that fills the blank; a `Reply` where that was asked for."""
 
     @abstractmethod
     def __aiter__(self) -> AsyncIterator[CanvasChange]:
@@ -245,19 +281,42 @@ class Core(ABC):
     ) -> None:
         await self.aclose()
 
+    async def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write the model as a folder that `load` reads, in the layout that it was read from.
+
+        Raises:
+            CoreClosed: the core is not inside its ``async with``.
+            NotAvailable: this core has no model in this process.
+        """
+        raise NotAvailable(f"{type(self).__name__} has no model to write: save the one of Core.load()")
+
     @staticmethod
-    def load(name_or_path: str = "omni-tiny") -> Core:
-        """A core in this process.
+    def load(
+        name_or_path: str | os.PathLike[str] = "omni-tiny",
+        *,
+        device: str = "cpu",
+        dtype: DType | None = None,
+        padding: Padding | None = None,
+    ) -> Core:
+        """A core in this process. Nothing is read, nor fetched, before it is entered.
 
         Args:
-            name_or_path: the name of a checkpoint that comes with the package, or the path of one.
+            name_or_path: the name of a checkpoint that comes with the package, the path of one, or the id of
+                one on the Hugging Face hub, such as ``"lijiang/Omni-Diffusion"``, which is fetched, or taken
+                from the hub's cache where there is no network.
+            device: where the weights go, as torch names it: ``"cpu"``, ``"cuda"``, ``"cuda:1"``.
+            dtype: of the core's weights; None takes float32 for what comes with the package, and what the
+                checkpoint is stored in for others.
+            padding: how rows of unequal length share a model call, ``"masked"`` or, as the published code
+                does it, ``"attended"``; None leaves it to the checkpoint. See docs/decisions/0007.
 
         Raises:
             CheckpointError: there is no such checkpoint.
+            InputError: no such device or dtype.
         """
         # only those who load a model import torch, and this file knows no model
         implementation = import_module("omni_agent.core_model.local_core")
-        core: Core = implementation.LocalCore.load(name_or_path)
+        core: Core = implementation.LocalCore.load(name_or_path, device=device, dtype=dtype, padding=padding)
         return core
 
     @staticmethod

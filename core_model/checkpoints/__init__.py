@@ -1,5 +1,7 @@
-"""Checkpoints: a core as a folder of files, and the ones that come with the package."""
+"""Checkpoints: a core as a folder of files, those that come with the package, and the published ones."""
 
-from omni_agent.core_model.checkpoints.folder import find, load, names, save
+from omni_agent.core_model.checkpoints.catalogue import find, load, names, save
+from omni_agent.core_model.checkpoints.hub import HubId
+from omni_agent.core_model.checkpoints.place import Place
 
-__all__ = ["find", "load", "names", "save"]
+__all__ = ["HubId", "Place", "find", "load", "names", "save"]

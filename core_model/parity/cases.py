@@ -11,17 +11,17 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from omni_agent.core_model.config import ImageTokenizerConfig, SpeechEncoderConfig, TransformerConfig
+from omni_agent.core_model.guidance import guided, out_of_line
 from omni_agent.core_model.parity.named_weights import fill
 from omni_agent.core_model.published_unmasking import PublishedRule, commit, schedule
 from omni_agent.core_model.speech_encoder import SpeechEncoder, SpeechProjection
 from omni_agent.core_model.tokenizers.image import ImageTokenizer
 from omni_agent.core_model.tokenizers.pixels import from_pixels, to_pixels
 from omni_agent.core_model.transformer import Transformer
-from omni_agent.core_model.unmasking import guided
 from omni_agent.errors import InputError
 
 __all__ = ["Arrays", "Case", "Kind", "Parts", "kind_of"]
@@ -167,10 +167,11 @@ def _decode(case: Case, parts: Parts) -> Arrays:
         if scale:
             plain = torch.tensor(case.setting("uncond_ids"), dtype=prompt.dtype)
             other = transformer.embed(torch.cat([plain, blank]))
-            logits = guided(*_out_of_line(transformer, row, other, read), scale)
+            conditional, unconditional = out_of_line(transformer, row, other, read)
+            logits = guided(transformer.head(conditional), transformer.head(unconditional), scale)
         else:
             logits = transformer.head(transformer(row[None])[0, read])
-        after.append(commit(rule, step, blank, logits, mask=mask, first=index == 0))
+        after.append(commit(rule, step, blank, logits, mask=mask, first=index == 0).put_into(blank))
         blank = wanted[min(index, len(wanted) - 1)]
     unseen = torch.zeros(len(after), len(prompt), dtype=wanted.dtype)
     return {"history": torch.cat([unseen, torch.stack(after)], 1).numpy()}
@@ -194,21 +195,6 @@ def _rule(case: Case) -> PublishedRule:
             f" {rule.temperature}); only what is decoded without can be compared step by step"
         )
     return rule
-
-
-def _out_of_line(
-    transformer: Transformer,
-    row: Float[Tensor, "n hidden"],
-    other: Float[Tensor, "m hidden"],
-    read: Int[Tensor, " masked"],
-) -> tuple[Float[Tensor, "masked vocab"], Float[Tensor, "masked vocab"]]:
-    """Logits with and without the prompt as published: the shorter row padded behind with zeros that are
-    attended to, and both read at the same positions.
-    """
-    length = max(len(row), len(other))
-    both = torch.stack([nn.functional.pad(each, (0, 0, 0, length - len(each))) for each in (row, other)])
-    conditional, unconditional = transformer.head(transformer(both)[:, read])
-    return conditional, unconditional
 
 
 def _encoded(case: Case, parts: Parts) -> Float[Tensor, "t encoder"]:

@@ -27,9 +27,12 @@ class ImageTokenizer(nn.Module):
         self.config = config
         self.encoder = _Encoder(config)
         self.decoder = _Decoder(config)
-        self.register_buffer("powers", 2 ** torch.arange(config.bits - 1, -1, -1), persistent=False)
 
-    powers: Tensor
+    @property
+    def powers(self) -> Int[Tensor, " bits"]:
+        """What each bit is worth in an id, most significant first."""
+        device = self.decoder.conv_in.weight.device
+        return 2 ** torch.arange(self.config.bits - 1, -1, -1, device=device)
 
     def latent(self, pixels: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch bits h w"]:
         """The encoder's output before quantisation; the sign of each channel is a bit."""

@@ -25,6 +25,10 @@ class TextTokenizer:
         """Write a `tokenizer.json`."""
         self._tokenizer.save(str(path))
 
+    def save_model(self, folder: Path) -> None:
+        """Write `vocab.json` and `merges.txt`, which is a BPE without what is done before and after it."""
+        self._tokenizer.model.save(str(folder))
+
     def __len__(self) -> int:
         return int(self._tokenizer.get_vocab_size())
 
@@ -33,8 +37,12 @@ class TextTokenizer:
         return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of ids; bytes that are not UTF-8 become U+FFFD."""
-        return str(self._tokenizer.decode(list(ids), skip_special_tokens=False)).strip()
+        """The text of ids without the spaces around it; bytes that are not UTF-8 become U+FFFD."""
+        return self.piece(ids).strip()
+
+    def piece(self, ids: Sequence[int]) -> str:
+        """The text of ids as a part of a longer one, with the space that a word's first token brings."""
+        return str(self._tokenizer.decode(list(ids), skip_special_tokens=False))
 
 
 def fit(words: Iterable[str]) -> TextTokenizer:

@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from omni_agent.core_model.checkpoints import load, save
-from omni_agent.core_model.checkpoints.folder import shapes, weight_faults
+from omni_agent.core_model.checkpoints.weights import shapes, weight_faults
 from omni_agent.core_model.config import CoreConfig
 from omni_agent.core_model.model import Model
 from omni_agent.core_model.tokenizers.text import TextTokenizer

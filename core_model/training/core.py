@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from omni_agent.core import Modality
-from omni_agent.core_model.checkpoints.folder import read_weights
+from omni_agent.core_model.checkpoints.weights import read_weights
 from omni_agent.core_model.config import CoreConfig
 from omni_agent.core_model.tokenizers.text import TextTokenizer
 from omni_agent.core_model.training.learner import Learner

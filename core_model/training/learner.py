@@ -30,6 +30,8 @@ class Learner(nn.Module):
     def __init__(self, config: CoreConfig, untold: Sequence[Sequence[int]] = ()) -> None:
         """`untold`: the tokens of words that each bit of `Batch.untold` leaves out."""
         super().__init__()
+        assert config.speech_encoder is not None
+        assert config.image_tokenizer is not None
         self.config, self.vocabulary = config, Vocabulary.of(config)
         hidden = config.transformer.hidden_size
         self.transformer = Transformer(config.transformer, plain_attention)

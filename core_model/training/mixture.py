@@ -154,7 +154,9 @@ class Sources:
         head = load_file(words_file)
         words = bytes(head["words"].tolist()).decode().split()
         weight, bias = head["weight"].float(), head["bias"].float()
-        queries = len(self.layout.config.speech_encoder.query_rows)
+        encoder = self.layout.config.speech_encoder
+        assert encoder is not None
+        queries = len(encoder.query_rows)
         end = self.layout.vocabulary.end
         tokens = np.array([end, *map(self._word, words)])
         found = np.concatenate(

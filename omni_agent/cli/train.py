@@ -146,10 +146,16 @@ def parts(
 ) -> None:
     """Take a checkpoint apart, so that training can go on from its parts."""
     make_folder(folder)
-    from omni_agent.core_model.checkpoints import find
+    from omni_agent.core_model.checkpoints import HubId, find
     from omni_agent.core_model.training.assemble import take_apart
+    from omni_agent.errors import InputError
 
-    take_apart(find(checkpoint), folder)
+    source = find(checkpoint)
+    if isinstance(source, HubId):
+        raise InputError(
+            f"there is no folder {source.name!r}; wanted a small core's, or a name such as omni-tiny"
+        )
+    take_apart(source, folder)
 
 
 @train.command("picture-judge")

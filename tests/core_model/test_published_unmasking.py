@@ -8,14 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from omni_agent import InputError
-from omni_agent.core_model.published_unmasking import (
-    ALGORITHMS,
-    Algorithm,
-    BlockStep,
-    PublishedRule,
-    commit,
-    schedule,
-)
+from omni_agent.core import ALGORITHMS, Algorithm
+from omni_agent.core_model.published_unmasking import BlockStep, PublishedRule, commit, schedule
 
 MASK, VOCAB = 90, 97
 
@@ -30,7 +24,8 @@ def decoded(rule: PublishedRule, length: int, seed: int) -> list[torch.Tensor]:
             break
         logits = 3 * torch.randn(masked, VOCAB, generator=generator)
         logits[:, MASK] = -1e4
-        blank = commit(rule, step, blank, logits, mask=MASK, first=index == 0, generator=generator)
+        committed = commit(rule, step, blank, logits, mask=MASK, first=index == 0, generator=generator)
+        blank = committed.put_into(blank)
         after.append(blank)
     return after
 
@@ -76,7 +71,8 @@ def test_origin_takes_each_place_by_the_share_of_the_step_and_draws_from_what_is
     step = BlockStep(start=0, stop=20_000, share=0.3, last=False)
     logits = torch.tensor([0.4, 0.3, 0.15, 0.1, 0.05]).log().expand(20_000, 5)
     blank = torch.full((20_000,), 5)
-    after = commit(rule, step, blank, logits, mask=5, first=True, generator=torch.Generator().manual_seed(1))
+    generator = torch.Generator().manual_seed(1)
+    after = commit(rule, step, blank, logits, mask=5, first=True, generator=generator).put_into(blank)
     taken = after[after != 5]
     assert len(taken) / 20_000 == pytest.approx(0.3, abs=0.015)
     shares = torch.bincount(taken, minlength=5) / len(taken)
@@ -93,9 +89,8 @@ def test_ties_fall_as_topk_lets_them_among_all_masked_places(algorithm: Algorith
         logits[place, place] = peak
     blank = torch.full((10,), 11)
     blank[4] = 3
-    after = commit(
-        rule, BlockStep(start=2, stop=9, share=0.6, last=False), blank, logits, mask=11, first=True
-    )
+    step = BlockStep(start=2, stop=9, share=0.6, last=False)
+    after = commit(rule, step, blank, logits, mask=11, first=True).put_into(blank)
     sure = torch.tensor([1.0, 1, 0, 1, 1, 1, 1, 0, 1])
     sure[[0, 1, 8]] = -torch.inf
     where = torch.cat([torch.arange(4), torch.arange(5, 10)])[sure.topk(3).indices]
@@ -107,8 +102,9 @@ def test_a_repeat_is_weakened_from_the_second_step_on_and_the_token_0_never() ->
     blank = torch.tensor([2, 0, 4, 4])
     logits = torch.tensor([[3.0, -9, 3.1, 2, -9], [-1.0, -9, -0.9, -2, -9]])
     step = BlockStep(start=0, stop=4, share=1.0, last=True)
-    assert commit(rule, step, blank, logits, mask=4, first=True).tolist() == [2, 0, 2, 2]
-    assert commit(rule, step, blank, logits, mask=4, first=False).tolist() == [2, 0, 0, 0]
+    for first, wanted in ((True, [2, 0, 2, 2]), (False, [2, 0, 0, 0])):
+        after = commit(rule, step, blank, logits, mask=4, first=first).put_into(blank)
+        assert after.tolist() == wanted
 
 
 def test_chance_is_never_taken_from_where_nobody_gave_it() -> None:

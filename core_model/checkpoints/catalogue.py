@@ -1,0 +1,102 @@
+"""Which checkpoint is meant, and which layout it has: the package's own or the published one.
+
+Nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import os
+from importlib.resources import files
+from pathlib import Path
+
+from omni_agent.core import Padding
+from omni_agent.core_model.checkpoints import folder as small
+from omni_agent.core_model.checkpoints import published
+from omni_agent.core_model.checkpoints.hub import HubId, fetched
+from omni_agent.core_model.checkpoints.place import Place
+from omni_agent.core_model.model import Model
+from omni_agent.errors import CheckpointError
+
+__all__ = ["find", "load", "names", "save"]
+
+
+def find(name_or_path: object) -> Path | HubId:
+    """The folder of a checkpoint: by its name, of one that comes with the package; by its path, of any other.
+    What is neither but could be the id of one on the hub is taken for that, and looked for when it is loaded.
+
+    Raises:
+        CheckpointError: it is none of these, or the folder has no `config.json`, or lacks another file of its
+            layout.
+    """
+    if not isinstance(name_or_path, str | os.PathLike) or not os.fspath(name_or_path):
+        raise CheckpointError(f"the checkpoint was {name_or_path!r}; wanted a name or a path: {_wanted()}")
+    folder = _packaged().get(os.fspath(name_or_path), Path(name_or_path))
+    if not os.path.isdir(folder):
+        if (hub_id := HubId.of(os.fspath(name_or_path))) is not None:
+            return hub_id
+        raise CheckpointError(f"there is no checkpoint {str(name_or_path)!r}: {_wanted()}")
+    if published.is_published(folder):
+        return folder
+    absent = [name for name in small.FILES if not os.path.isfile(folder / name)]
+    if absent:
+        raise CheckpointError(
+            f"{str(folder)!r} is no checkpoint, as it lacks {', '.join(absent)}: {_wanted()}"
+        )
+    return folder
+
+
+def load(
+    source: str | os.PathLike[str] | HubId, place: Place | None = None, *, padding: Padding | None = None
+) -> Model:
+    """The model in a folder or on the hub, ready to be asked, without gradients.
+
+    Args:
+        source: of `find`, or a folder.
+        place: the device and type of its weights.
+        padding: how rows of unequal length share a model call; None leaves it to the checkpoint.
+
+    Raises:
+        CheckpointError: a file is missing or damaged, or the weights are not those of the configuration; the
+            error lists every weight that is missing, unexpected or of another shape.
+    """
+    place = place or Place()
+    if isinstance(source, HubId):
+        model = published.load(fetched(source), place, name=source.name, fetch=True)
+    elif published.is_published(folder := Path(source)):
+        model = published.load(folder, place, name=folder.resolve().name, fetch=False)
+    else:
+        model = small.load(folder, place)
+    if padding is not None:
+        model.config = model.config.model_copy(update={"padding": padding})
+    return model
+
+
+def save(model: Model, folder: str | os.PathLike[str]) -> None:
+    """Write a model as a folder that `load` reads, in the layout it has.
+
+    Raises:
+        CheckpointError: a weight is not a number that its file's type holds.
+    """
+    layout = published if model.config.template == "chat" else small
+    layout.save(model, Path(folder))
+
+
+def names() -> list[str]:
+    """The names of the checkpoints that come with the package."""
+    return list(_packaged())
+
+
+def _packaged() -> dict[str, Path]:
+    """The checkpoints that come with the package, by name: `omni-tiny` lies in `omni_tiny`."""
+    here = Path(str(files("omni_agent.core_model.checkpoints")))
+    folders = sorted(path.parent for path in here.glob(f"*/{small.CONFIG}"))
+    return {folder.name.replace("_", "-"): folder for folder in folders}
+
+
+def _wanted() -> str:
+    packaged = ", ".join(names()) or "none is installed"
+    return (
+        f"give the name of one that comes with the package ({packaged}), the path of a folder with"
+        f" {', '.join(small.FILES)} or with the published files, or an id on the hub, such as"
+        f" {published.HUB_ID}"
+    )

@@ -1,0 +1,73 @@
+"""What the published core keeps beside itself, each in a folder of its own: the image tokenizer, and the
+shift and scale of the speech front end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from omni_agent.core_model.checkpoints.hub import HubId, cached, fetched
+
+__all__ = ["FRONT_END", "IMAGE_TOKENIZER", "Companion"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Companion:
+    """A part in its own repository.
+
+    Attributes:
+        what: the part.
+        hub_id: its repository.
+        file: what is wanted from there.
+        beside: what else is taken from there, if there is such a file.
+    """
+
+    what: str
+    hub_id: HubId
+    file: str
+    beside: tuple[str, ...] = ()
+
+    @property
+    def folder(self) -> str:
+        """The repository's name without its owner: the folder it is saved to within a core's."""
+        return self.hub_id.name.partition("/")[2]
+
+    def find(self, core: Path, *, fetch: bool) -> Path | None:
+        """The folder it is in: within the core's, beside it, in the hub's cache or, with `fetch`, on the hub.
+
+        Raises:
+            CheckpointError: it was to be fetched, and could not be.
+        """
+        for place in self._places(core):
+            if (place / self.file).is_file():
+                return place
+        patterns = (self.file, *self.beside)
+        there = fetched(self.hub_id, patterns) if fetch else cached(self.hub_id, patterns)
+        return there if there is not None and (there / self.file).is_file() else None
+
+    def missing(self, core: Path) -> str:
+        """What to say where it is nowhere."""
+        return (
+            f"{self.what} is missing: put {self.file} of {self.hub_id.name} into"
+            f" {str(core / self.folder)!r}, or fetch it into the hub's cache"
+        )
+
+    def _places(self, core: Path) -> Iterator[Path]:
+        for around in (core, core.resolve().parent):
+            yield around / self.folder
+            yield around / self.hub_id.name
+
+
+IMAGE_TOKENIZER = Companion(
+    what="the image tokenizer",
+    hub_id=HubId("showlab/magvitv2"),
+    file="pytorch_model.safetensors",
+    beside=("config.json",),
+)
+FRONT_END = Companion(
+    what="the speech front end's shift and scale",
+    hub_id=HubId("FunAudioLLM/SenseVoiceSmall"),
+    file="am.mvn",
+)

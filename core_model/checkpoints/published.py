@@ -1,0 +1,395 @@
+"""The published layout: `lijiang/Omni-Diffusion`, and Dream-7B, the same transformer without ears and eyes.
+
+A folder with `config.json`, weights in safetensors, whole or in shards with an index, by the published names,
+and Qwen2's tokenizer files. The image tokenizer and the front end's shift and scale have folders of their own
+(`companions.py`). Every name and shape is read first, and all faults are in one error; then each weight goes
+straight to its place.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from huggingface_hub import split_torch_state_dict_into_shards
+from pydantic import BaseModel, ValidationError
+from safetensors.torch import save_file
+from torch import Tensor
+from tqdm import tqdm
+
+from omni_agent.core_model.checkpoints.companions import FRONT_END, IMAGE_TOKENIZER
+from omni_agent.core_model.checkpoints.files import fingerprint, replace_file
+from omni_agent.core_model.checkpoints.mvn import read_mvn, write_mvn
+from omni_agent.core_model.checkpoints.place import Place
+from omni_agent.core_model.checkpoints.published_tasks import OMNI_TASKS, TEXT_TASKS
+from omni_agent.core_model.checkpoints.text_files import TokenTable, read_text_files, write_text_files
+from omni_agent.core_model.checkpoints.weights import (
+    Stored,
+    empty_model,
+    load_into,
+    shapes,
+    stored_in,
+    weight_faults,
+)
+from omni_agent.core_model.config import (
+    CoreConfig,
+    ImageTokenizerConfig,
+    SpeechCodecConfig,
+    SpeechEncoderConfig,
+    TransformerConfig,
+)
+from omni_agent.core_model.model import Model
+from omni_agent.errors import CheckpointError
+
+__all__ = ["HUB_ID", "is_published", "load", "save"]
+
+HUB_ID = "lijiang/Omni-Diffusion"
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+SHARD_SIZE = "5GB"
+
+# The names of the model's parts here, and what the published names of their weights begin with.
+PREFIXES = {
+    "transformer.": "",
+    "speech_encoder.": "model.audio_model.model.",
+    "speech_projection.": "model.audio_projection.",
+}
+CTC = "model.audio_model.model.ctc.ctc_lo.weight"
+LAYERS = re.compile(r"model\.audio_model\.model\.encoder\.(encoders|tp_encoders)\.(\d+)\.")
+# Constants of the quantiser, which the image tokenizer's file has and a model does not need.
+QUANTISER = ("quantize.embedding", "quantize.power_vals")
+# Where an image tokenizer of another size than the published one says so, in its own config.json.
+SIZES = "omni_agent"
+
+NEEDED = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|mask|>")
+NEEDED_FOR_MEDIA = (
+    "<|begin_of_image|>",
+    "<|end_of_image|>",
+    "<|begin_of_audio|>",
+    "<|end_of_audio|>",
+    "<|context_of_audio|>",
+)
+PUBLISHED_IMAGES = ImageTokenizerConfig(seen_size=512)
+
+
+class _Config(BaseModel):
+    """What is read of the published `config.json`."""
+
+    model_type: Literal["Dream"]
+    vocab_size: int
+    hidden_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    intermediate_size: int
+    rms_norm_eps: float = 1e-6
+    rope_theta: float = 1e6
+    rope_scaling: None = None
+    hidden_act: Literal["silu"] = "silu"
+    tie_word_embeddings: Literal[False] = False
+    mask_token_id: int
+
+
+def is_published(folder: Path) -> bool:
+    """Whether a folder's `config.json` is one of transformers' kind, which names its model."""
+    try:
+        document = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(document, dict) and "model_type" in document
+
+
+def load(folder: Path, place: Place, *, name: str, fetch: bool) -> Model:
+    """The model of a folder.
+
+    Args:
+        folder: with the published files.
+        place: the device and type of its weights. The image tokenizer is float32 in any case, as its codes
+            should not depend on the core's type.
+        name: of the checkpoint, for errors and events.
+        fetch: look for the image tokenizer and the front end on the hub too, not only in its cache.
+
+    Raises:
+        CheckpointError: a file is missing or damaged, or the weights are not those of the configuration; all
+            faults are listed.
+    """
+    published = _config(folder / CONFIG)
+    tokenizer, table = read_text_files(folder)
+    stored, faults = _stored(folder)
+    has_media = table.speech_codes > 0
+    faults += _table_faults(table, published, has_media=has_media)
+    eyes = mvn = None
+    image_sizes = PUBLISHED_IMAGES
+    if has_media:
+        eyes, mvn = (each.find(folder, fetch=fetch) for each in (IMAGE_TOKENIZER, FRONT_END))
+        found = ((IMAGE_TOKENIZER, eyes), (FRONT_END, mvn))
+        faults += [each.missing(folder) for each, there in found if there is None]
+        image_sizes = _image_sizes(eyes)
+    if faults:
+        raise CheckpointError(f"{str(folder)!r} is not whole: {'; '.join(faults)}")
+    config = _core_config(name, published, table, stored, image_sizes if has_media else None)
+    model = empty_model(config, tokenizer)
+    wanted = {_published(each): shape for each, shape in shapes(model.state_dict()).items() if _is_core(each)}
+    faults = weight_faults({each: there.shape for each, there in stored.items()}, wanted)
+    ours = {each: stored[_published(each)] for each in model.state_dict() if _published(each) in stored}
+    if eyes is not None:
+        pictures, more = _image_weights(eyes / IMAGE_TOKENIZER.file, model)
+        ours |= pictures
+        faults += more
+    if faults:
+        raise CheckpointError(f"{str(folder)!r} is not what its {CONFIG} describes: {'; '.join(faults)}")
+    if mvn is not None and model.speech_frontend is not None:
+        shift, scale = read_mvn(mvn / FRONT_END.file)
+        model.speech_frontend.shift = shift.to(place.device)
+        model.speech_frontend.scale = scale.to(place.device)
+    total = sum(each.bytes for each in ours.values())
+    with tqdm(total=total, unit="B", unit_scale=True, desc=f"loading {name}", disable=None) as bar:
+        load_into(model, ours, place, lambda size: bar.update(size))
+    model.folder_fingerprint = partial(fingerprint, _files(folder, ours.values(), mvn))
+    return model
+
+
+def save(model: Model, folder: Path) -> None:
+    """Write a model as a folder that `load` reads: the core in shards, in the type it is held in, and its
+    image tokenizer and front end in folders within.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {_published(name): each for name, each in model.state_dict().items() if _is_core(name)}
+    shards = split_torch_state_dict_into_shards(weights, max_shard_size=SHARD_SIZE)
+    for file, names in shards.filename_to_tensors.items():
+        _save_tensors(folder / file, {name: weights[name] for name in names})
+    if shards.is_sharded:
+        index = {"metadata": shards.metadata, "weight_map": shards.tensor_to_filename}
+        _save_json(folder / INDEX, index)
+    for path in folder.glob("model*.safetensors*"):
+        if path.name not in shards.filename_to_tensors and not (shards.is_sharded and path.name == INDEX):
+            path.unlink()  # of an older one of another number of shards
+    write_text_files(folder, model.text_tokenizer, model.vocabulary)
+    _save_json(folder / CONFIG, _published_config(model))
+    if model.image_tokenizer is not None:
+        eyes = folder / IMAGE_TOKENIZER.folder
+        eyes.mkdir(exist_ok=True)
+        _save_image_tokenizer(model, eyes)
+    if model.speech_frontend is not None:
+        ears = folder / FRONT_END.folder
+        ears.mkdir(exist_ok=True)
+        shift, scale = model.speech_frontend.shift.cpu(), model.speech_frontend.scale.cpu()
+        replace_file(ears / FRONT_END.file, lambda path: write_mvn(path, shift, scale))
+
+
+def _config(path: Path) -> _Config:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{str(path)!r} cannot be read: {error}") from error
+    if document.get("model_type") != "Dream":
+        raise CheckpointError(
+            f"{str(path)!r} is of a model of type {document.get('model_type')!r}; wanted 'Dream', as"
+            f" {HUB_ID} and Dream-7B are"
+        )
+    try:
+        return _Config.model_validate(document)
+    except ValidationError as error:
+        faults = (f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+        raise CheckpointError(f"{str(path)!r} is not a core's configuration: {'; '.join(faults)}") from error
+
+
+def _stored(folder: Path) -> tuple[dict[str, Stored], list[str]]:
+    """Every weight of the core by its published name, and which files of them are missing."""
+    if not (folder / INDEX).is_file():
+        if not (folder / WEIGHTS).is_file():
+            return {}, [f"its weights are missing: wanted {WEIGHTS}, or {INDEX} with its shards"]
+        return stored_in(folder / WEIGHTS), []
+    try:
+        places: dict[str, str] = json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"]
+        files = sorted(set(places.values()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{str(folder / INDEX)!r} is no index of shards: {error!r}") from error
+    stored: dict[str, Stored] = {}
+    faults = []
+    for file in files:
+        if (folder / file).is_file():
+            stored |= stored_in(folder / file)
+        else:
+            faults.append(f"its shard {file} is missing")
+    return stored, faults
+
+
+def _table_faults(table: TokenTable, config: _Config, *, has_media: bool) -> list[str]:
+    needed = NEEDED + (NEEDED_FOR_MEDIA if has_media else ())
+    faults = [f"its tokenizer lacks {name}" for name in needed if name not in table.special]
+    if "<|mask|>" in table.special:
+        mask = table.text_tokens + table.special.index("<|mask|>")
+        if mask != config.mask_token_id:
+            faults.append(f"its tokenizer's <|mask|> is {mask}; {CONFIG} says {config.mask_token_id}")
+    size = table.text_tokens + len(table.special) + table.speech_codes + table.image_codes
+    if size > config.vocab_size:
+        faults.append(
+            f"its tokenizer has ids up to {size - 1}; {CONFIG} has a vocab_size of {config.vocab_size}"
+        )
+    return faults
+
+
+def _core_config(
+    name: str,
+    config: _Config,
+    table: TokenTable,
+    stored: Mapping[str, Stored],
+    images: ImageTokenizerConfig | None,
+) -> CoreConfig:
+    try:
+        return CoreConfig(
+            name=name,
+            transformer=TransformerConfig(
+                vocab_size=config.vocab_size,
+                hidden_size=config.hidden_size,
+                num_layers=config.num_hidden_layers,
+                num_heads=config.num_attention_heads,
+                num_key_value_heads=config.num_key_value_heads,
+                intermediate_size=config.intermediate_size,
+                rms_norm_eps=config.rms_norm_eps,
+                rope_theta=config.rope_theta,
+            ),
+            speech_encoder=None if images is None else _encoder_config(stored),
+            image_tokenizer=images,
+            speech_codec=None
+            if images is None
+            else SpeechCodecConfig(
+                kind="glm-4-voice",
+                num_codes=table.speech_codes,
+                codes_per_second=12.5,
+                sample_rate=22_050,
+            ),
+            text_tokens=table.text_tokens,
+            special_tokens=table.special,
+            template="chat",
+            max_speech_seconds=120.0,
+            max_text_tokens=1024,
+            tasks=TEXT_TASKS if images is None else OMNI_TASKS,
+        )
+    except ValidationError as error:
+        said = "; ".join(each["msg"] for each in error.errors())
+        raise CheckpointError(f"the {CONFIG} of {name!r} does not fit its other files: {said}") from error
+
+
+def _encoder_config(stored: Mapping[str, Stored]) -> SpeechEncoderConfig:
+    """The published widths; the depth, which no file says, as the names have it."""
+    last = {"encoders": -1, "tp_encoders": -1}
+    for name in stored:
+        if match := LAYERS.match(name):
+            last[match[1]] = max(last[match[1]], int(match[2]))
+    return SpeechEncoderConfig(
+        num_blocks=last["encoders"] + 2,  # the first layer has a name of its own
+        num_tp_blocks=last["tp_encoders"] + 1,
+        ctc_size=stored[CTC].shape[0] if CTC in stored else 0,
+    )
+
+
+def _image_sizes(folder: Path | None) -> ImageTokenizerConfig:
+    if folder is None or not (folder / CONFIG).is_file():
+        return PUBLISHED_IMAGES
+    try:
+        sizes = json.loads((folder / CONFIG).read_text(encoding="utf-8")).get(SIZES)
+        return PUBLISHED_IMAGES if sizes is None else ImageTokenizerConfig.model_validate(sizes)
+    except (OSError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"{str(folder / CONFIG)!r} cannot be read: {error}") from error
+
+
+def _image_weights(path: Path, model: Model) -> tuple[dict[str, Stored], list[str]]:
+    prefix = "image_tokenizer."
+    stored = {name: each for name, each in stored_in(path).items() if name not in QUANTISER}
+    wanted = {
+        name.removeprefix(prefix): shape
+        for name, shape in shapes(model.state_dict()).items()
+        if name.startswith(prefix)
+    }
+    faults = weight_faults({name: each.shape for name, each in stored.items()}, wanted)
+    named = {prefix + name: each for name, each in stored.items()}
+    return named, [f"{path.name}: {fault}" for fault in faults]
+
+
+def _is_core(name: str) -> bool:
+    return name.startswith(tuple(PREFIXES))
+
+
+def _published(name: str) -> str:
+    """The published name of a weight of the core."""
+    for ours, theirs in PREFIXES.items():
+        if name.startswith(ours):
+            return theirs + name.removeprefix(ours)
+    return name
+
+
+def _files(folder: Path, stored: Iterable[Stored], mvn: Path | None) -> list[Path]:
+    """What a checkpoint's fingerprint is made of."""
+    weights = sorted({each.path for each in stored})
+    return [folder / CONFIG, folder / "vocab.json", folder / "merges.txt", *weights] + (
+        [] if mvn is None else [mvn / FRONT_END.file]
+    )
+
+
+def _published_config(model: Model) -> dict[str, Any]:
+    config, special = model.config.transformer, model.vocabulary.special
+    end = special["<|endoftext|>"]
+    return {
+        "architectures": ["DreamModel"],
+        "model_type": "Dream",
+        "hidden_act": "silu",
+        "hidden_size": config.hidden_size,
+        "intermediate_size": config.intermediate_size,
+        "num_hidden_layers": config.num_layers,
+        "num_attention_heads": config.num_heads,
+        "num_key_value_heads": config.num_key_value_heads,
+        "rms_norm_eps": config.rms_norm_eps,
+        "rope_theta": config.rope_theta,
+        "rope_scaling": None,
+        "tie_word_embeddings": False,
+        "vocab_size": config.vocab_size,
+        "mask_token_id": special["<|mask|>"],
+        "bos_token_id": end,
+        "eos_token_id": end,
+        "pad_token_id": end,
+        "torch_dtype": str(model.transformer.lm_head.weight.dtype).removeprefix("torch."),
+    }
+
+
+def _save_image_tokenizer(model: Model, folder: Path) -> None:
+    eyes = model.eyes
+    codes = torch.arange(eyes.config.num_codes)
+    bits = ((codes[:, None] >> torch.arange(eyes.config.bits - 1, -1, -1)) & 1).float() * 2 - 1
+    quantiser = dict(zip(QUANTISER, (bits, eyes.powers.cpu()), strict=True))
+    _save_tensors(folder / IMAGE_TOKENIZER.file, eyes.state_dict() | quantiser)
+    document: dict[str, Any] = {"_class_name": "MAGVITv2"}
+    if eyes.config != PUBLISHED_IMAGES:
+        document[SIZES] = eyes.config.model_dump()
+    _save_json(folder / CONFIG, document)
+
+
+def _save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    def write(partial: Path) -> None:
+        save_file(
+            {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
+            partial,
+            metadata={"format": "pt"},
+        )
+        partial.chmod(0o666 & ~_umask())  # safetensors makes files that only their owner may read
+
+    replace_file(path, write)
+
+
+def _save_json(path: Path, document: Mapping[str, Any]) -> None:
+    text = json.dumps(document, indent=2) + "\n"
+    replace_file(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

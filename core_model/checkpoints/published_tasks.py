@@ -1,0 +1,74 @@
+"""How the published checkpoints are asked: user texts, system lines and settings of each task.
+
+Texts are those the model was trained with; steps, lengths, rules and penalties those of the published
+`tools/inference.py`, all at temperature 0. `describe` has no text of its own there: it is a picture question.
+"""
+
+from __future__ import annotations
+
+from omni_agent.core_model.config import TaskConfig
+
+__all__ = ["OMNI_TASKS", "TEXT_TASKS"]
+
+# Longer blanks than these fit a row of 3,072 tokens, the longest that training had, beside a picture.
+_LONGEST = 1024
+
+_ANSWER = TaskConfig(lengths=(64,), max_length=_LONGEST, num_steps=64, algorithm="entropy")
+_SPOKEN = TaskConfig(
+    system="Please response the input audio.",
+    lengths=(128,),
+    max_length=_LONGEST,
+    num_steps=128,
+    algorithm="entropy-penalty",
+    repeat_penalty=1.2,
+    speech_from=0.2,
+)
+_SPOKEN_OF_A_PICTURE = _SPOKEN.model_copy(
+    update={"system": "Please response the input audio based on the given image."}
+)
+
+TEXT_TASKS = {"answer": _ANSWER}
+"""Of a checkpoint without ears and eyes."""
+
+OMNI_TASKS = {
+    "transcribe": TaskConfig(
+        instruction="Convert the speech to text.",
+        lengths=(50,),
+        max_length=_LONGEST,
+        num_steps=25,
+        algorithm="entropy",
+    ),
+    "speak": TaskConfig(
+        instruction="Convert the text to speech.",
+        lengths=(50,),
+        max_length=_LONGEST,
+        num_steps=25,
+        algorithm="entropy",
+    ),
+    "answer": _ANSWER,
+    "answer from speech": _SPOKEN,
+    "answer from image, speech": _SPOKEN_OF_A_PICTURE,
+    "reply from speech": _SPOKEN,
+    "reply from image, speech": _SPOKEN_OF_A_PICTURE,
+    "describe": _ANSWER.model_copy(update={"instruction": "Describe the image."}),
+    "draw": TaskConfig(
+        instruction="Generate an image based on the provided text description.",
+        lengths=(260,),
+        max_length=_LONGEST,
+        num_steps=260,
+        algorithm="entropy-penalty",
+        repeat_penalty=1.2,
+        max_position_penalty=2.0,
+    ),
+    "draw from speech": TaskConfig(
+        system="Please generate an image based on the input audio.",
+        lengths=(260,),
+        max_length=_LONGEST,
+        num_steps=260,
+        algorithm="entropy-penalty",
+        repeat_penalty=1.5,
+        max_position_penalty=2.0,
+        guidance_scale=2.0,
+    ),
+}
+"""Of Omni-Diffusion."""

@@ -1,0 +1,145 @@
+"""The parts of a core and what they make of media: the resident weights, without any request's state."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from functools import cached_property
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from omni_agent.core import Modality
+from omni_agent.core_model.config import CoreConfig
+from omni_agent.core_model.speech_encoder import SpeechEncoder, SpeechProjection
+from omni_agent.core_model.speech_frontend import SpeechFrontend
+from omni_agent.core_model.tokenizers.image import ImageTokenizer
+from omni_agent.core_model.tokenizers.pixels import from_pixels, to_pixels
+from omni_agent.core_model.tokenizers.speech import SpeechCodec
+from omni_agent.core_model.tokenizers.text import TextTokenizer
+from omni_agent.core_model.transformer import Transformer
+from omni_agent.core_model.vocabulary import Vocabulary
+from omni_agent.errors import InputError, NotAvailable
+from omni_agent.values import Image, Speech, Text
+
+__all__ = ["Parts"]
+
+
+class Parts(nn.Module):
+    """Weights and tokenizers. A part that the configuration does not have is None.
+
+    `folder_fingerprint` gives the hash of the checkpoint that the weights came from; weights made in memory
+    have none.
+    """
+
+    folder_fingerprint: Callable[[], str] | None = None
+
+    def __init__(self, config: CoreConfig, text_tokenizer: TextTokenizer) -> None:
+        super().__init__()
+        self.config = config
+        self.vocabulary = Vocabulary.of(config)
+        self.text_tokenizer = text_tokenizer
+        self.transformer = Transformer(config.transformer)
+        ears, eyes, codec = config.speech_encoder, config.image_tokenizer, config.speech_codec
+        self.speech_frontend = SpeechFrontend() if ears else None
+        self.speech_encoder = SpeechEncoder(ears) if ears else None
+        self.speech_projection = (
+            SpeechProjection(ears.hidden_size, config.transformer.hidden_size) if ears else None
+        )
+        self.image_tokenizer = ImageTokenizer(eyes) if eyes else None
+        self.speech_codec = SpeechCodec(codec) if codec and codec.kind == "table" else None
+        self._names: dict[Modality, str] = {}
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over the checkpoint's files, read when first asked for; empty if it came from none."""
+        return self.folder_fingerprint() if self.folder_fingerprint else ""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.transformer.lm_head.weight.device
+
+    def tokenizer_name(self, modality: Modality) -> str:
+        """A hash of the weights behind the codes of pictures or of speech: codes mean something to these
+        only. Of speech codes whose weights are not here it is their kind.
+        """
+        if modality not in self._names:
+            part = self.image_tokenizer if modality is Modality.IMAGE else self.speech_codec
+            if part is None:
+                codec = self.config.speech_codec
+                self._names[modality] = codec.kind if codec and modality is Modality.SPEECH else "none"
+                return self._names[modality]
+            digest = hashlib.sha256()
+            for name, tensor in sorted(part.state_dict().items()):
+                digest.update(name.encode())
+                digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+            self._names[modality] = digest.hexdigest()[:16]
+        return self._names[modality]
+
+    @torch.inference_mode()
+    def image_codes(self, picture: Image) -> list[int]:
+        """The codes of a picture, its own if this model's tokenizer made them at the size it looks at."""
+        tokenizer = self.eyes
+        config = tokenizer.config
+        tokens = picture.tokens
+        if tokens is not None and tokens.tokenizer == self.tokenizer_name(Modality.IMAGE):
+            if len(tokens.ids) == config.codes_seen:
+                return list(tokens.ids)
+            if not picture.is_decoded:
+                decoded = self.decode(picture)
+                assert isinstance(decoded, Image)
+                picture = decoded
+        pixels = to_pixels(picture.array, config.seen_size or config.image_size)
+        codes: list[int] = tokenizer.encode(pixels.to(self.device))[0].tolist()
+        return codes
+
+    @property
+    def eyes(self) -> ImageTokenizer:
+        """The image tokenizer.
+
+        Raises:
+            InputError: the core has none.
+        """
+        if self.image_tokenizer is None:
+            raise InputError(f"{self.config.name} has no pictures: it neither looks at them nor draws")
+        return self.image_tokenizer
+
+    @torch.inference_mode()
+    def hear(self, speech: Speech) -> Float[Tensor, "t hidden"]:
+        """Speech as embeddings for the prompt, one for each 60 ms and each query row."""
+        if self.speech_frontend is None or self.speech_encoder is None or self.speech_projection is None:
+            raise InputError(f"{self.config.name} has no ears: give it text")
+        if not speech.is_decoded:
+            decoded = self.decode(speech)
+            assert isinstance(decoded, Speech)
+            speech = decoded
+        frames = self.speech_frontend(speech.samples, speech.rate)[None]
+        if self.config.template == "chat":
+            frames = frames.bfloat16()  # as the published code does, whatever the weights are held in
+        weight = self.speech_encoder.embed.weight
+        heard: Tensor = self.speech_projection(self.speech_encoder(frames.to(weight.device, weight.dtype)))
+        return heard[0]
+
+    @torch.inference_mode()
+    def decode(self, value: Text | Image | Speech) -> Text | Image | Speech:
+        """The value with its pixels or samples; one that has them comes back as it is. Its tokens must be of
+        this model's tokenizers.
+
+        Raises:
+            NotAvailable: of these speech codes this version makes no sound.
+        """
+        if isinstance(value, Text) or value.is_decoded or value.tokens is None:
+            return value
+        codes = torch.tensor(value.tokens.ids)
+        if isinstance(value, Image):
+            pixels = self.eyes.decode(codes[None].to(self.device))
+            return Image(from_pixels(pixels), tokens=value.tokens)
+        if self.speech_codec is None:
+            raise NotAvailable(
+                f"this version makes no sound of the speech codes of {self.config.name}: keep the tokens, or"
+                " ask for text"
+            )
+        samples = self.speech_codec.decode(codes)
+        return Speech(samples, self.speech_codec.config.sample_rate, tokens=value.tokens)
