@@ -213,8 +213,9 @@ class CoreConfig(_Frozen):
     def _tasks_are_known(cls, tasks: dict[str, TaskConfig]) -> dict[str, TaskConfig]:
         for key in tasks:
             task, _, given = key.partition(" from ")
-            kinds = given.split(", ") if given else []
-            if task not in list(Task) or kinds != sorted(set(kinds) & set(Modality)):
+            kinds = given.split(", ")
+            whole = key in list(Task)
+            if not whole and (task not in list(Task) or kinds != sorted(set(kinds) & set(Modality))):
                 raise ValueError(
                     f"{key!r} is no task; wanted one of {', '.join(Task)}, and behind it what is given, such"
                     " as 'draw from speech' or 'answer from image, speech'"

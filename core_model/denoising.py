@@ -25,7 +25,7 @@ from omni_agent.core_model.published_unmasking import BlockStep, PublishedRule, 
 from omni_agent.core_model.unmasking import TypedRule, candidates, choose, commit_counts
 from omni_agent.errors import InputError
 
-__all__ = ["Decoding", "advance", "start"]
+__all__ = ["Decoding", "advance", "committed", "logits_of", "start"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -114,29 +114,55 @@ def advance(parts: Parts, decodings: Sequence[Decoding]) -> list[Decoding]:
     Raises:
         ValueError: with padding attended, blanks of unequal length, or guidance for several.
     """
+    logits = logits_of(parts, decodings)
+    return [committed(parts, decoding, rows) for decoding, rows in zip(decodings, logits, strict=True)]
+
+
+def logits_of(parts: Parts, decodings: Sequence[Decoding]) -> list[Float[Tensor, "places columns"]]:
+    """What the next step of each reads, guided where that is wanted.
+
+    In the typed reading the columns of its modality at every place of the blank; published, every column at
+    the masked places.
+    """
     attended = parts.config.padding == "attended"
-    if attended and len(decodings) > 1 and any(each.unconditional is not None for each in decodings):
-        raise ValueError("guidance with padding attended is for one at a time, as published")
     read = [_read(decoding) for decoding in decodings]
     canvases = [decoding.canvas for decoding in decodings]
+    guided_ones = [index for index, each in enumerate(decodings) if each.unconditional is not None]
     plain = [decoding.unconditional for decoding in decodings if decoding.unconditional is not None]
     if plain and attended:
-        (canvas,), (other,), (places,) = canvases, plain, read
-        pair = out_of_line(
-            parts.transformer, _row(parts, canvas), _row(parts, other), canvas.blank.start - 1 + places
-        )
+        if len(decodings) > 1:
+            raise ValueError("guidance with padding attended is for one at a time, as published")
+        places = canvases[0].blank.start - 1 + read[0]
+        pair = out_of_line(parts.transformer, _row(parts, canvases[0]), _row(parts, plain[0]), places)
         hidden, without = [pair[0]], [pair[1]]
     else:
         hidden = _hidden(parts, canvases, read)
-        guided_read = [
-            places for each, places in zip(decodings, read, strict=True) if each.unconditional is not None
-        ]
-        without = _hidden(parts, plain, guided_read) if plain else []
-    rest = iter(without)
-    return [
-        _commit(parts, each, rows, next(rest) if each.unconditional is not None else None)
-        for each, rows in zip(decodings, hidden, strict=True)
-    ]
+        without = _hidden(parts, plain, [read[index] for index in guided_ones]) if plain else []
+    logits = [_head(parts, each, states) for each, states in zip(decodings, hidden, strict=True)]
+    for index, states in zip(guided_ones, without, strict=True):
+        each = decodings[index]
+        logits[index] = guided(logits[index], _head(parts, each, states), each.guidance_scale)
+    return logits
+
+
+def committed(parts: Parts, decoding: Decoding, logits: Float[Tensor, "places columns"]) -> Decoding:
+    """The state after a step that reads these logits."""
+    canvas, rule = decoding.canvas, decoding.rule
+    if isinstance(rule, TypedRule):
+        ids, masked, sure = _commit_typed(parts, decoding, rule, logits)
+    else:
+        ids, masked, sure = _commit_published(parts, decoding, rule, logits)
+    lowest = float(sure.min()) if len(sure) else 1.0
+    canvas = canvas.with_filled(ids)
+    return replace(
+        decoding,
+        canvas=canvas,
+        unconditional=None if decoding.unconditional is None else decoding.unconditional.with_filled(ids),
+        masked=masked,
+        step=decoding.step + 1,
+        confidence=lowest if decoding.confidence is None else min(lowest, decoding.confidence),
+        preview=_preview(parts, canvas, masked),
+    )
 
 
 def _read(decoding: Decoding) -> Int[Tensor, " places"]:
@@ -171,46 +197,20 @@ def _hidden(
     return [states[start - 1 + places] for states, start, places in zip(hidden, starts, read, strict=True)]
 
 
-def _logits(parts: Parts, hidden: Float[Tensor, "places hidden"], modality: Modality) -> Tensor:
-    """Over what a blank of this modality may hold."""
+def _head(
+    parts: Parts, decoding: Decoding, hidden: Float[Tensor, "places hidden"]
+) -> Float[Tensor, "places columns"]:
+    """Logits over what the blank may hold; published, over the whole vocabulary."""
+    if isinstance(decoding.rule, PublishedRule):
+        return parts.transformer.head(hidden)
     # A modality's ids lie side by side, so its part of the head is a view; gathering rows would copy
     # megabytes a call.
+    modality = decoding.canvas.blank.modality
     head, ids = parts.transformer.lm_head.weight, parts.vocabulary.range_of(modality)
     logits = F.linear(hidden, head[ids.start : ids.stop])
     if modality is Modality.IMAGE:
         return logits
     return torch.cat([logits, F.linear(hidden, head[parts.vocabulary.end, None])], -1)
-
-
-def _commit(parts: Parts, decoding: Decoding, hidden: Tensor, without: Tensor | None) -> Decoding:
-    """The state after a step that reads these hidden states, `without` a prompt where guidance is
-    wanted.
-    """
-    canvas, rule = decoding.canvas, decoding.rule
-
-    def logits(states: Tensor) -> Tensor:
-        if isinstance(rule, PublishedRule):
-            return parts.transformer.head(states)
-        return _logits(parts, states, canvas.blank.modality)
-
-    scores = logits(hidden)
-    if without is not None:
-        scores = guided(scores, logits(without), decoding.guidance_scale)
-    if isinstance(rule, TypedRule):
-        ids, masked, sure = _commit_typed(parts, decoding, rule, scores)
-    else:
-        ids, masked, sure = _commit_published(parts, decoding, rule, scores)
-    lowest = float(sure.min()) if len(sure) else 1.0
-    canvas = canvas.with_filled(ids)
-    return replace(
-        decoding,
-        canvas=canvas,
-        unconditional=None if decoding.unconditional is None else decoding.unconditional.with_filled(ids),
-        masked=masked,
-        step=decoding.step + 1,
-        confidence=lowest if decoding.confidence is None else min(lowest, decoding.confidence),
-        preview=_preview(parts, canvas, masked),
-    )
 
 
 def _commit_typed(

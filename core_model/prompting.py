@@ -37,7 +37,7 @@ def canvas_of(parts: Parts, request: Request) -> Canvas:
         raise InputError(f"{parts.config.name} does not {request.task} from what was given")
     pictures = [parts.image_codes(value) for value in request.content if isinstance(value, Image)]
     said = [
-        _opened(value, task.opening) if isinstance(value, Text) else parts.hear(value)
+        _typed(parts, value, task) if isinstance(value, Text) else parts.hear(value)
         for value in request.content
         if not isinstance(value, Image)
     ]
@@ -127,6 +127,10 @@ def _text_ids(parts: Parts, text: str) -> list[int]:
     return ids
 
 
-def _opened(text: Text, opening: str) -> str:
-    """The text with the opening word that the task wants."""
-    return text if text.lower().split()[:1] == opening.split() else f"{opening} {text}".strip()
+def _typed(parts: Parts, text: Text, task: TaskConfig) -> str:
+    """The text as it is put into the prompt: with the opening word that the task wants, if it wants one; in a
+    chat as it was typed.
+    """
+    if parts.config.template == "chat" or text.lower().split()[:1] == task.opening.split():
+        return text
+    return f"{task.opening} {text}".strip()

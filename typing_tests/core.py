@@ -45,7 +45,7 @@ async def verbs(speech: Speech, picture: Image, history: Conversation) -> None:
         async with core.generate(request, wait=False) as generation:
             async for change in generation:
                 assert_type(change, CanvasChange)
-            assert_type(await generation, Text | Image | Speech)
+            assert_type(await generation, Text | Image | Speech | Reply)
             assert_type(generation.confidence, float | None)
 
 

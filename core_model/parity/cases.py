@@ -6,21 +6,31 @@ A kind is told by the arrays that a case holds, never by its name.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
 from jaxtyping import Float
+from tokenizers import Tokenizer, models
 from torch import Tensor, nn
 
-from omni_agent.core_model.config import ImageTokenizerConfig, SpeechEncoderConfig, TransformerConfig
-from omni_agent.core_model.guidance import guided, out_of_line
+from omni_agent.core import Modality, Settings, Task
+from omni_agent.core_model.canvas import Canvas, Frames, Span
+from omni_agent.core_model.config import (
+    CoreConfig,
+    ImageTokenizerConfig,
+    SpeechEncoderConfig,
+    TaskConfig,
+    TransformerConfig,
+)
+from omni_agent.core_model.model import Decoding, Model
 from omni_agent.core_model.parity.named_weights import fill
-from omni_agent.core_model.published_unmasking import PublishedRule, commit, schedule
+from omni_agent.core_model.published_unmasking import PublishedRule, schedule
 from omni_agent.core_model.speech_encoder import SpeechEncoder, SpeechProjection
 from omni_agent.core_model.tokenizers.image import ImageTokenizer
 from omni_agent.core_model.tokenizers.pixels import from_pixels, to_pixels
+from omni_agent.core_model.tokenizers.text import TextTokenizer
 from omni_agent.core_model.transformer import Transformer
 from omni_agent.errors import InputError
 
@@ -145,36 +155,71 @@ def _encode_speech(case: Case, parts: Parts) -> Arrays:
 
 
 def _decode(case: Case, parts: Parts) -> Arrays:
-    """The blank after each step, begun from the golden blank before it."""
-    rule, mask = _rule(case), case.size("mask")
-    transformer = parts.transformer(case)
+    """The blank after each step, begun from the golden blank before it, by the code that serves requests."""
+    rule = _rule(case)
     prompt = case.tensor("prompt_ids")
     wanted = case.tensor("history")[:, len(prompt) :]
-    heard = _heard(case, parts) if "frames" in case.arrays else None
-    scale = float(case.settings.get("cfg") or 0)
+    model = _decoder(case, parts)
+    mask = model.vocabulary.mask
     blank = torch.full((wanted.shape[1],), mask)
     if case.settings.get("add_boa_token"):
         blank[int(len(prompt) + SPEECH_FROM * len(blank)) - len(prompt)] = BEGIN_OF_AUDIO
+    heard = (Frames(start=HEARD_FROM, embeddings=_heard(case, parts)),) if "frames" in case.arrays else ()
+    canvas = _canvas(prompt, blank, heard)
+    scale = float(case.settings.get("cfg") or 0)
+    plain = None
+    if scale:
+        plain = _canvas(torch.tensor(case.setting("uncond_ids"), dtype=prompt.dtype), blank)
+    decoding = Decoding(
+        canvas=canvas,
+        unconditional=plain,
+        settings=Settings(),
+        guidance_scale=scale,
+        rule=rule,
+        steps=tuple(schedule(rule, len(blank))),
+        masked=blank == mask,
+        preview="",
+    )
     after: list[Tensor] = []
-    for index, step in enumerate(schedule(rule, len(blank))):
-        masked = (blank == mask).nonzero()[:, 0]
-        if not len(masked):
-            break
-        row = transformer.embed(torch.cat([prompt, blank]))
-        if heard is not None:
-            row[HEARD_FROM : HEARD_FROM + len(heard)] = heard
-        read = len(prompt) + masked - 1
-        if scale:
-            plain = torch.tensor(case.setting("uncond_ids"), dtype=prompt.dtype)
-            other = transformer.embed(torch.cat([plain, blank]))
-            conditional, unconditional = out_of_line(transformer, row, other, read)
-            logits = guided(transformer.head(conditional), transformer.head(unconditional), scale)
-        else:
-            logits = transformer.head(transformer(row[None])[0, read])
-        after.append(commit(rule, step, blank, logits, mask=mask, first=index == 0).put_into(blank))
-        blank = wanted[min(index, len(wanted) - 1)]
+    while not decoding.done:
+        [decoding] = model.advance([decoding])
+        after.append(decoding.canvas.filled)
+        golden = wanted[min(len(after), len(wanted)) - 1]
+        decoding = replace(
+            decoding,
+            canvas=canvas.with_filled(golden),
+            unconditional=None if plain is None else plain.with_filled(golden),
+            masked=golden == mask,
+        )
     unseen = torch.zeros(len(after), len(prompt), dtype=wanted.dtype)
     return {"history": torch.cat([unseen, torch.stack(after)], 1).numpy()}
+
+
+def _decoder(case: Case, parts: Parts) -> Model:
+    """A model of the transformer alone, which reads rows of unequal length as the published code does."""
+    transformer, mask, end = parts.transformer(case), case.size("mask"), case.size("pad")
+    names = {mask: "<|mask|>", end: "<|endoftext|>"}
+    first, last = min(names), max(names)
+    config = CoreConfig(
+        name=case.name,
+        transformer=transformer.config,
+        text_tokens=first,
+        special_tokens=tuple(names.get(token, str(token)) for token in range(first, last + 1)),
+        template="chat",
+        padding="attended",
+        tasks={},
+    )
+    with torch.device("meta"):
+        model = Model(config, TextTokenizer(Tokenizer(models.BPE())))
+    model.transformer = transformer
+    return model.eval()
+
+
+def _canvas(prompt: Tensor, blank: Tensor, heard: tuple[Frames, ...] = ()) -> Canvas:
+    span = Span(start=len(prompt), stop=len(prompt) + len(blank), modality=Modality.SPEECH)
+    task = TaskConfig(lengths=(len(blank),))
+    ids = torch.cat([prompt, blank])
+    return Canvas(task=Task.REPLY, task_config=task, ids=ids, blank=span, frames=heard)
 
 
 def _rule(case: Case) -> PublishedRule:

@@ -599,9 +599,9 @@ async def test_what_is_no_request_and_what_was_said_before_are_refused_at_once(c
 
 async def test_a_task_the_checkpoint_was_not_made_for_is_refused() -> None:
     model = random_model()
-    tasks = {task: config for task, config in model.config.tasks.items() if task is not Task.DRAW}
+    tasks = {task: config for task, config in model.config.tasks.items() if task != Task.DRAW}
     async with LocalCore(lambda: random_model(tasks=tasks)) as core:
-        with pytest.raises(InputError, match="random was asked to draw; it was made to answer, describe"):
+        with pytest.raises(InputError, match="asked to draw from text; it was made to answer, describe"):
             await core.draw("a dog")
 
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from omni_agent.core import Modality, Request, Settings, Task
-from omni_agent.core_model.canvas import attention_mask
 from omni_agent.core_model.config import TaskConfig
+from omni_agent.core_model.denoising import committed
 from omni_agent.core_model.model import Model
 from omni_agent.errors import InputError
 from omni_agent.values import Text
@@ -45,13 +45,6 @@ def test_a_canvas_has_the_picture_first_and_every_place_of_its_blank_masked() ->
     assert canvas.ids[canvas.blank.start - 1] == vocabulary.opener(Modality.TEXT)
 
 
-def test_a_prefix_sees_only_itself_and_the_rest_sees_all() -> None:
-    mask = attention_mask(4, 2)
-    assert mask is not None
-    assert mask[0, 0].int().tolist() == [[1, 1, 0, 0], [1, 1, 0, 0], [1, 1, 1, 1], [1, 1, 1, 1]]
-    assert attention_mask(4, 0) is None
-
-
 def test_decoding_commits_each_place_once_and_keeps_it() -> None:
     model = random_model()
     request = Request(task=Task.DRAW, content=(Text("draw a dog"),), blank=Modality.IMAGE)
@@ -61,7 +54,7 @@ def test_decoding_commits_each_place_once_and_keeps_it() -> None:
         [decoding] = model.advance([before])
         kept = ~before.masked
         assert torch.equal(decoding.canvas.filled[kept], before.canvas.filled[kept])
-        assert int((before.masked & ~decoding.masked).sum()) == before.counts[before.step]
+        assert int((before.masked & ~decoding.masked).sum()) == before.steps[before.step]
     images = model.vocabulary.image
     assert all(token in images for token in decoding.canvas.filled.tolist())
 
@@ -83,7 +76,7 @@ def test_a_task_that_must_say_something_never_ends_before_its_first_word(least: 
     logits = torch.zeros(len(decoding.masked), len(model.vocabulary.columns(Modality.TEXT)))
     logits[:, -1] = 9.0  # the end is by far the likeliest everywhere
     logits[0, -1] = 20.0
-    after = model._commit(decoding, logits)
+    after = committed(model, decoding, logits)
     while not after.done:
-        after = model._commit(after, logits)
+        after = committed(model, after, logits)
     assert (int(after.canvas.filled[0]) == model.vocabulary.end) is ends

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from omni_agent.core import Modality, Request, Task
+from omni_agent.core import Modality, Request, Settings, Task
+from omni_agent.core_model.denoising import logits_of
 from omni_agent.core_model.training.learner import Learner
 from omni_agent.core_model.training.samples import IGNORED, Heard, Layout, Unit, masked_places, pack
 from omni_agent.values import Image, Speech, Text
@@ -53,7 +54,7 @@ def test_a_packed_question_has_the_logits_that_decoding_computes() -> None:
             canvas = model.canvas(request)
             blank = slice(start + segment.blank, start + len(segment.ids))
             assert batch.ids[0, blank].tolist() == canvas.filled.tolist()
-            alone = model._logits([canvas])[0]
+            [alone] = logits_of(model, [model.start(canvas, Settings())])
             packed = (
                 hidden[0, blank.start - 1 : blank.stop - 1] @ head[layout.vocabulary.columns(Modality.TEXT)].T
             )

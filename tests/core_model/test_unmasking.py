@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omni_agent.core_model.unmasking import candidates, choose, commit_counts, guided
+from omni_agent.core_model.unmasking import candidates, choose, commit_counts
 
 lengths = st.integers(1, 300)
 
@@ -74,9 +74,3 @@ def test_top_p_keeps_the_first_column_above_the_threshold() -> None:
 def test_drawing_without_noise_is_refused() -> None:
     with pytest.raises(ValueError, match="wants noise"):
         candidates(torch.zeros(1, 3), temperature=0.5)
-
-
-def test_guidance_of_zero_changes_nothing_and_one_doubles_the_difference() -> None:
-    conditional, unconditional = torch.tensor([[1.0, 2.0]]), torch.tensor([[0.0, 3.0]])
-    torch.testing.assert_close(guided(conditional, unconditional, 0.0), conditional)
-    torch.testing.assert_close(guided(conditional, unconditional, 1.0), torch.tensor([[2.0, 1.0]]))
