@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from functools import cached_property
 
 import torch
@@ -27,13 +26,7 @@ __all__ = ["Parts"]
 
 
 class Parts(nn.Module):
-    """Weights and tokenizers. A part that the configuration does not have is None.
-
-    `folder_fingerprint` gives the hash of the checkpoint that the weights came from; weights made in memory
-    have none.
-    """
-
-    folder_fingerprint: Callable[[], str] | None = None
+    """Weights and tokenizers. A part that the configuration does not have is None."""
 
     def __init__(self, config: CoreConfig, text_tokenizer: TextTokenizer) -> None:
         super().__init__()
@@ -53,8 +46,12 @@ class Parts(nn.Module):
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over the checkpoint's files, read when first asked for; empty if it came from none."""
-        return self.folder_fingerprint() if self.folder_fingerprint else ""
+        """SHA-256 over the configuration, the text tokenizer and the weights as they are held, made when
+        first asked for.
+        """
+        digest = hashlib.sha256(self.config.model_dump_json().encode())
+        digest.update(self.text_tokenizer.as_json().encode())
+        return _digested(digest, self).hexdigest()
 
     @property
     def device(self) -> torch.device:
@@ -71,11 +68,7 @@ class Parts(nn.Module):
                 codec = self.config.speech_codec
                 self._names[modality] = codec.kind if codec and modality is Modality.SPEECH else "none"
                 return self._names[modality]
-            digest = hashlib.sha256()
-            for name, tensor in sorted(part.state_dict().items()):
-                digest.update(name.encode())
-                digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-            self._names[modality] = digest.hexdigest()[:16]
+            self._names[modality] = _digested(hashlib.sha256(), part).hexdigest()[:16]
         return self._names[modality]
 
     @torch.inference_mode()
@@ -143,3 +136,11 @@ class Parts(nn.Module):
             )
         samples = self.speech_codec.decode(codes)
         return Speech(samples, self.speech_codec.config.sample_rate, tokens=value.tokens)
+
+
+def _digested(digest: hashlib._Hash, module: nn.Module) -> hashlib._Hash:
+    """The hash with a module's weights taken in, by their names."""
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy())
+    return digest

@@ -5,7 +5,6 @@ Weights are stored as float16 and held as float32; whatever is measured is measu
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,7 +12,7 @@ from pydantic import ValidationError
 from safetensors.torch import save as serialised
 from torch import Tensor
 
-from omni_agent.core_model.checkpoints.files import fingerprint, replace_file
+from omni_agent.core_model.checkpoints.files import replace_file
 from omni_agent.core_model.checkpoints.place import Place
 from omni_agent.core_model.checkpoints.weights import (
     empty_model,
@@ -59,7 +58,6 @@ def load(folder: Path, place: Place) -> Model:
             f" {'; '.join(faults)}"
         )
     load_into(model, stored, Place(device=place.device, dtype=place.dtype or torch.float32))
-    model.folder_fingerprint = partial(fingerprint, [folder / name for name in (CONFIG, TOKENIZER, WEIGHTS)])
     return model
 
 

@@ -11,8 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,7 +23,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from omni_agent.core_model.checkpoints.companions import FRONT_END, IMAGE_TOKENIZER
-from omni_agent.core_model.checkpoints.files import fingerprint, replace_file
+from omni_agent.core_model.checkpoints.files import replace_file
 from omni_agent.core_model.checkpoints.mvn import read_mvn, write_mvn
 from omni_agent.core_model.checkpoints.place import Place
 from omni_agent.core_model.checkpoints.published_tasks import OMNI_TASKS, TEXT_TASKS
@@ -152,7 +151,6 @@ def load(folder: Path, place: Place, *, name: str, fetch: bool) -> Model:
     total = sum(each.bytes for each in ours.values())
     with tqdm(total=total, unit="B", unit_scale=True, desc=f"loading {name}", disable=None) as bar:
         load_into(model, ours, place, lambda size: bar.update(size))
-    model.folder_fingerprint = partial(fingerprint, _files(folder, ours.values(), mvn))
     return model
 
 
@@ -209,7 +207,7 @@ def _stored(folder: Path) -> tuple[dict[str, Stored], list[str]]:
         return stored_in(folder / WEIGHTS), []
     try:
         places: dict[str, str] = json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"]
-        files = sorted(set(places.values()))
+        files = sorted(set(map(os.fspath, places.values())))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{str(folder / INDEX)!r} is no index of shards: {error!r}") from error
     stored: dict[str, Stored] = {}
@@ -231,9 +229,7 @@ def _table_faults(table: TokenTable, config: _Config, *, has_media: bool) -> lis
             faults.append(f"its tokenizer's <|mask|> is {mask}; {CONFIG} says {config.mask_token_id}")
     size = table.text_tokens + len(table.special) + table.speech_codes + table.image_codes
     if size > config.vocab_size:
-        faults.append(
-            f"its tokenizer has ids up to {size - 1}; {CONFIG} has a vocab_size of {config.vocab_size}"
-        )
+        faults.append(f"its tokenizer has ids up to {size - 1}; {CONFIG} has {config.vocab_size} in all")
     return faults
 
 
@@ -325,14 +321,6 @@ def _published(name: str) -> str:
         if name.startswith(ours):
             return theirs + name.removeprefix(ours)
     return name
-
-
-def _files(folder: Path, stored: Iterable[Stored], mvn: Path | None) -> list[Path]:
-    """What a checkpoint's fingerprint is made of."""
-    weights = sorted({each.path for each in stored})
-    return [folder / CONFIG, folder / "vocab.json", folder / "merges.txt", *weights] + (
-        [] if mvn is None else [mvn / FRONT_END.file]
-    )
 
 
 def _published_config(model: Model) -> dict[str, Any]:

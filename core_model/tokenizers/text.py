@@ -25,6 +25,10 @@ class TextTokenizer:
         """Write a `tokenizer.json`."""
         self._tokenizer.save(str(path))
 
+    def as_json(self) -> str:
+        """What `save` writes."""
+        return str(self._tokenizer.to_str())
+
     def save_model(self, folder: Path) -> None:
         """Write `vocab.json` and `merges.txt`, which is a BPE without what is done before and after it."""
         self._tokenizer.model.save(str(folder))

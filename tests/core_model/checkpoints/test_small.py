@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from omni_agent.core_model import checkpoints
 from omni_agent.core_model.engine import Engine
 from omni_agent.core_model.model import Model
+from omni_agent.core_model.tokenizers.text import fit
 from omni_agent.errors import CheckpointError
 from tests.core_model.random_core import one_of_each, random_model
 
@@ -74,14 +75,13 @@ def test_saved_again_nothing_changes_any_more(saved: Path, tmp_path: Path) -> No
     assert yields(once) == yields(twice)
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_the_fingerprint_tells_files_apart(saved: Path, folder: Path, name: str) -> None:
-    if name == "model.safetensors":
-        checkpoints.save(random_model(1), folder)
-    else:
-        document = json.loads((folder / name).read_text())
-        (folder / name).write_text(json.dumps(document, indent=1))
-    assert checkpoints.load(folder).fingerprint != checkpoints.load(saved).fingerprint
+def test_the_fingerprint_tells_weights_configurations_and_tokenizers_apart(saved: Path) -> None:
+    same, *others = (random_model(), random_model(1), random_model(name="another"), random_model())
+    others[-1].text_tokenizer = fit(("other", "words"))
+    prints = {each.fingerprint for each in (same, *others)}
+    assert len(prints) == 4
+    assert random_model().fingerprint == same.fingerprint
+    assert checkpoints.load(saved).fingerprint not in prints, "what is loaded is rounded"
 
 
 def test_saving_over_an_older_one_leaves_the_newer_one_whole(folder: Path) -> None:
