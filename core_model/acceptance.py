@@ -12,7 +12,7 @@ from omni_agent.core_model.prompting import given
 from omni_agent.errors import InputError
 from omni_agent.values import Image, Speech, Text
 
-__all__ = ["check_request", "check_tokens"]
+__all__ = ["blank_of", "check_request", "check_tokens"]
 
 _BLANKS = {
     Task.TRANSCRIBE: Modality.TEXT,
@@ -69,6 +69,11 @@ def check_request(request: Request, model: Model) -> None:
             _check_media(value, model)
     _check_length(request, model)
     _check_reading(request, model)
+
+
+def blank_of(task: Task) -> Modality:
+    """What a task fills a blank with."""
+    return _BLANKS[task]
 
 
 def check_tokens(value: Image | Speech, model: Model) -> None:

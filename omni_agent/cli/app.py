@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from importlib import metadata
 from typing import Annotated
 
@@ -17,7 +18,7 @@ __all__ = ["app"]
 
 app = typer.Typer(
     name="omni-agent",
-    help="Ask, listen, look, draw and speak with one small masked-diffusion model, on this machine.",
+    help="Ask, listen, look, draw and speak with one masked-diffusion model, on this machine.",
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -36,11 +37,21 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
+    context: typer.Context,
+    device: Annotated[
+        str | None, typer.Option("--device", metavar="NAME", help="Where the weights go: cpu, cuda, cuda:1.")
+    ] = None,
+    dtype: Annotated[
+        str | None,
+        typer.Option("--dtype", metavar="TYPE", help="What they are held as: float32, bfloat16, float16."),
+    ] = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    pass
+    wanted = {name: value for name, value in (("device", device), ("dtype", dtype)) if value is not None}
+    if wanted:
+        context.obj = partial(context.obj, **wanted)
 
 
 for command in (ask, transcribe, speak, describe, draw, demo, evaluate, parity):

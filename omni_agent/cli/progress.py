@@ -62,6 +62,15 @@ class LiveProgress:
         finally:
             self._progress.remove_task(row)
 
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Nothing is drawn while the block lasts, so that it may draw."""
+        self._progress.stop()
+        try:
+            yield
+        finally:
+            self._progress.start()
+
     def changed(self, change: CanvasChange) -> None:
         """Show a canvas after a denoising step. Fits `omni_agent.core.observer`."""
         row = self._rows.get(change.request)

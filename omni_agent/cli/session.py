@@ -41,9 +41,9 @@ def with_core(context: typer.Context, model: str, work: Callable[[Core], Awaitab
 
 @asynccontextmanager
 async def entered(load: Loader, model: str, progress: LiveProgress) -> AsyncIterator[Core]:
-    """The core of that name, entered; its loading is shown."""
+    """The core of that name, entered. One that takes long to load shows a bar of its own."""
     async with AsyncExitStack() as stack:
-        with progress.during(f"loading {model}"):
+        with progress.aside():
             core = await stack.enter_async_context(load(model))
         yield core
 

@@ -1,0 +1,1 @@
+"""Ways in and out: other libraries' faces of a core. Each needs its extra."""
