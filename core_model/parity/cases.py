@@ -197,7 +197,9 @@ def _decode(case: Case, parts: Parts) -> Arrays:
 
 def _decoder(case: Case, parts: Parts) -> Model:
     """A model of the transformer alone, which reads rows of unequal length as the published code does."""
-    transformer, mask, end = parts.transformer(case), case.size("mask"), case.size("pad")
+    mask = case.size("mask")
+    end = int(case.setting("config").get("pad", mask + 1))  # decoding one row never reads it
+    transformer = parts.transformer(case)
     names = {mask: "<|mask|>", end: "<|endoftext|>"}
     first, last = min(names), max(names)
     config = CoreConfig(
