@@ -114,6 +114,45 @@ class SpeechCodecConfig(_Frozen):
     sample_rate: int = 16_000
 
 
+class SpeechTokenizerConfig(_Frozen):
+    """The Whisper encoder with a codebook that makes codes of sound (published: GLM-4-Voice)."""
+
+    mels: int = 128
+    hidden_size: int = 1280
+    num_heads: int = 20
+    feed_forward_size: int = 5120
+    num_layers: int = 16
+    positions: int = 1500
+    block_length: int = Field(default=200, description="positions that see each other, at 50 a second")
+    pool: int = 4
+    num_codes: int = 16_384
+
+
+class FlowConfig(_Frozen):
+    """The flow-matching decoder that makes a mel spectrogram of codes (published: GLM-4-Voice)."""
+
+    num_codes: int = 16_384
+    token_size: int = 512
+    hidden_size: int = 512
+    num_heads: int = 8
+    feed_forward_size: int = 2048
+    num_layers: int = 6
+    block_length: int = Field(default=10, description="codes that see each other")
+    speaker_size: int = 192
+    channels: int = 256
+    unet_heads: int = 8
+    unet_head_size: int = 64
+    blocks_per_stage: int = 4
+    middle_stages: int = 12
+
+
+class VocoderConfig(_Frozen):
+    """The vocoder that makes sound of a mel spectrogram (published: HiFT)."""
+
+    channels: int = 512
+    pitch_channels: int = 512
+
+
 class TaskConfig(_Frozen):
     """How one task is asked and decoded."""
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from omni_agent.core_model.speech_frontend import FRAME_SIZE
 from omni_agent.errors import CheckpointError
 
-__all__ = ["read_mvn", "write_mvn"]
+__all__ = ["parse_mvn", "read_mvn", "write_mvn"]
 
 
 def read_mvn(path: Path) -> tuple[Float[Tensor, " 560"], Float[Tensor, " 560"]]:
@@ -22,9 +22,14 @@ def read_mvn(path: Path) -> tuple[Float[Tensor, " 560"], Float[Tensor, " 560"]]:
         CheckpointError: it cannot be read, or does not hold 560 numbers of each.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError) as error:
+        return parse_mvn(path.read_text(encoding="utf-8"), path)
+    except (OSError, UnicodeError) as error:
         raise CheckpointError(f"{str(path)!r} cannot be read: {error}") from error
+
+
+def parse_mvn(text: str, path: Path) -> tuple[Float[Tensor, " 560"], Float[Tensor, " 560"]]:
+    """Shift and scale in the text of such a file, which the error calls `path`."""
+    lines = text.splitlines()
     found: dict[str, Tensor] = {}
     for line, following in pairwise(lines):
         if line.startswith(("<AddShift>", "<Rescale>")):

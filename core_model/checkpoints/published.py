@@ -44,6 +44,7 @@ from omni_agent.core_model.config import (
     TransformerConfig,
 )
 from omni_agent.core_model.model import Model
+from omni_agent.core_model.tokenizers.image import QUANTISER
 from omni_agent.errors import CheckpointError
 
 __all__ = ["HUB_ID", "is_published", "load", "save"]
@@ -62,8 +63,6 @@ PREFIXES = {
 }
 CTC = "model.audio_model.model.ctc.ctc_lo.weight"
 LAYERS = re.compile(r"model\.audio_model\.model\.encoder\.(encoders|tp_encoders)\.(\d+)\.")
-# Constants of the quantiser, which the image tokenizer's file has and a model does not need.
-QUANTISER = ("quantize.embedding", "quantize.power_vals")
 # Where an image tokenizer of another size than the published one says so, in its own config.json.
 SIZES = "omni_agent"
 

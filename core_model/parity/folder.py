@@ -1,9 +1,11 @@
-"""Golden cases of a folder, run and compared: `*.npz` with the settings of the same name in `cases.json`."""
+"""Golden cases of a folder and of those within, run and compared: `*.npz`, with the settings of the same name
+in `cases.json`, and listings of weights, `*_state_dict.json`.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,13 +14,16 @@ from zipfile import BadZipFile
 import numpy as np
 import torch
 
-from omni_agent.core_model.parity.cases import Arrays, Case, Kind, Parts, kind_of
-from omni_agent.errors import InputError
+from omni_agent.core_model.parity import core_cases, speech_cases
+from omni_agent.core_model.parity.case import Arrays, Case, Kind, Parts
+from omni_agent.core_model.parity.listings import listed_faults
+from omni_agent.errors import InputError, MissingExtra
 
 __all__ = ["Verdict", "check_folder"]
 
-TOLERANCE = 1e-4
 SETTINGS = "cases.json"
+LISTING = "_state_dict.json"
+KINDS = (*core_cases.KINDS, *speech_cases.KINDS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,28 +67,32 @@ def check_folder(folder: Path, out: Path | None = None) -> Iterator[Verdict]:
         raise InputError(
             f"{str(out)!r} holds what is compared with; give another folder for what is computed"
         )
-    files = sorted(folder.glob("*.npz"))
-    if not files:
+    files = sorted([*folder.rglob("*.npz"), *folder.rglob(f"*{LISTING}")])
+    if not any(path.suffix == ".npz" for path in files):
         raise InputError(f"{str(folder)!r} has no *.npz files: there is nothing to compare with")
-    return _verdicts(files, _settings(folder / SETTINGS), out)
+    return _verdicts(folder, files, out)
 
 
-def _verdicts(files: list[Path], settings: Mapping[str, Any], out: Path | None) -> Iterator[Verdict]:
+def _verdicts(folder: Path, files: list[Path], out: Path | None) -> Iterator[Verdict]:
     parts = Parts()
-    shared = {"config": settings["config"]} if "config" in settings else {}
     for path in files:
-        case = Case(name=path.stem, arrays=_arrays(path), settings=shared | settings.get(path.stem, {}))
-        kind = kind_of(case.arrays)
+        name = str(path.relative_to(folder).with_suffix(""))
+        if path.suffix != ".npz":
+            faults = tuple(listed_faults(path))
+            yield Verdict(case=name, difference=0.0, steps=0, faults=faults)
+            continue
+        case = _case(path, name)
+        kind = next((kind for kind in KINDS if kind.is_of(case.arrays)), None)
         if kind is None:
             fault = f"no kind of case has these arrays: {', '.join(case.arrays)}"
-            yield Verdict(case=case.name, difference=np.nan, steps=0, faults=(fault,))
+            yield Verdict(case=name, difference=np.nan, steps=0, faults=(fault,))
             continue
         try:
             with torch.inference_mode():
                 made = kind.compute(case, parts)
-        except InputError:
+        except (InputError, MissingExtra):
             raise
-        except (ValueError, TypeError, IndexError, RuntimeError) as error:
+        except (ValueError, TypeError, IndexError, KeyError, RuntimeError) as error:
             raise InputError(
                 f"the case {case.name!r} cannot be computed from its settings: {error}"
             ) from error
@@ -91,40 +100,60 @@ def _verdicts(files: list[Path], settings: Mapping[str, Any], out: Path | None) 
             left = {
                 key: made.get(key, given)
                 for key, given in case.arrays.items()
-                if key in made or key.startswith(kind.inputs)
+                if key in made or kind.is_input(key)
             }
-            np.savez(out / path.name, **left)  # type: ignore[arg-type]
+            place = out / path.relative_to(folder)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            np.savez(place, **left)  # type: ignore[arg-type]
         yield _compared(case, kind, made)
+
+
+def _case(path: Path, name: str) -> Case:
+    settings = _settings(path.with_name(SETTINGS))
+    shared = {"config": settings["config"]} if "config" in settings else {}
+    listing = path.with_name(f"{path.stem}_reduced{LISTING}")
+    return Case(
+        name=name,
+        arrays=_arrays(path),
+        settings=shared | settings.get(path.stem, {}),
+        shapes=_document(listing) if listing.is_file() else {},
+    )
 
 
 def _compared(case: Case, kind: Kind, made: Arrays) -> Verdict:
     largest, steps, faults = 0.0, 0, []
-    for key, wanted in case.arrays.items():
-        if key not in made:
-            if not key.startswith(kind.inputs):
-                faults.append(f"nothing computes {key}")
-        elif made[key].shape != wanted.shape:
-            faults.append(f"{key} is {made[key].shape} and should be {wanted.shape}")
-        else:
-            differences = np.abs(made[key].astype(np.float64) - wanted.astype(np.float64))
-            largest = float(np.maximum(largest, differences.max(initial=0)))  # which keeps what is no number
-            if key == "history":
-                steps = len(wanted)
-                wrong = np.flatnonzero(differences.any(1)) + 1
-                faults += [f"{len(wrong)} steps differ, the first is step {wrong[0]}"] if len(wrong) else []
-            elif not (differences <= (0 if wanted.dtype.kind in "iu" else TOLERANCE)).all():
-                faults.append(f"{key} differs by {differences.max():.2g}")
+    for key in case.arrays:
+        if key not in made and not kind.is_input(key):
+            faults.append(f"nothing computes {key}")
+    for key, given in made.items():
+        wanted = case.arrays.get(key.partition("@")[0])
+        if wanted is None:
+            continue
+        if given.shape != wanted.shape:
+            faults.append(f"{key} is {given.shape} and should be {wanted.shape}")
+            continue
+        differences = np.abs(given.astype(np.float64) - wanted.astype(np.float64))
+        largest = float(np.maximum(largest, differences.max(initial=0)))  # which keeps what is no number
+        if key == "history":
+            steps = len(wanted)
+            wrong = np.flatnonzero(differences.any(1)) + 1
+            faults += [f"{len(wrong)} steps differ, the first is step {wrong[0]}"] if len(wrong) else []
+        elif not (differences <= kind.tolerance(key, wanted)).all():
+            faults.append(f"{key} differs by {differences.max():.2g}")
     return Verdict(case=case.name, difference=largest, steps=steps, faults=tuple(faults))
 
 
 def _settings(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise InputError(f"there is no {str(path)!r}: it says what the cases were made with")
+    """What is said of the cases; nothing, where nothing is: a case that needs a setting then lacks it."""
+    return _document(path) if path.is_file() else {}
+
+
+def _document(path: Path) -> dict[str, Any]:
     try:
         read = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{str(path)!r} cannot be read as JSON: {error}") from error
-    if not isinstance(read, dict) or not all(isinstance(each, dict) for each in read.values()):
+    if not isinstance(read, dict) or not all(isinstance(each, dict | list) for each in read.values()):
         raise InputError(f"{str(path)!r} does not hold settings by the cases' names")
     return read
 

@@ -1,6 +1,6 @@
 """Weights made from their names: synthetic, the same for every implementation that uses the published names.
 
-The recipe is written down in `tests/golden/core/README.md`.
+The recipe is written down in the READMEs of `tests/golden`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ from torch import Tensor, nn
 __all__ = ["fill"]
 
 EMBEDDINGS = ("embed_tokens.weight", "embed.weight")
+# Of the vocoder: what is divided by must not be near zero, and pitches are to be audible.
+ONES = (".weight_g", ".alpha")
+PITCH, PITCH_SCALE = "f0_predictor.classifier.weight", 120
 # So that distributions are peaked enough to rank.
 HEAD, HEAD_SCALE = "lm_head.weight", 4
 
@@ -29,10 +32,14 @@ def fill(module: nn.Module, prefix: str = "") -> None:
 def _named_weight(name: str, shape: tuple[int, ...]) -> Tensor:
     """One float32 tensor, drawn from the random stream that its name seeds."""
     x = np.random.default_rng(crc32(name.encode())).standard_normal(shape).astype(np.float32)
-    if len(shape) == 1:
+    if name.endswith(ONES):
+        x = 1 + 0.1 * x
+    elif len(shape) == 1:
         x = 1 + 0.1 * x if name.endswith("weight") else 0.05 * x
     elif not name.endswith(EMBEDDINGS):
         x = x / np.sqrt(np.prod(shape[1:]))
     if name == HEAD:
         x = x * HEAD_SCALE
+    if name == PITCH:
+        x = PITCH_SCALE * x
     return torch.from_numpy(np.asarray(x, dtype=np.float32))

@@ -14,7 +14,10 @@ from torch.nn import functional as F
 
 from omni_agent.core_model.config import ImageTokenizerConfig
 
-__all__ = ["ImageTokenizer"]
+__all__ = ["QUANTISER", "ImageTokenizer"]
+
+QUANTISER = ("quantize.embedding", "quantize.power_vals")
+"""Constants that the published file has and a model does not need."""
 
 
 class ImageTokenizer(nn.Module):

@@ -17,7 +17,7 @@ from omni_agent.core_model.parity import check_folder
 from omni_agent.core_model.tokenizers.image import ImageTokenizer
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "core"
-CASES = 15
+CASES = 27
 
 
 @pytest.fixture
@@ -38,14 +38,35 @@ def one_case(folder: Path, name: str = "forward_text") -> Path:
 @pytest.mark.parametrize("number", [1, 2])
 def test_every_golden_case_is_equal(number: int, tmp_path: Path, threads: None) -> None:
     torch.set_num_threads(number)
-    verdicts = list(check_folder(GOLDEN, tmp_path))
-    assert [verdict.faults for verdict in verdicts] == [()] * CASES
+    verdicts = list(check_folder(GOLDEN.parent, tmp_path))
+    assert [(verdict.case, verdict.faults) for verdict in verdicts if verdict.faults] == []
+    assert len(verdicts) == CASES
     assert sum(verdict.steps for verdict in verdicts) == 288
-    for path in GOLDEN.glob("*.npz"):
-        with np.load(path) as wanted, np.load(tmp_path / path.name) as made:
+    for path in GOLDEN.parent.rglob("*.npz"):
+        with np.load(path) as wanted, np.load(tmp_path / path.relative_to(GOLDEN.parent)) as made:
             assert made.files == wanted.files
             for key in wanted.files:
-                np.testing.assert_allclose(made[key], wanted[key], atol=1e-4, rtol=0)
+                assert made[key].shape == wanted[key].shape
+                if path.parent == GOLDEN:
+                    np.testing.assert_allclose(made[key], wanted[key], atol=1e-4, rtol=0)
+
+
+def test_a_listing_of_weights_that_are_not_the_parts_is_told(tmp_path: Path) -> None:
+    one_case(tmp_path)
+    listing = json.loads((GOLDEN.parent / "speech" / "hift_full_state_dict.json").read_text())
+    listing["conv_post.bias"] = [19]
+    del listing["ups.0.bias"]
+    (tmp_path / "hift_state_dict.json").write_text(json.dumps(listing))
+    (tmp_path / "other_state_dict.json").write_text("{}")
+    by_name = {verdict.case: verdict.faults for verdict in check_folder(tmp_path)}
+    assert by_name["hift_state_dict"] == (
+        "ups.0.bias is missing",
+        "conv_post.bias is [19] and should be [18]",
+    )
+    assert "no part of the published models is called that" in by_name["other_state_dict"][0]
+    (tmp_path / "other_state_dict.json").write_text("[1]")
+    with pytest.raises(InputError, match="names and shapes"):
+        list(check_folder(tmp_path))
 
 
 def test_a_case_is_known_by_what_it_holds_not_by_its_name(tmp_path: Path) -> None:
@@ -144,7 +165,7 @@ def test_a_folder_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
             list(check_folder(tmp_path))
     one_case(tmp_path)
     (tmp_path / "cases.json").unlink()
-    with pytest.raises(InputError, match=r"there is no .*cases\.json"):
+    with pytest.raises(InputError, match="lacks the setting 'config'"):
         check_folder(tmp_path)
     (tmp_path / "cases.json").write_text("{")
     with pytest.raises(InputError, match="cannot be read as JSON"):

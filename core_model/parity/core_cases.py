@@ -1,19 +1,13 @@
-"""What each kind of golden case computes, from the arrays and the settings that stand beside it.
-
-A kind is told by the arrays that a case holds, never by its name.
-"""
+"""What the cases of the core compute: transformer, ears, eyes and decoding."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, TypeVar, cast
+from dataclasses import replace
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from tokenizers import Tokenizer, models
-from torch import Tensor, nn
+from torch import Tensor
 
 from omni_agent.core import Modality, Settings, Task
 from omni_agent.core_model.canvas import Canvas, Frames, Span
@@ -25,7 +19,7 @@ from omni_agent.core_model.config import (
     TransformerConfig,
 )
 from omni_agent.core_model.model import Decoding, Model
-from omni_agent.core_model.parity.named_weights import fill
+from omni_agent.core_model.parity.case import Arrays, Case, Kind, Parts
 from omni_agent.core_model.published_unmasking import PublishedRule, schedule
 from omni_agent.core_model.speech_encoder import SpeechEncoder, SpeechProjection
 from omni_agent.core_model.tokenizers.image import ImageTokenizer
@@ -34,10 +28,7 @@ from omni_agent.core_model.tokenizers.text import TextTokenizer
 from omni_agent.core_model.transformer import Transformer
 from omni_agent.errors import InputError
 
-__all__ = ["Arrays", "Case", "Kind", "Parts", "kind_of"]
-
-Arrays = dict[str, np.ndarray]
-M = TypeVar("M", bound=nn.Module)
+__all__ = ["KINDS"]
 
 BEGIN_OF_AUDIO = 151684
 # Where speech lies in the prompts of the decoding cases, and where its answer begins in the blank.
@@ -45,100 +36,26 @@ HEARD_FROM, SPEECH_FROM = 5, 0.2
 TOP_K = 50
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Case:
-    """A case as it was read. Asking for what it lacks is an InputError that names the case."""
-
-    name: str
-    arrays: Arrays
-    settings: Mapping[str, Any]
-
-    def tensor(self, key: str) -> Tensor:
-        """One of its arrays."""
-        if key not in self.arrays:
-            raise InputError(f"the case {self.name!r} lacks the array {key!r}, which its kind wants")
-        return torch.from_numpy(self.arrays[key])
-
-    def setting(self, key: str) -> Any:
-        """One of its settings."""
-        if key not in self.settings:
-            raise InputError(f"cases.json lacks the setting {key!r} for the case {self.name!r}")
-        return self.settings[key]
-
-    def size(self, key: str) -> int:
-        """One of the sizes of its model."""
-        sizes = self.setting("config")
-        if key not in sizes:
-            raise InputError(f"cases.json lacks the size {key!r} in the config of the case {self.name!r}")
-        return int(sizes[key])
+def _transformer(case: Case, parts: Parts) -> Transformer:
+    config = TransformerConfig(
+        vocab_size=case.size("vocab"),
+        hidden_size=case.size("hidden"),
+        num_layers=case.size("layers"),
+        num_heads=case.size("heads"),
+        num_key_value_heads=case.size("kv"),
+        intermediate_size=case.size("inter"),
+    )
+    return parts.of(config, lambda: Transformer(config))
 
 
-class Parts:
-    """The parts of the published core with weights made from names, each made once for each size."""
-
-    def __init__(self) -> None:
-        self._made: dict[object, nn.Module] = {}
-
-    def transformer(self, case: Case) -> Transformer:
-        """Embeddings, layers and head."""
-        config = TransformerConfig(
-            vocab_size=case.size("vocab"),
-            hidden_size=case.size("hidden"),
-            num_layers=case.size("layers"),
-            num_heads=case.size("heads"),
-            num_key_value_heads=case.size("kv"),
-            intermediate_size=case.size("inter"),
-        )
-        return self._part(config, lambda: Transformer(config), "")
-
-    def speech_encoder(self, case: Case) -> SpeechEncoder:
-        """The ears at the case's depth; their widths are the published ones."""
-        config = SpeechEncoderConfig(num_blocks=case.size("blocks"), num_tp_blocks=case.size("tp"))
-        return self._part(config, lambda: SpeechEncoder(config), "model.audio_model.model.")
-
-    def projection(self, case: Case) -> SpeechProjection:
-        """From the ears to the transformer."""
-        inner, outer = SpeechEncoderConfig().hidden_size, case.size("hidden")
-        return self._part((inner, outer), lambda: SpeechProjection(inner, outer), "model.audio_projection.")
-
-    def image_tokenizer(self) -> ImageTokenizer:
-        """The image tokenizer at the published size."""
-        config = ImageTokenizerConfig()
-        return self._part(config, lambda: ImageTokenizer(config), "")
-
-    def _part(self, key: object, make: Callable[[], M], prefix: str) -> M:
-        if key not in self._made:
-            self._made[key] = make()
-            fill(self._made[key], prefix)
-        return cast(M, self._made[key])
-
-
-@dataclass(frozen=True, kw_only=True)
-class Kind:
-    """Cases that are computed alike.
-
-    Attributes:
-        holds: beginnings of the names of arrays that such a case has.
-        inputs: beginnings of the names of those that are not compared, but computed from.
-        compute: the arrays to compare with, by the names of those that are compared.
-    """
-
-    holds: tuple[str, ...]
-    inputs: tuple[str, ...]
-    compute: Callable[[Case, Parts], Arrays]
-
-
-def kind_of(arrays: Arrays) -> Kind | None:
-    """The kind of a case of these arrays; None where no kind has them."""
-    for kind in KINDS:
-        if all(any(key.startswith(each) for key in arrays) for each in kind.holds):
-            return kind
-    return None
+def _projection(case: Case, parts: Parts) -> SpeechProjection:
+    inner, outer = SpeechEncoderConfig().hidden_size, case.size("hidden")
+    return parts.of((inner, outer), lambda: SpeechProjection(inner, outer), "model.audio_projection.")
 
 
 def _forward(case: Case, parts: Parts) -> Arrays:
     """Logits before any shift, of every so many columns as were kept, and the likeliest column of all."""
-    transformer = parts.transformer(case)
+    transformer = _transformer(case, parts)
     embeddings = transformer.embed(case.tensor("input_ids"))
     if "frames" in case.arrays:
         heard = _heard(case, parts)
@@ -151,7 +68,7 @@ def _forward(case: Case, parts: Parts) -> Arrays:
 
 def _encode_speech(case: Case, parts: Parts) -> Arrays:
     encoded = _encoded(case, parts)
-    return {"encoder_out": encoded.numpy(), "projected": parts.projection(case)(encoded).numpy()}
+    return {"encoder_out": encoded.numpy(), "projected": _projection(case, parts)(encoded).numpy()}
 
 
 def _decode(case: Case, parts: Parts) -> Arrays:
@@ -199,7 +116,7 @@ def _decoder(case: Case, parts: Parts) -> Model:
     """A model of the transformer alone, which reads rows of unequal length as the published code does."""
     mask = case.size("mask")
     end = int(case.setting("config").get("pad", mask + 1))  # decoding one row never reads it
-    transformer = parts.transformer(case)
+    transformer = _transformer(case, parts)
     names = {mask: "<|mask|>", end: "<|endoftext|>"}
     first, last = min(names), max(names)
     config = CoreConfig(
@@ -245,18 +162,21 @@ def _rule(case: Case) -> PublishedRule:
 
 
 def _encoded(case: Case, parts: Parts) -> Float[Tensor, "t encoder"]:
-    encoded: Tensor = parts.speech_encoder(case)(case.tensor("frames")[None])
+    config = SpeechEncoderConfig(num_blocks=case.size("blocks"), num_tp_blocks=case.size("tp"))
+    ears = parts.of(config, lambda: SpeechEncoder(config), "model.audio_model.model.")
+    encoded: Tensor = ears(case.tensor("frames")[None])
     return encoded[0]
 
 
 def _heard(case: Case, parts: Parts) -> Float[Tensor, "t hidden"]:
-    projected: Tensor = parts.projection(case)(_encoded(case, parts))
+    projected: Tensor = _projection(case, parts)(_encoded(case, parts))
     return projected
 
 
 def _tokenize_images(case: Case, parts: Parts) -> Arrays:
     """Of pictures the latent bits, the codes and how close a bit is to flipping; of codes the pictures."""
-    tokenizer = parts.image_tokenizer()
+    config = ImageTokenizerConfig()
+    tokenizer = parts.of(config, lambda: ImageTokenizer(config))
     made: Arrays = {}
     for tag in _tags(case, "image_"):
         pixels = case.tensor(f"image_{tag}")
@@ -291,6 +211,6 @@ KINDS = (
     Kind(holds=("input_ids", "logits"), inputs=("input_ids", "frames", "audio_start"), compute=_forward),
     Kind(holds=("frames", "encoder_out"), inputs=("frames",), compute=_encode_speech),
     Kind(holds=("prompt_ids", "history"), inputs=("prompt_ids", "frames"), compute=_decode),
-    Kind(holds=("image_", "latent_"), inputs=("image_", "decode_codes_"), compute=_tokenize_images),
-    Kind(holds=("rgb_", "pixels_"), inputs=("rgb_", "decoded"), compute=_resize_images),
+    Kind(holds=("image_*", "latent_*"), inputs=("image_*", "decode_codes_*"), compute=_tokenize_images),
+    Kind(holds=("rgb_*", "pixels_*"), inputs=("rgb_*", "decoded"), compute=_resize_images),
 )
