@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 __all__ = ["attended_rows", "masked_rows"]
 
-Row = Float[Tensor, "n hidden"]
+Row = Float[Tensor, "_ hidden"]
 Rows = Float[Tensor, "batch longest hidden"]
 
 

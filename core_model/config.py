@@ -161,7 +161,9 @@ class TaskConfig(_Frozen):
     opening: str = Field(
         default="", description="a word that a typed prompt begins with, put there where it is missing"
     )
-    lengths: tuple[int, ...] = Field(description="bucket lengths of the blank, in tokens, ascending")
+    lengths: tuple[int, ...] = Field(
+        min_length=1, description="bucket lengths of the blank, in tokens, ascending"
+    )
     max_length: int | None = Field(
         default=None, description="longest blank that may be asked for; None: the last bucket"
     )
@@ -176,18 +178,21 @@ class TaskConfig(_Frozen):
     num_steps: int | None = Field(
         default=None, description="denoising steps; None: one for each token of the blank"
     )
-    temperature: float = 0.0
-    guidance_scale: float = 0.0
+    temperature: float = Field(default=0.0, ge=0)
+    guidance_scale: float = Field(default=0.0, ge=0)
     order_noise: float = Field(
         default=0.0, description="Gumbel noise added to log confidence when places are chosen"
     )
     algorithm: Algorithm | None = Field(
         default=None, description="the published unmasking rule; None: the typed reading, by confidence"
     )
-    repeat_penalty: float = 1.0
-    max_position_penalty: float = 1.0
+    repeat_penalty: float = Field(default=1.0, gt=0)
+    max_position_penalty: float = Field(default=1.0, gt=0)
     speech_from: float | None = Field(
-        default=None, description="share of the blank at which speech begins, its opening token put there"
+        default=None,
+        ge=0,
+        lt=1,
+        description="share of the blank at which speech begins, its opening token put there",
     )
 
     def blank_length(self, units: int) -> int:
@@ -262,7 +267,9 @@ class CoreConfig(_Frozen):
         return tasks
 
     @model_validator(mode="after")
-    def _vocabulary_fits(self) -> CoreConfig:
+    def _parts_fit(self) -> CoreConfig:
+        if self.padding == "attended" and self.prompt_attention == "prefix":
+            raise ValueError("padding attended is for prompt_attention full: a prefix is a mask of its own")
         codes = 0 if self.speech_codec is None else self.speech_codec.num_codes
         codes += 0 if self.image_tokenizer is None else self.image_tokenizer.num_codes
         wanted = self.text_tokens + len(self.special_tokens) + codes

@@ -25,7 +25,7 @@ from omni_agent.core_model.published_unmasking import BlockStep, PublishedRule, 
 from omni_agent.core_model.unmasking import TypedRule, candidates, choose, commit_counts
 from omni_agent.errors import InputError
 
-__all__ = ["Decoding", "advance", "committed", "logits_of", "start"]
+__all__ = ["Decoding", "advance", "after_step", "logits_of", "start"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -112,10 +112,10 @@ def advance(parts: Parts, decodings: Sequence[Decoding]) -> list[Decoding]:
             `padding`.
 
     Raises:
-        ValueError: with padding attended, blanks of unequal length, or guidance for several.
+        InputError: with padding attended, blanks of unequal length, or guidance for several.
     """
     logits = logits_of(parts, decodings)
-    return [committed(parts, decoding, rows) for decoding, rows in zip(decodings, logits, strict=True)]
+    return [after_step(parts, decoding, rows) for decoding, rows in zip(decodings, logits, strict=True)]
 
 
 def logits_of(parts: Parts, decodings: Sequence[Decoding]) -> list[Float[Tensor, "places columns"]]:
@@ -131,7 +131,10 @@ def logits_of(parts: Parts, decodings: Sequence[Decoding]) -> list[Float[Tensor,
     plain = [decoding.unconditional for decoding in decodings if decoding.unconditional is not None]
     if plain and attended:
         if len(decodings) > 1:
-            raise ValueError("guidance with padding attended is for one at a time, as published")
+            raise InputError(
+                f"{len(decodings)} requests, some with guidance, were given to one call; with padding"
+                " attended guidance is for one at a time: ask them one by one, or load with padding='masked'"
+            )
         places = canvases[0].blank.start - 1 + read[0]
         pair = out_of_line(parts.transformer, _row(parts, canvases[0]), _row(parts, plain[0]), places)
         hidden, without = [pair[0]], [pair[1]]
@@ -145,7 +148,7 @@ def logits_of(parts: Parts, decodings: Sequence[Decoding]) -> list[Float[Tensor,
     return logits
 
 
-def committed(parts: Parts, decoding: Decoding, logits: Float[Tensor, "places columns"]) -> Decoding:
+def after_step(parts: Parts, decoding: Decoding, logits: Float[Tensor, "places columns"]) -> Decoding:
     """The state after a step that reads these logits."""
     canvas, rule = decoding.canvas, decoding.rule
     if isinstance(rule, TypedRule):
@@ -188,8 +191,11 @@ def _hidden(
     lengths = {len(row) for row in rows}
     if parts.config.padding == "attended" and len(lengths) > 1:
         if len({len(canvas.blank) for canvas in canvases}) > 1:
-            raise ValueError("with padding attended, only blanks of one length share a call, as published")
-        end = parts.transformer.embed(torch.tensor(parts.vocabulary.end, device=parts.device))
+            raise InputError(
+                "blanks of unequal length were given to one call; with padding attended they have one length:"
+                " ask them one by one, or load with padding='masked'"
+            )
+        [end] = parts.transformer.embed(torch.tensor([parts.vocabulary.end], device=parts.device))
         starts = [start + max(lengths) - len(row) for start, row in zip(starts, rows, strict=True)]
         hidden = parts.transformer(attended_rows(rows, end, behind=False))
     else:
@@ -293,18 +299,23 @@ def _block_steps(rule: PublishedRule, length: int) -> tuple[BlockStep, ...]:
 
 
 def _preview(parts: Parts, canvas: Canvas, masked: Bool[Tensor, " length"]) -> str:
+    """Text as it reads so far, bytes of one character put together; codes as blocks."""
     vocabulary, is_text = parts.vocabulary, canvas.blank.modality is Modality.TEXT
     shown: list[str] = []
+    words: list[int] = []
     for token, hidden in zip(canvas.filled.tolist(), masked.tolist(), strict=True):
+        if not hidden and token in vocabulary.text and (is_text or canvas.task is Task.REPLY):
+            words.append(token)
+            continue
+        shown.append(parts.text_tokenizer.piece(words))
+        words = []
         if hidden:
             shown.append(" ░" if is_text else "░")
         elif token == vocabulary.end and is_text:
             break
-        elif token in vocabulary.text and (is_text or canvas.task is Task.REPLY):
-            shown.append(parts.text_tokenizer.piece([token]))
         elif not is_text or token in vocabulary.speech or token in vocabulary.image:
             shown.append("█")
-    return "".join(shown).strip()
+    return "".join([*shown, parts.text_tokenizer.piece(words)]).strip()
 
 
 def _mixed(seed: int, step: int) -> int:

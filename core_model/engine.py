@@ -2,8 +2,8 @@
 
 It goes in rounds. In each round every request in flight has one turn: its canvas first, then one denoising
 step at a time. So requests go on side by side, and a short one is not kept waiting by a long one. Whatever
-uses the weights happens in this thread and nowhere else. Nothing here knows of asyncio: a `Ticket` rings its
-watchers, and `generation.py` makes that awaitable.
+computes with the weights happens in this thread and nowhere else. Nothing here knows of asyncio: a `Ticket`
+rings its watchers, and `generation.py` makes that awaitable.
 
 What holds in every round: a cancelled request gets no further model call; a failing request fails alone; what
 a request yields does not depend on what else is in flight, as its state is a value and its noise is keyed by

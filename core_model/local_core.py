@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Self, TypeVar, cast, get_args
+from typing import Self, TypeVar, cast
 
 from omni_agent.core import Core, DType, Modality, Padding, Request, Settings, Task
 from omni_agent.core_model import checkpoints
@@ -19,7 +19,7 @@ from omni_agent.core_model.acceptance import check_request, check_tokens
 from omni_agent.core_model.engine import IN_FLIGHT, QUEUE_SIZE, Engine
 from omni_agent.core_model.generation import LocalGeneration, finished
 from omni_agent.core_model.model import Model
-from omni_agent.errors import CoreClosed, InputError, OmniError
+from omni_agent.errors import CoreClosed, OmniError
 from omni_agent.values import Conversation, Image, Reply, Speech, Text
 
 __all__ = ["LocalCore"]
@@ -56,11 +56,8 @@ class LocalCore(Core):
         padding: Padding | None = None,
     ) -> LocalCore:
         """A core on a checkpoint; see `Core.load`. Nothing is read yet."""
-        place = checkpoints.Place.of(device, dtype)
-        if padding not in (None, *get_args(Padding)):
-            raise InputError(f"padding was {padding!r}; wanted one of {', '.join(get_args(Padding))}")
-        source = checkpoints.find(name_or_path)
-        return LocalCore(partial(checkpoints.load, source, place, padding=padding))
+        loading = checkpoints.Loading.of(device, dtype, padding)
+        return LocalCore(partial(checkpoints.load, checkpoints.find(name_or_path), loading))
 
     async def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the model as a folder that `load` reads; see `Core.save`.

@@ -41,8 +41,8 @@ class Model(Parts):
 
     def shape_key(self, decoding: Decoding) -> Hashable:
         """Decodings of equal keys have equal shapes in a model call."""
-        canvas = decoding.canvas
-        return (len(canvas.ids), canvas.blank, canvas.prefix, decoding.unconditional is not None)
+        canvas, plain = decoding.canvas, decoding.unconditional
+        return (len(canvas.ids), canvas.blank, canvas.prefix, None if plain is None else len(plain.ids))
 
     @torch.inference_mode()
     def advance(self, decodings: Sequence[Decoding]) -> list[Decoding]:

@@ -73,7 +73,11 @@ class Parts(nn.Module):
 
     @torch.inference_mode()
     def image_codes(self, picture: Image) -> list[int]:
-        """The codes of a picture, its own if this model's tokenizer made them at the size it looks at."""
+        """The codes of a picture, its own if this model's tokenizer made them at the size it looks at.
+
+        Raises:
+            InputError: the core has no pictures.
+        """
         tokenizer = self.eyes
         config = tokenizer.config
         tokens = picture.tokens
@@ -85,7 +89,8 @@ class Parts(nn.Module):
                 assert isinstance(decoded, Image)
                 picture = decoded
         pixels = to_pixels(picture.array, config.seen_size or config.image_size)
-        codes: list[int] = tokenizer.encode(pixels.to(self.device))[0].tolist()
+        weight = tokenizer.encoder.conv_in.weight
+        codes: list[int] = tokenizer.encode(pixels.to(weight.device, weight.dtype))[0].tolist()
         return codes
 
     @property
@@ -101,7 +106,12 @@ class Parts(nn.Module):
 
     @torch.inference_mode()
     def hear(self, speech: Speech) -> Float[Tensor, "t hidden"]:
-        """Speech as embeddings for the prompt, one for each 60 ms and each query row."""
+        """Speech as embeddings for the prompt, one for each 60 ms and each query row.
+
+        Raises:
+            InputError: the core has no ears.
+            NotAvailable: the speech holds only codes that this version makes no sound of.
+        """
         if self.speech_frontend is None or self.speech_encoder is None or self.speech_projection is None:
             raise InputError(f"{self.config.name} has no ears: give it text")
         if not speech.is_decoded:

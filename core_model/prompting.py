@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import torch
 
-from omni_agent.core import Modality, Request
+from omni_agent.core import Modality, Request, Task
 from omni_agent.core_model.canvas import Canvas, Frames, Span
 from omni_agent.core_model.config import TaskConfig
 from omni_agent.core_model.layout import Prompt, lay_out, lay_out_chat
@@ -84,7 +84,7 @@ def without_prompt(parts: Parts, canvas: Canvas, seed: int) -> Canvas:
         prompt = lay_out(parts.vocabulary, blank=canvas.blank.modality)
     else:
         prompt = _chat(parts, task.model_copy(update={"instruction": ""}))
-        if parts.config.padding == "attended" and task.instruction and not canvas.frames:
+        if parts.config.padding == "attended" and canvas.task is Task.DRAW and not canvas.frames:
             kept = _chat(parts, task, [""])
             missing = max(canvas.blank.start - len(kept.ids), 0)
             tokens = range(parts.vocabulary.special["<|begin_of_audio|>"])

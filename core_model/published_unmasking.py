@@ -210,8 +210,8 @@ def _penalised_by_position(logits: Float[Tensor, "m vocab"], most: float) -> Flo
     beyond = len(logits) - UNPENALISED
     if most == 1 or beyond <= 0:
         return logits
-    penalties = torch.arange(beyond, device=logits.device, dtype=torch.float64) / beyond * (most - 1) + 1
-    late = _weakened(logits[UNPENALISED:], penalties[:, None].to(logits.dtype))
+    penalties = torch.arange(beyond, dtype=torch.float64) / beyond * (most - 1) + 1
+    late = _weakened(logits[UNPENALISED:], penalties[:, None].to(logits))
     return torch.cat([logits[:UNPENALISED], late])
 
 

@@ -31,7 +31,7 @@ class SpeechEncoder(nn.Module):
 
     def forward(
         self, frames: Float[Tensor, "batch t width"], lengths: Int[Tensor, " batch"] | None = None
-    ) -> Float[Tensor, "batch t+queries hidden"]:
+    ) -> Float[Tensor, "batch n hidden"]:
         """Hidden states of the query rows followed by the frames.
 
         Args:

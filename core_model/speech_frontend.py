@@ -29,7 +29,9 @@ _SHORTEST = 257  # a shorter window has too few frequencies for 80 mels
 
 
 class SpeechFrontend(nn.Module):
-    """Samples to frames, with the shift and scale (each of size 560) of the model that reads them."""
+    """Samples to frames, with the shift and scale (each of size 560) of the model that reads them. It
+    computes on the CPU, wherever these are.
+    """
 
     shift: Float[Tensor, " 560"]
     scale: Float[Tensor, " 560"]
@@ -46,7 +48,7 @@ class SpeechFrontend(nn.Module):
         Raises InputError for no samples or a rate that is not positive.
         """
         mels = log_mel(at_rate(samples, rate))
-        return (torch.from_numpy(stacked(mels)) + self.shift.float()) * self.scale.float()
+        return (torch.from_numpy(stacked(mels)) + self.shift.float().cpu()) * self.scale.float().cpu()
 
 
 def at_rate(samples: Float32[np.ndarray, " n"], rate: int, wanted: int = RATE) -> Float32[np.ndarray, " m"]:

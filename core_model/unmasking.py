@@ -68,6 +68,7 @@ def candidates(
     Returns:
         Columns (not ids) and the probability of each at temperature 1, before truncation.
     """
+    logits = logits.float()  # in half precision many places would be equally sure
     probabilities = logits.softmax(-1)
     if temperature == 0:
         sure, column = probabilities.max(-1)

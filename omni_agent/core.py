@@ -284,8 +284,11 @@ class Core(ABC):
     async def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the model as a folder that `load` reads, in the layout that it was read from.
 
+        How it was loaded (device, padding) is not written; the type of its weights is.
+
         Raises:
             CoreClosed: the core is not inside its ``async with``.
+            CheckpointError: a weight is not a number that its file's type holds.
             NotAvailable: this core has no model in this process.
         """
         raise NotAvailable(f"{type(self).__name__} has no model to write: save the one of Core.load()")

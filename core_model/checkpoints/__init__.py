@@ -2,6 +2,6 @@
 
 from omni_agent.core_model.checkpoints.catalogue import find, load, names, save
 from omni_agent.core_model.checkpoints.hub import HubId
-from omni_agent.core_model.checkpoints.place import Place
+from omni_agent.core_model.checkpoints.loading import Loading
 
-__all__ = ["HubId", "Place", "find", "load", "names", "save"]
+__all__ = ["HubId", "Loading", "find", "load", "names", "save"]

@@ -9,11 +9,9 @@ import os
 from importlib.resources import files
 from pathlib import Path
 
-from omni_agent.core import Padding
-from omni_agent.core_model.checkpoints import folder as small
-from omni_agent.core_model.checkpoints import published
+from omni_agent.core_model.checkpoints import published, small
 from omni_agent.core_model.checkpoints.hub import HubId, fetched
-from omni_agent.core_model.checkpoints.place import Place
+from omni_agent.core_model.checkpoints.loading import Loading
 from omni_agent.core_model.model import Model
 from omni_agent.errors import CheckpointError
 
@@ -45,29 +43,24 @@ def find(name_or_path: object) -> Path | HubId:
     return folder
 
 
-def load(
-    source: str | os.PathLike[str] | HubId, place: Place | None = None, *, padding: Padding | None = None
-) -> Model:
+def load(source: str | os.PathLike[str] | HubId, loading: Loading | None = None) -> Model:
     """The model in a folder or on the hub, ready to be asked, without gradients.
 
     Args:
         source: of `find`, or a folder.
-        place: the device and type of its weights.
-        padding: how rows of unequal length share a model call; None leaves it to the checkpoint.
+        loading: the device and type of its weights.
 
     Raises:
         CheckpointError: a file is missing or damaged, or the weights are not those of the configuration; the
             error lists every weight that is missing, unexpected or of another shape.
     """
-    place = place or Place()
+    loading = loading or Loading()
     if isinstance(source, HubId):
-        model = published.load(fetched(source), place, name=source.name, fetch=True)
+        model = published.load(fetched(source), loading, name=source.name, fetch=True)
     elif published.is_published(folder := Path(source)):
-        model = published.load(folder, place, name=folder.resolve().name, fetch=False)
+        model = published.load(folder, loading, name=folder.resolve().name, fetch=False)
     else:
-        model = small.load(folder, place)
-    if padding is not None:
-        model.config = model.config.model_copy(update={"padding": padding})
+        model = small.load(folder, loading)
     return model
 
 

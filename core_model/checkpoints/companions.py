@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from omni_agent.core_model.checkpoints.hub import HubId, cached, fetched
+from omni_agent.errors import CheckpointError
 
 __all__ = ["FRONT_END", "IMAGE_TOKENIZER", "Companion"]
 
@@ -35,16 +36,17 @@ class Companion:
         return self.hub_id.name.partition("/")[2]
 
     def find(self, core: Path, *, fetch: bool) -> Path | None:
-        """The folder it is in: within the core's, beside it, in the hub's cache or, with `fetch`, on the hub.
-
-        Raises:
-            CheckpointError: it was to be fetched, and could not be.
+        """The folder it is in: within the core's, beside it, in the hub's cache or, with `fetch`, on the hub;
+        None where it is nowhere, or the hub cannot be reached.
         """
         for place in self._places(core):
             if (place / self.file).is_file():
                 return place
         patterns = (self.file, *self.beside)
-        there = fetched(self.hub_id, patterns) if fetch else cached(self.hub_id, patterns)
+        try:
+            there = fetched(self.hub_id, patterns) if fetch else cached(self.hub_id, patterns)
+        except CheckpointError:
+            return None
         return there if there is not None and (there / self.file).is_file() else None
 
     def missing(self, core: Path) -> str:

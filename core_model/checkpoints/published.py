@@ -8,8 +8,6 @@ straight to its place.
 
 from __future__ import annotations
 
-import json
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,18 +21,17 @@ from torch import Tensor
 from tqdm import tqdm
 
 from omni_agent.core_model.checkpoints.companions import FRONT_END, IMAGE_TOKENIZER
-from omni_agent.core_model.checkpoints.files import replace_file
+from omni_agent.core_model.checkpoints.files import read_json, replace_file, write_json
+from omni_agent.core_model.checkpoints.loading import Loading
 from omni_agent.core_model.checkpoints.mvn import read_mvn, write_mvn
-from omni_agent.core_model.checkpoints.place import Place
 from omni_agent.core_model.checkpoints.published_tasks import OMNI_TASKS, TEXT_TASKS
 from omni_agent.core_model.checkpoints.text_files import TokenTable, read_text_files, write_text_files
 from omni_agent.core_model.checkpoints.weights import (
     Stored,
     empty_model,
     load_into,
-    shapes,
+    stored_faults,
     stored_in,
-    weight_faults,
 )
 from omni_agent.core_model.config import (
     CoreConfig,
@@ -98,18 +95,17 @@ class _Config(BaseModel):
 def is_published(folder: Path) -> bool:
     """Whether a folder's `config.json` is one of transformers' kind, which names its model."""
     try:
-        document = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return "model_type" in read_json(folder / CONFIG)
+    except CheckpointError:
         return False
-    return isinstance(document, dict) and "model_type" in document
 
 
-def load(folder: Path, place: Place, *, name: str, fetch: bool) -> Model:
+def load(folder: Path, loading: Loading, *, name: str, fetch: bool) -> Model:
     """The model of a folder.
 
     Args:
         folder: with the published files.
-        place: the device and type of its weights. The image tokenizer is float32 in any case, as its codes
+        loading: the device and type of its weights. The image tokenizer is float32 in any case, as its codes
             should not depend on the core's type.
         name: of the checkpoint, for errors and events.
         fetch: look for the image tokenizer and the front end on the hub too, not only in its cache.
@@ -126,17 +122,23 @@ def load(folder: Path, place: Place, *, name: str, fetch: bool) -> Model:
     eyes = mvn = None
     image_sizes = PUBLISHED_IMAGES
     if has_media:
+        fetch = fetch and not faults  # for a core that is not whole, nothing more is fetched
         eyes, mvn = (each.find(folder, fetch=fetch) for each in (IMAGE_TOKENIZER, FRONT_END))
         found = ((IMAGE_TOKENIZER, eyes), (FRONT_END, mvn))
         faults += [each.missing(folder) for each, there in found if there is None]
         image_sizes = _image_sizes(eyes)
+        if table.image_codes != image_sizes.num_codes:
+            faults.append(
+                f"its tokenizer has {table.image_codes} image codes; its image tokenizer makes"
+                f" {image_sizes.num_codes}"
+            )
     if faults:
         raise CheckpointError(f"{str(folder)!r} is not whole: {'; '.join(faults)}")
     config = _core_config(name, published, table, stored, image_sizes if has_media else None)
-    model = empty_model(config, tokenizer)
-    wanted = {_published(each): shape for each, shape in shapes(model.state_dict()).items() if _is_core(each)}
-    faults = weight_faults({each: there.shape for each, there in stored.items()}, wanted)
-    ours = {each: stored[_published(each)] for each in model.state_dict() if _published(each) in stored}
+    model = empty_model(loading.applied(config), tokenizer)
+    wanted = {_published(name): each for name, each in model.state_dict().items() if _is_core(name)}
+    faults = stored_faults(stored, wanted)
+    ours = {name: stored[_published(name)] for name in model.state_dict() if _published(name) in stored}
     if eyes is not None:
         pictures, more = _image_weights(eyes / IMAGE_TOKENIZER.file, model)
         ours |= pictures
@@ -145,11 +147,11 @@ def load(folder: Path, place: Place, *, name: str, fetch: bool) -> Model:
         raise CheckpointError(f"{str(folder)!r} is not what its {CONFIG} describes: {'; '.join(faults)}")
     if mvn is not None and model.speech_frontend is not None:
         shift, scale = read_mvn(mvn / FRONT_END.file)
-        model.speech_frontend.shift = shift.to(place.device)
-        model.speech_frontend.scale = scale.to(place.device)
+        model.speech_frontend.shift = shift.to(loading.device)
+        model.speech_frontend.scale = scale.to(loading.device)
     total = sum(each.bytes for each in ours.values())
     with tqdm(total=total, unit="B", unit_scale=True, desc=f"loading {name}", disable=None) as bar:
-        load_into(model, ours, place, lambda size: bar.update(size))
+        load_into(model, ours, loading, lambda size: bar.update(size))
     return model
 
 
@@ -164,12 +166,12 @@ def save(model: Model, folder: Path) -> None:
         _save_tensors(folder / file, {name: weights[name] for name in names})
     if shards.is_sharded:
         index = {"metadata": shards.metadata, "weight_map": shards.tensor_to_filename}
-        _save_json(folder / INDEX, index)
+        write_json(folder / INDEX, index)
     for path in folder.glob("model*.safetensors*"):
         if path.name not in shards.filename_to_tensors and not (shards.is_sharded and path.name == INDEX):
             path.unlink()  # of an older one of another number of shards
     write_text_files(folder, model.text_tokenizer, model.vocabulary)
-    _save_json(folder / CONFIG, _published_config(model))
+    write_json(folder / CONFIG, _published_config(model))
     if model.image_tokenizer is not None:
         eyes = folder / IMAGE_TOKENIZER.folder
         eyes.mkdir(exist_ok=True)
@@ -182,10 +184,7 @@ def save(model: Model, folder: Path) -> None:
 
 
 def _config(path: Path) -> _Config:
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{str(path)!r} cannot be read: {error}") from error
+    document = read_json(path)
     if document.get("model_type") != "Dream":
         raise CheckpointError(
             f"{str(path)!r} is of a model of type {document.get('model_type')!r}; wanted 'Dream', as"
@@ -204,11 +203,10 @@ def _stored(folder: Path) -> tuple[dict[str, Stored], list[str]]:
         if not (folder / WEIGHTS).is_file():
             return {}, [f"its weights are missing: wanted {WEIGHTS}, or {INDEX} with its shards"]
         return stored_in(folder / WEIGHTS), []
-    try:
-        places: dict[str, str] = json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"]
-        files = sorted(set(map(os.fspath, places.values())))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{str(folder / INDEX)!r} is no index of shards: {error!r}") from error
+    weight_map = read_json(folder / INDEX).get("weight_map")
+    if not isinstance(weight_map, dict) or not all(isinstance(each, str) for each in weight_map.values()):
+        raise CheckpointError(f"{str(folder / INDEX)!r} has no weight_map, which names each weight's shard")
+    files = sorted(set(weight_map.values()))
     stored: dict[str, Stored] = {}
     faults = []
     for file in files:
@@ -290,22 +288,18 @@ def _encoder_config(stored: Mapping[str, Stored]) -> SpeechEncoderConfig:
 def _image_sizes(folder: Path | None) -> ImageTokenizerConfig:
     if folder is None or not (folder / CONFIG).is_file():
         return PUBLISHED_IMAGES
+    sizes = read_json(folder / CONFIG).get(SIZES)
     try:
-        sizes = json.loads((folder / CONFIG).read_text(encoding="utf-8")).get(SIZES)
         return PUBLISHED_IMAGES if sizes is None else ImageTokenizerConfig.model_validate(sizes)
-    except (OSError, ValueError, AttributeError) as error:
-        raise CheckpointError(f"{str(folder / CONFIG)!r} cannot be read: {error}") from error
+    except ValidationError as error:
+        said = "; ".join(each["msg"] for each in error.errors())
+        raise CheckpointError(f"{str(folder / CONFIG)!r} says no sizes under {SIZES!r}: {said}") from error
 
 
 def _image_weights(path: Path, model: Model) -> tuple[dict[str, Stored], list[str]]:
     prefix = "image_tokenizer."
     stored = {name: each for name, each in stored_in(path).items() if name not in QUANTISER}
-    wanted = {
-        name.removeprefix(prefix): shape
-        for name, shape in shapes(model.state_dict()).items()
-        if name.startswith(prefix)
-    }
-    faults = weight_faults({name: each.shape for name, each in stored.items()}, wanted)
+    faults = stored_faults(stored, model.eyes.state_dict())
     named = {prefix + name: each for name, each in stored.items()}
     return named, [f"{path.name}: {fault}" for fault in faults]
 
@@ -356,27 +350,9 @@ def _save_image_tokenizer(model: Model, folder: Path) -> None:
     document: dict[str, Any] = {"_class_name": "MAGVITv2"}
     if eyes.config != PUBLISHED_IMAGES:
         document[SIZES] = eyes.config.model_dump()
-    _save_json(folder / CONFIG, document)
+    write_json(folder / CONFIG, document)
 
 
 def _save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    def write(partial: Path) -> None:
-        save_file(
-            {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
-            partial,
-            metadata={"format": "pt"},
-        )
-        partial.chmod(0o666 & ~_umask())  # safetensors makes files that only their owner may read
-
-    replace_file(path, write)
-
-
-def _save_json(path: Path, document: Mapping[str, Any]) -> None:
-    text = json.dumps(document, indent=2) + "\n"
-    replace_file(path, lambda partial: partial.write_text(text, encoding="utf-8"))
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    there = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    replace_file(path, lambda partial: save_file(there, partial, metadata={"format": "pt"}))

@@ -10,7 +10,7 @@ from omni_agent.core_model.config import TaskConfig
 
 __all__ = ["OMNI_TASKS", "TEXT_TASKS"]
 
-# Longer blanks than these fit a row of 3,072 tokens, the longest that training had, beside a picture.
+# Training had rows of 3,072 tokens at most; with a picture (1,026) this leaves a third to the prompt.
 _LONGEST = 1024
 
 _ANSWER = TaskConfig(lengths=(64,), max_length=_LONGEST, num_steps=64, algorithm="entropy")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
+import shutil
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
+from omni_agent.core_model.checkpoints.files import read_json, replace_file, write_json
 from omni_agent.core_model.tokenizers.text import TextTokenizer
 from omni_agent.core_model.vocabulary import Vocabulary
 from omni_agent.errors import CheckpointError
@@ -59,7 +61,7 @@ def read_text_files(folder: Path) -> tuple[TextTokenizer, TokenTable]:
     absent = [name for name in (VOCAB, MERGES) if not (folder / name).is_file()]
     if absent:
         raise CheckpointError(f"the tokenizer's {' and '.join(absent)} of {str(folder)!r} are missing")
-    vocabulary = _json(folder / VOCAB)
+    vocabulary = read_json(folder / VOCAB)
     added = _added(folder)
     try:
         lines = (folder / MERGES).read_text(encoding="utf-8").splitlines()
@@ -84,7 +86,10 @@ def read_text_files(folder: Path) -> tuple[TextTokenizer, TokenTable]:
 
 def write_text_files(folder: Path, tokenizer: TextTokenizer, vocabulary: Vocabulary) -> None:
     """Write what `read_text_files` reads, as transformers reads it too."""
-    tokenizer.save_model(folder)
+    with TemporaryDirectory(dir=folder) as name:
+        tokenizer.save_model(Path(name))
+        for file in (VOCAB, MERGES):
+            replace_file(folder / file, partial(shutil.copyfile, Path(name) / file))
     added = dict(vocabulary.special)
     for name, codes in (("audio", vocabulary.speech), ("image", vocabulary.image)):
         added |= {f"<|{name}_{code}|>": token for code, token in enumerate(codes)}
@@ -103,7 +108,7 @@ def write_text_files(folder: Path, tokenizer: TextTokenizer, vocabulary: Vocabul
         },
     }
     for name, document in ((ADDED, added), (SETTINGS, settings)):
-        (folder / name).write_text(json.dumps(document, indent=1, ensure_ascii=False), encoding="utf-8")
+        write_json(folder / name, document)
 
 
 def _added(folder: Path) -> dict[str, int]:
@@ -111,9 +116,9 @@ def _added(folder: Path) -> dict[str, int]:
     found: dict[str, int] = {}
     try:
         if (folder / ADDED).is_file():
-            found |= {str(name): int(token) for name, token in _json(folder / ADDED).items()}
+            found |= {str(name): int(token) for name, token in read_json(folder / ADDED).items()}
         if (folder / SETTINGS).is_file():
-            decoder = _json(folder / SETTINGS).get("added_tokens_decoder", {})
+            decoder = read_json(folder / SETTINGS).get("added_tokens_decoder", {})
             found |= {str(each["content"]): int(token) for token, each in decoder.items()}
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise CheckpointError(f"the added tokens of {str(folder)!r} cannot be read: {error!r}") from error
@@ -155,13 +160,3 @@ def _codes(added: dict[str, int], kind: str) -> range:
 
 def _shown(codes: range) -> str:
     return f"from {codes.start} to {codes.stop - 1}" if codes else "(none)"
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{str(path)!r} cannot be read as JSON: {error}") from error
-    if not isinstance(document, dict):
-        raise CheckpointError(f"{str(path)!r} holds {type(document).__name__}; wanted an object")
-    return document

@@ -14,22 +14,32 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from omni_agent.core_model.checkpoints.place import Place
+from omni_agent.core_model.checkpoints.loading import Loading
 from omni_agent.core_model.config import CoreConfig
 from omni_agent.core_model.model import Model
 from omni_agent.core_model.tokenizers.text import TextTokenizer
 from omni_agent.errors import CheckpointError
 
-__all__ = ["Stored", "empty_model", "load_into", "read_weights", "shapes", "stored_in", "weight_faults"]
+__all__ = [
+    "Stored",
+    "empty_model",
+    "load_into",
+    "read_weights",
+    "shapes",
+    "stored_faults",
+    "stored_in",
+    "weight_faults",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stored:
-    """A tensor in a file: under which name, of which shape, and of how many bytes."""
+    """A tensor in a file: under which name, of which shape and type, and of how many bytes."""
 
     path: Path
     name: str
     shape: tuple[int, ...]
+    dtype: str
     bytes: int
 
 
@@ -44,8 +54,9 @@ def stored_in(path: Path) -> dict[str, Stored]:
         for name in file.keys():  # noqa: SIM118 - no mapping
             part = file.get_slice(name)
             shape = tuple(part.get_shape())
-            size = torch.Size(shape).numel() * _BYTES.get(part.get_dtype(), 4)
-            found[name] = Stored(path=path, name=name, shape=shape, bytes=size)
+            dtype = str(part.get_dtype())
+            size = torch.Size(shape).numel() * _BYTES.get(dtype, 1)
+            found[name] = Stored(path=path, name=name, shape=shape, dtype=dtype, bytes=size)
     return found
 
 
@@ -55,11 +66,11 @@ def read_weights(path: Path, wanted: Mapping[str, Tensor], what: str) -> dict[st
     Raises:
         CheckpointError: the file cannot be read, or holds other weights; all of them are listed.
     """
-    given = {name: each.shape for name, each in stored_in(path).items()}
-    if faults := weight_faults(given, shapes(wanted)):
+    stored = stored_in(path)
+    if faults := stored_faults(stored, wanted):
         raise CheckpointError(f"{str(path)!r} does not hold {what}: {'; '.join(faults)}")
     with _opened(path) as file:
-        return {name: file.get_tensor(name) for name in given}
+        return {name: file.get_tensor(name) for name in stored}
 
 
 def empty_model(config: CoreConfig, tokenizer: TextTokenizer) -> Model:
@@ -71,7 +82,7 @@ def empty_model(config: CoreConfig, tokenizer: TextTokenizer) -> Model:
 def load_into(
     model: Model,
     stored: Mapping[str, Stored],
-    place: Place,
+    loading: Loading,
     loaded: Callable[[int], object] = lambda _: None,
 ) -> None:
     """Give an empty model its weights, each straight to its place. The files are memory-mapped, so that what
@@ -80,7 +91,7 @@ def load_into(
     Args:
         model: without weights.
         stored: where each of its weights is, by the model's names; shapes are right.
-        place: the device, and the type of what is the core's.
+        loading: the device, and the type of what is the core's.
         loaded: told how many bytes of the files were taken, tensor by tensor.
 
     Raises:
@@ -94,10 +105,22 @@ def load_into(
             for name, each in tensors:
                 mapped = file.get_tensor(each.name)
                 # a copy in any case: a mapped weight would change, or end the program, with its file
-                kept = mapped.to(place.device, place.kept_as(name, mapped.dtype), copy=True)
+                kept = mapped.to(loading.device, loading.kept_as(name, mapped.dtype), copy=True)
                 _assign(model, name, kept)
                 loaded(each.bytes)
     model.eval().requires_grad_(False)
+
+
+def stored_faults(stored: Mapping[str, Stored], wanted: Mapping[str, Tensor]) -> list[str]:
+    """Every weight of a file, by its name, that is missing, unexpected, of another shape or not of a type to
+    compute with.
+    """
+    faults = weight_faults({name: each.shape for name, each in stored.items()}, shapes(wanted))
+    return faults + [
+        f"{name} is {each.dtype}; wanted F32, F16 or BF16, weights that are not quantised"
+        for name, each in stored.items()
+        if name in wanted and wanted[name].is_floating_point() and each.dtype not in _FLOATS
+    ]
 
 
 def shapes(weights: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
@@ -117,7 +140,8 @@ def weight_faults(given: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tup
     return faults
 
 
-_BYTES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
+_BYTES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I16": 2}
+_FLOATS = ("F64", "F32", "F16", "BF16")
 
 
 @contextmanager

@@ -39,8 +39,9 @@ _MOMENTUM = 0.99
 
 
 class SpeechCodec(nn.Module):
-    """Encodes sound to codes and decodes codes to sound. The tables come from `fit_speech_codec` or a
-    checkpoint."""
+    """Encodes sound to codes and decodes codes to sound, on the CPU, wherever its tables are. These come from
+    `fit_speech_codec` or a checkpoint.
+    """
 
     mean: Float[Tensor, " 320"]
     components: Float[Tensor, "64 320"]
@@ -66,8 +67,9 @@ class SpeechCodec(nn.Module):
 
         Loudness is lost: sounds are brought to one peak. Raises InputError for no samples.
         """
-        vectors = (_pieces(at_rate(samples, rate)) - self.mean.float()) @ self.components.float().T
-        return nearest(vectors, self.codebook.float())
+        mean, components = self.mean.float().cpu(), self.components.float().cpu()
+        vectors = (_pieces(at_rate(samples, rate)) - mean) @ components.T
+        return nearest(vectors, self.codebook.float().cpu())
 
     @torch.no_grad()
     def decode(self, codes: Int[Tensor, " codes"] | Sequence[int]) -> Float32[np.ndarray, " n"]:
@@ -76,7 +78,7 @@ class SpeechCodec(nn.Module):
         No codes give 40 ms of silence, since a blank may be left empty. Raises InputError for a code outside
         the table.
         """
-        ids = torch.as_tensor(codes, dtype=torch.long).flatten()
+        ids = torch.as_tensor(codes, dtype=torch.long).cpu().flatten()
         if ids.numel() == 0:
             return np.zeros(_PIECE, dtype=np.float32)
         if int(ids.min()) < 0 or int(ids.max()) >= self.config.num_codes:
@@ -84,7 +86,7 @@ class SpeechCodec(nn.Module):
                 f"given speech codes from {int(ids.min())} to {int(ids.max())}; "
                 f"wanted 0 to {self.config.num_codes - 1}"
             )
-        log_spectrum = _smoothed(self.spectra.float()[ids].flatten(0, 1))
+        log_spectrum = _smoothed(self.spectra.float().cpu()[ids].flatten(0, 1))
         sound = griffin_lim(log_spectrum.exp(), iterations=_ITERATIONS)[: _PIECE * len(ids)].numpy()
         fade = np.sin(np.linspace(0, np.pi / 2, _HOP, dtype=np.float32)) ** 2
         sound[:_HOP] *= fade

@@ -13,6 +13,7 @@ from omni_agent.cli.demo import demo
 from omni_agent.cli.evaluate import evaluate
 from omni_agent.cli.parity import parity
 from omni_agent.cli.train import train
+from omni_agent.errors import InputError
 
 __all__ = ["app"]
 
@@ -23,6 +24,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+_WITHOUT_A_CORE = ("parity", "train")
 
 
 def _print_version(wanted: bool) -> None:
@@ -50,6 +54,8 @@ def _options(
     ] = False,
 ) -> None:
     wanted = {name: value for name, value in (("device", device), ("dtype", dtype)) if value is not None}
+    if wanted and context.invoked_subcommand in _WITHOUT_A_CORE:
+        raise InputError(f"{context.invoked_subcommand} loads no core: --device and --dtype are not for it")
     if wanted:
         context.obj = partial(context.obj, **wanted)
 

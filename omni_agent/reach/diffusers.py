@@ -6,6 +6,7 @@ once, which share every model call. There is no engine here: one call is one loo
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
@@ -20,10 +21,10 @@ from omni_agent.core import Algorithm, DType, Padding, Request, Settings, Task, 
 from omni_agent.core_model import checkpoints
 from omni_agent.core_model.acceptance import blank_of, check_request
 from omni_agent.core_model.config import CoreConfig
-from omni_agent.core_model.denoising import Decoding, committed, logits_of
+from omni_agent.core_model.denoising import Decoding, after_step, logits_of
 from omni_agent.core_model.model import Model
 from omni_agent.core_model.tokenizers.text import TextTokenizer
-from omni_agent.errors import InputError, MissingExtra
+from omni_agent.errors import InputError, MissingExtra, NotAvailable
 from omni_agent.values import Image, Reply, Speech, Text
 
 try:
@@ -78,8 +79,9 @@ class UnmaskingSchedulerOutput(BaseOutput):  # type: ignore[misc]
 
 
 class UnmaskingScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
-    """Decides which masked places commit, by our unmasking rules. It keeps nothing between calls: a sample is
-    a `Decoding`, which knows its step.
+    """Decides which masked places commit, by our unmasking rules. It keeps nothing between calls: its
+    settings become the rule of a sample when a call starts, and a sample is a `Decoding`, which knows its
+    rule and step.
 
     Args:
         algorithm: a published rule; None leaves the reading to the checkpoint and task.
@@ -90,8 +92,6 @@ class UnmaskingScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
         repeat_penalty: as in `Settings`; None leaves it to the task.
         max_position_penalty: likewise.
     """
-
-    order = 1
 
     @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
@@ -128,15 +128,31 @@ class UnmaskingScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
             seed=seed,
         )
 
-    def step(self, model_output: Tensor, sample: Decoding, model: Model) -> UnmaskingSchedulerOutput:
-        """The sample with what this step commits.
+    def step(
+        self,
+        model_output: Tensor,
+        timestep: int,
+        sample: Decoding,
+        *,
+        model: Model,
+        return_dict: bool = True,
+    ) -> UnmaskingSchedulerOutput | tuple[Decoding]:
+        """The sample with what this step commits, by the rule it was begun with.
 
         Args:
             model_output: logits of `logits_of`, guided.
-            sample: the canvas so far; its own steps are the timesteps.
+            timestep: how many steps the sample has behind it.
+            sample: the canvas so far.
             model: whose vocabulary the canvas is of.
+            return_dict: False gives a tuple.
+
+        Raises:
+            InputError: the sample is at another step.
         """
-        return UnmaskingSchedulerOutput(prev_sample=committed(model, sample, model_output))
+        if timestep != sample.step:
+            raise InputError(f"the step {timestep} was given; the sample is at {sample.step}")
+        after = after_step(model, sample, model_output)
+        return UnmaskingSchedulerOutput(prev_sample=after) if return_dict else (after,)
 
 
 @dataclass
@@ -151,8 +167,6 @@ class OmniPipelineOutput(BaseOutput):  # type: ignore[misc]
 class OmniPipeline(DiffusionPipeline):  # type: ignore[misc]
     """Draws, answers, transcribes, describes and speaks: any task of a core as one diffusers call."""
 
-    model_cpu_offload_seq = "core"
-
     def __init__(
         self, core: CoreModel, tokenizer: PreTrainedTokenizerFast, scheduler: UnmaskingScheduler
     ) -> None:
@@ -163,7 +177,7 @@ class OmniPipeline(DiffusionPipeline):  # type: ignore[misc]
     @classmethod
     def from_checkpoint(
         cls,
-        name_or_path: str = "omni-tiny",
+        name_or_path: str | os.PathLike[str] = "omni-tiny",
         *,
         device: str = "cpu",
         dtype: DType | None = None,
@@ -173,12 +187,25 @@ class OmniPipeline(DiffusionPipeline):  # type: ignore[misc]
 
         Raises:
             CheckpointError: there is no such checkpoint.
-            InputError: no such device or dtype.
+            InputError: no such device, dtype or padding.
         """
-        place = checkpoints.Place.of(device, dtype)
-        model = checkpoints.load(checkpoints.find(name_or_path), place, padding=padding)
+        loading = checkpoints.Loading.of(device, dtype, padding)
+        model = checkpoints.load(checkpoints.find(name_or_path), loading)
         words = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(model.text_tokenizer.as_json()))
         return cls(CoreModel.of(model), words, UnmaskingScheduler())
+
+    def enable_model_cpu_offload(self, *_: object, **__: object) -> None:
+        """There is one model, which every step needs: there is nothing to take turns.
+
+        Raises:
+            NotAvailable: always.
+        """
+        raise NotAvailable(
+            "OmniPipeline has one model, which every step needs whole: load it where it fits, by"
+            " OmniPipeline.from_checkpoint(device=..., dtype=...)"
+        )
+
+    enable_sequential_cpu_offload = enable_model_cpu_offload
 
     @torch.inference_mode()
     def __call__(
@@ -213,8 +240,9 @@ class OmniPipeline(DiffusionPipeline):  # type: ignore[misc]
             callback_on_step_end: called as `(pipeline, step, step, {"decodings": [...]})`.
 
         Raises:
-            InputError: nothing was given, unequal numbers of things were, or what the core cannot do.
-            ValueError: with padding attended, what the published code cannot batch.
+            InputError: nothing was given, unequal numbers of things were, what the core cannot do, or, with
+                padding attended, what the published code cannot batch; or a prompt's picture or speech ended
+                before it began, which ends the call.
         """
         if output_type not in ("pil", "np"):
             raise InputError(f"output_type was {output_type!r}; wanted 'pil' or 'np'")
@@ -241,12 +269,12 @@ class OmniPipeline(DiffusionPipeline):  # type: ignore[misc]
                     break
                 logits = logits_of(model, [decodings[index] for index in going])
                 for index, rows in zip(going, logits, strict=True):
-                    decodings[index] = self.scheduler.step(rows, decodings[index], model).prev_sample
+                    before = decodings[index]
+                    decodings[index] = self.scheduler.step(rows, step, before, model=model).prev_sample
                 bar.update()
                 if callback_on_step_end is not None:
                     callback_on_step_end(self, step, step, {"decodings": decodings})
         output = _output([model.value(decoding) for decoding in decodings], model, output_type)
-        self.maybe_free_model_hooks()
         return output if return_dict else output.to_tuple()
 
     def _requests(

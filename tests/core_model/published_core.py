@@ -6,8 +6,11 @@ from typing import Any
 
 import torch
 
+from omni_agent.core import Request, Settings, Task
+from omni_agent.core_model.acceptance import blank_of
 from omni_agent.core_model.checkpoints.published_tasks import OMNI_TASKS, TEXT_TASKS
 from omni_agent.core_model.config import (
+    SPECIAL_TOKENS,
     CoreConfig,
     ImageTokenizerConfig,
     SpeechCodecConfig,
@@ -16,20 +19,10 @@ from omni_agent.core_model.config import (
 )
 from omni_agent.core_model.model import Model
 from omni_agent.core_model.parity.named_weights import fill
+from omni_agent.values import Image, Speech, Text
 from tests.core_model.qwen import qwen_tokenizer
 
-SPECIAL = (
-    "<|endoftext|>",
-    "<|im_start|>",
-    "<|im_end|>",
-    "<|mask|>",
-    "<|begin_of_image|>",
-    "<|end_of_image|>",
-    "<|begin_of_audio|>",
-    "<|end_of_audio|>",
-    "<|context_of_audio|>",
-    "<|audio|>",
-)
+SPECIAL = (*SPECIAL_TOKENS, "<|audio|>")
 TEXT_SPECIAL = SPECIAL[:4]
 SPEECH_CODES = 32
 EARS = SpeechEncoderConfig(num_blocks=3, num_tp_blocks=2, ctc_size=7)
@@ -61,9 +54,7 @@ def published_model(*, media: bool = True, padding: str = "masked", **changes: A
                 num_key_value_heads=2,
                 intermediate_size=96,
             ),
-            "speech_encoder": SpeechEncoderConfig(num_blocks=3, num_tp_blocks=2, ctc_size=7)
-            if media
-            else None,
+            "speech_encoder": EARS if media else None,
             "image_tokenizer": IMAGES if media else None,
             "speech_codec": SpeechCodecConfig(
                 kind="glm-4-voice", num_codes=SPEECH_CODES, codes_per_second=12.5, sample_rate=22_050
@@ -93,3 +84,14 @@ def published_model(*, media: bool = True, padding: str = "masked", **changes: A
         model.speech_frontend.shift.normal_(generator=generator).add_(8)
         model.speech_frontend.scale.uniform_(0.1, 0.3, generator=generator)
     return model.eval().requires_grad_(False)
+
+
+def asked(task: Task, *content: str | Image | Speech, **settings: Any) -> Request:
+    """A request, what is typed as a plain string."""
+    values = tuple(Text(value) if type(value) is str else value for value in content)
+    return Request(
+        task=task,
+        content=values,  # type: ignore[arg-type]
+        blank=blank_of(task),
+        settings=Settings(**settings),
+    )

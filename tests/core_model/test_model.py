@@ -7,7 +7,7 @@ import torch
 
 from omni_agent.core import Modality, Request, Settings, Task
 from omni_agent.core_model.config import TaskConfig
-from omni_agent.core_model.denoising import committed
+from omni_agent.core_model.denoising import after_step
 from omni_agent.core_model.model import Model
 from omni_agent.errors import InputError
 from omni_agent.values import Text
@@ -76,7 +76,7 @@ def test_a_task_that_must_say_something_never_ends_before_its_first_word(least: 
     logits = torch.zeros(len(decoding.masked), len(model.vocabulary.columns(Modality.TEXT)))
     logits[:, -1] = 9.0  # the end is by far the likeliest everywhere
     logits[0, -1] = 20.0
-    after = committed(model, decoding, logits)
+    after = after_step(model, decoding, logits)
     while not after.done:
-        after = committed(model, after, logits)
+        after = after_step(model, after, logits)
     assert (int(after.canvas.filled[0]) == model.vocabulary.end) is ends

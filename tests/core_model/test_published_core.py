@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from omni_agent import Core, InputError, Modality, NotAvailable, Request, Settings, Task
+from omni_agent.core_model import denoising
 from omni_agent.core_model.canvas import Canvas
 from omni_agent.core_model.checkpoints.published_tasks import OMNI_TASKS
 from omni_agent.core_model.config import CoreConfig, ImageTokenizerConfig
@@ -18,27 +19,8 @@ from omni_agent.core_model.model import Decoding, Model
 from omni_agent.core_model.published_unmasking import PublishedRule
 from omni_agent.core_model.speech_encoder import SpeechEncoder
 from omni_agent.values import Image, Reply, Speech, Text
-from tests.core_model.published_core import published_model
+from tests.core_model.published_core import asked, published_model
 from tests.core_model.random_core import picture, random_model, sound
-
-BLANKS = {
-    Task.TRANSCRIBE: Modality.TEXT,
-    Task.SPEAK: Modality.SPEECH,
-    Task.ANSWER: Modality.TEXT,
-    Task.DESCRIBE: Modality.TEXT,
-    Task.DRAW: Modality.IMAGE,
-    Task.REPLY: Modality.SPEECH,
-}
-
-
-def asked(task: Task, *content: str | Image | Speech, **settings: Any) -> Request:
-    values = tuple(Text(value) if type(value) is str else value for value in content)
-    return Request(
-        task=task,
-        content=values,  # type: ignore[arg-type]
-        blank=BLANKS[task],
-        settings=Settings(**settings),
-    )
 
 
 @pytest.fixture(scope="module")
@@ -355,7 +337,7 @@ def test_attended_a_batch_is_padded_in_front_with_end_tokens_that_are_looked_at(
 def test_attended_only_blanks_of_one_length_share_a_call() -> None:
     model = published_model(padding="attended")
     short, long = asked(Task.ANSWER, "A dog?", length=8), asked(Task.ANSWER, "A dog, and two cats?")
-    with pytest.raises(ValueError, match="only blanks of one length"):
+    with pytest.raises(InputError, match="blanks of unequal length"):
         model.advance(begun(model, short, long))
 
 
@@ -394,7 +376,7 @@ def test_attended_guidance_reads_both_rows_at_the_blank_of_the_longer_one() -> N
     conditional = alone(model, decoding.canvas, places)
     wanted = unconditional + 3 * (conditional - unconditional)
     torch.testing.assert_close(logits_of(model, [decoding])[0], wanted, atol=1e-4, rtol=0)
-    with pytest.raises(ValueError, match="one at a time"):
+    with pytest.raises(InputError, match="guidance is for one at a time"):
         model.advance([decoding, decoding])
 
 
@@ -494,3 +476,34 @@ def test_loading_is_refused_what_there_is_not() -> None:
     ):
         with pytest.raises(InputError, match=said):
             Core.load("omni-tiny", **wrong)  # type: ignore[arg-type]
+
+
+async def test_a_prefix_is_a_mask_and_cannot_be_without_one() -> None:
+    with pytest.raises(InputError, match="omni-tiny cannot be loaded with padding='attended'"):
+        async with Core.load("omni-tiny", padding="attended"):
+            pass
+
+
+def test_a_preview_puts_the_bytes_of_a_character_together() -> None:
+    model = published_model()
+    words = model.text_tokenizer.encode("世界 🚀 ok")
+    decoding = filled(model, Task.ANSWER, *words, model.vocabulary.mask)
+    masked = decoding.canvas.filled == model.vocabulary.mask
+    assert denoising._preview(model, decoding.canvas, masked) == "世界 🚀 ok ░"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"lengths": ()},
+        {"speech_from": 1.0},
+        {"repeat_penalty": 0.0},
+        {"temperature": -1.0},
+        {"guidance_scale": -0.5},
+    ],
+)
+def test_a_task_of_impossible_settings_is_no_configuration(model: Model, wrong: dict[str, Any]) -> None:
+    document = model.config.model_dump()
+    document["tasks"]["draw"] |= wrong
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        CoreConfig.model_validate(document)

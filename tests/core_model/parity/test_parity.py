@@ -166,10 +166,10 @@ def test_a_folder_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     one_case(tmp_path)
     (tmp_path / "cases.json").unlink()
     with pytest.raises(InputError, match="lacks the setting 'config'"):
-        check_folder(tmp_path)
+        list(check_folder(tmp_path))
     (tmp_path / "cases.json").write_text("{")
     with pytest.raises(InputError, match="cannot be read as JSON"):
-        check_folder(tmp_path)
+        list(check_folder(tmp_path))
     (tmp_path / "cases.json").write_text("{}")
     with pytest.raises(InputError, match="lacks the setting 'config' for the case 'forward_text'"):
         list(check_folder(tmp_path))

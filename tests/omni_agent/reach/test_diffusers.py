@@ -13,7 +13,17 @@ import PIL.Image
 import pytest
 import torch
 
-from omni_agent import Core, InputError, MissingExtra, Settings, Text
+from omni_agent import (
+    Core,
+    InputError,
+    MissingExtra,
+    Modality,
+    NotAvailable,
+    Request,
+    Settings,
+    Task,
+    Text,
+)
 from omni_agent.core_model import checkpoints
 from omni_agent.reach.diffusers import OmniPipeline, UnmaskingScheduler
 from omni_agent.values import Image
@@ -22,8 +32,14 @@ from tests.core_model.random_core import picture, sound
 
 
 @pytest.fixture(scope="module")
-def pipeline() -> OmniPipeline:
-    made = OmniPipeline.from_checkpoint("omni-tiny")
+def loaded() -> OmniPipeline:
+    return OmniPipeline.from_checkpoint("omni-tiny")
+
+
+@pytest.fixture
+def pipeline(loaded: OmniPipeline) -> OmniPipeline:
+    """A pipeline of a test's own, around weights that all share."""
+    made = OmniPipeline(loaded.core, loaded.tokenizer, UnmaskingScheduler())
     made.set_progress_bar_config(disable=True)
     return made
 
@@ -52,7 +68,7 @@ def test_several_prompts_of_unequal_length_yield_what_each_yields_alone(pipeline
     seeds = torch.randint(2**62, (3,), generator=generator).tolist()
     model = pipeline.core.model
     for prompt, seed, given in zip(prompts, seeds, together, strict=True):
-        [request] = pipeline._requests(prompt, None, None, task=_draw(), generator=None)
+        request = Request(task=Task.DRAW, content=(Text(prompt),), blank=Modality.IMAGE)
         decoding = model.start(model.canvas(request), Settings(seed=seed))
         while not decoding.done:
             [decoding] = model.advance([decoding])
@@ -60,19 +76,10 @@ def test_several_prompts_of_unequal_length_yield_what_each_yields_alone(pipeline
         assert np.array_equal(alone.array, np.round(given * 255).astype(np.uint8))
 
 
-def _draw() -> Any:
-    from omni_agent import Task
-
-    return Task.DRAW
-
-
 def test_it_saves_and_loads_by_diffusers_own_ways(pipeline: OmniPipeline, tmp_path: Path) -> None:
     pipeline.scheduler = UnmaskingScheduler.from_config(pipeline.scheduler.config, top_k=20)
-    try:
-        pipeline.save_pretrained(tmp_path)
-        wanted = pipeline("draw a fox in the snow", output_type="np").images
-    finally:
-        pipeline.scheduler = UnmaskingScheduler()
+    pipeline.save_pretrained(tmp_path)
+    wanted = pipeline("draw a fox in the snow", output_type="np").images
     index = json.loads((tmp_path / "model_index.json").read_text())
     assert index["_class_name"] == "OmniPipeline"
     assert index["core"] == ["omni_agent.reach.diffusers", "CoreModel"]
@@ -118,7 +125,6 @@ def test_the_scheduler_chooses_the_rule_and_is_told_of_every_step(pipeline: Omni
         read[algorithm] = pipeline(
             "draw two dogs in the snow", num_inference_steps=8, output_type="np", callback_on_step_end=look
         ).images
-    pipeline.scheduler = UnmaskingScheduler()
     assert [step for step, _ in seen] == [*range(8)] * 3
     assert seen[7][1] == seen[15][1] == seen[23][1] == 0
     assert [masked for _, masked in seen[:8]] == [56, 48, 40, 32, 24, 16, 8, 0]
@@ -153,7 +159,6 @@ def test_pictures_come_in_the_forms_diffusers_has_them(pipeline: OmniPipeline) -
     assert all(each == said[0] for each in said)
     both = pipeline(["what is this"] * 2, image=np.stack([array, array]), task="answer").texts
     assert both == [said[0][0]] * 2
-    assert isinstance(Text(said[0][0]), str)
     assert pipeline(speech=[sound()], task="transcribe").texts is not None
 
 
@@ -162,3 +167,23 @@ def test_without_the_extra_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setitem(sys.modules, "diffusers", None)
     with pytest.raises(MissingExtra, match=r"omni-agent-diffusion\[diffusers\]"):
         importlib.import_module("omni_agent.reach.diffusers")
+
+
+def test_what_needs_parts_to_take_turns_says_that_there_is_one(pipeline: OmniPipeline) -> None:
+    for offload in (pipeline.enable_model_cpu_offload, pipeline.enable_sequential_cpu_offload):
+        with pytest.raises(NotAvailable, match="has one model"):
+            offload()
+
+
+def test_a_step_is_for_a_sample_that_is_there(pipeline: OmniPipeline) -> None:
+    model = pipeline.core.model
+    request = Request(task=Task.ANSWER, content=(Text("what is this"),), blank=Modality.TEXT)
+    decoding = model.start(model.canvas(request), Settings())
+    with pytest.raises(InputError, match="the step 3 was given; the sample is at 0"):
+        pipeline.scheduler.step(torch.zeros(1), 3, decoding, model=model)
+
+
+def test_after_a_cast_pictures_are_looked_at_all_the_same(tmp_path: Path) -> None:
+    cast = OmniPipeline.from_checkpoint("omni-tiny").to(torch.bfloat16)
+    cast.set_progress_bar_config(disable=True)
+    assert cast(image=picture(), task="describe").texts is not None

@@ -9,18 +9,12 @@ from pathlib import Path
 
 import torch
 from pydantic import ValidationError
-from safetensors.torch import save as serialised
+from safetensors.torch import save_file
 from torch import Tensor
 
 from omni_agent.core_model.checkpoints.files import replace_file
-from omni_agent.core_model.checkpoints.place import Place
-from omni_agent.core_model.checkpoints.weights import (
-    empty_model,
-    load_into,
-    shapes,
-    stored_in,
-    weight_faults,
-)
+from omni_agent.core_model.checkpoints.loading import Loading
+from omni_agent.core_model.checkpoints.weights import empty_model, load_into, stored_faults, stored_in
 from omni_agent.core_model.config import CoreConfig
 from omni_agent.core_model.model import Model
 from omni_agent.core_model.tokenizers.text import TextTokenizer
@@ -34,8 +28,8 @@ TOKENIZER = "tokenizer.json"
 FILES = (CONFIG, WEIGHTS, TOKENIZER)
 
 
-def load(folder: Path, place: Place) -> Model:
-    """The model in a folder, ready to be asked, without gradients; its weights are float32 unless `place`
+def load(folder: Path, loading: Loading) -> Model:
+    """The model in a folder, ready to be asked, without gradients; its weights are float32 unless `loading`
     says otherwise.
 
     Names and shapes are compared before any weight is read.
@@ -47,17 +41,16 @@ def load(folder: Path, place: Place) -> Model:
     config = _config(folder / CONFIG)
     tokenizer = _tokenizer(folder / TOKENIZER, config)
     try:
-        model = empty_model(config, tokenizer)
+        model = empty_model(loading.applied(config), tokenizer)
     except Exception as error:
         raise CheckpointError(f"{str(folder / CONFIG)!r} describes no model: {error}") from error
     stored = stored_in(folder / WEIGHTS)
-    given = {name: each.shape for name, each in stored.items()}
-    if faults := weight_faults(given, shapes(model.state_dict())):
+    if faults := stored_faults(stored, model.state_dict()):
         raise CheckpointError(
             f"{str(folder / WEIGHTS)!r} does not hold the weights that its {CONFIG} describes:"
             f" {'; '.join(faults)}"
         )
-    load_into(model, stored, Place(device=place.device, dtype=place.dtype or torch.float32))
+    load_into(model, stored, Loading(device=loading.device, dtype=loading.dtype or torch.float32))
     return model
 
 
@@ -72,8 +65,7 @@ def save(model: Model, folder: Path) -> None:
     text = model.config.model_dump_json(indent=2) + "\n"
     replace_file(folder / CONFIG, lambda path: path.write_text(text, encoding="utf-8"))
     replace_file(folder / TOKENIZER, model.text_tokenizer.save)
-    # safetensors' own way to a file makes one that only its owner may read
-    replace_file(folder / WEIGHTS, lambda path: path.write_bytes(serialised(stored)))
+    replace_file(folder / WEIGHTS, lambda path: save_file(stored, path))
 
 
 def _config(path: Path) -> CoreConfig:
