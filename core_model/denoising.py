@@ -118,7 +118,7 @@ def advance(parts: Parts, decodings: Sequence[Decoding]) -> list[Decoding]:
     return [after_step(parts, decoding, rows) for decoding, rows in zip(decodings, logits, strict=True)]
 
 
-def logits_of(parts: Parts, decodings: Sequence[Decoding]) -> list[Float[Tensor, "places columns"]]:
+def logits_of(parts: Parts, decodings: Sequence[Decoding]) -> list[Float[Tensor, "_ _"]]:
     """What the next step of each reads, guided where that is wanted.
 
     In the typed reading the columns of its modality at every place of the blank; published, every column at
@@ -183,8 +183,8 @@ def _row(parts: Parts, canvas: Canvas) -> Float[Tensor, "n hidden"]:
 
 
 def _hidden(
-    parts: Parts, canvases: Sequence[Canvas], read: Sequence[Int[Tensor, " places"]]
-) -> list[Float[Tensor, "places hidden"]]:
+    parts: Parts, canvases: Sequence[Canvas], read: Sequence[Int[Tensor, " _"]]
+) -> list[Float[Tensor, "_ hidden"]]:
     """What each of the wanted places of the blanks is read from: the position to its left."""
     rows = [_row(parts, canvas) for canvas in canvases]
     starts = [canvas.blank.start for canvas in canvases]

@@ -126,6 +126,8 @@ def test_chance_is_never_taken_from_where_nobody_gave_it() -> None:
         ({"repeat_penalty": 0.0}, "repeat_penalty was 0.0; wanted a number above 0"),
     ],
 )
-def test_a_rule_that_cannot_be_followed_is_refused(wrong: dict[str, object], said: str) -> None:
+def test_a_rule_that_cannot_be_followed_is_refused(
+    wrong: dict[str, object], said: str, shapes_unchecked: None
+) -> None:
     with pytest.raises(InputError, match=said):
         PublishedRule(**wrong)  # type: ignore[arg-type]

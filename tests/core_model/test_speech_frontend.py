@@ -55,6 +55,6 @@ def test_other_rates_are_resampled(rate: int) -> None:
         (np.full(100, np.nan, np.float32), 16_000, "damaged"),
     ],
 )
-def test_what_is_no_sound_is_refused(sound: np.ndarray, rate: int, said: str) -> None:
+def test_what_is_no_sound_is_refused(sound: np.ndarray, rate: int, said: str, shapes_unchecked: None) -> None:
     with pytest.raises(InputError, match=said):
         SpeechFrontend()(sound, rate)

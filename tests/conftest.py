@@ -1,0 +1,37 @@
+"""Shapes are checked while tests run: jaxtyping's annotations, by beartype, in what computes with tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import jaxtyping
+import pytest
+
+_CORE = "omni_agent.core_model"
+
+jaxtyping.install_import_hook(
+    [
+        f"{_CORE}.{module}"
+        for module in (
+            "batching",
+            "denoising",
+            "guidance",
+            "published_unmasking",
+            "resampling",
+            "speech_encoder",
+            "speech_frontend",
+            "tokenizers",
+            "transformer",
+            "unmasking",
+        )
+    ],
+    "beartype.beartype",
+)
+
+
+@pytest.fixture
+def shapes_unchecked() -> Iterator[None]:
+    """As users run it, for tests of what is said of arguments of a wrong shape."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
