@@ -103,12 +103,10 @@ class ImageTokenizerConfig(_Frozen):
         return ((self.seen_size or self.image_size) // self.pixels_per_code) ** 2
 
 
-class SpeechCodecConfig(_Frozen):
-    """What a speech code is: a piece of log-mel spectrogram in a table (omni-tiny), or one of GLM-4-Voice's
-    (published), which this version makes no sound of.
-    """
+class TableCodecConfig(_Frozen):
+    """The table codec of omni-tiny: one code for each piece of log-mel spectrogram."""
 
-    kind: Literal["table", "glm-4-voice"] = "table"
+    kind: Literal["table"] = "table"
     num_codes: int = 512
     codes_per_second: float = 25.0
     sample_rate: int = 16_000
@@ -151,6 +149,25 @@ class VocoderConfig(_Frozen):
 
     channels: int = 512
     pitch_channels: int = 512
+
+
+class Glm4VoiceConfig(_Frozen):
+    """The published speech codec: a tokenizer, a flow-matching decoder and a vocoder."""
+
+    kind: Literal["glm-4-voice"] = "glm-4-voice"
+    num_codes: int = 16_384
+    codes_per_second: float = 12.5
+    has_parts: bool = Field(
+        default=True, description="False where there are codes and nothing to hear them by"
+    )
+    tokenizer: SpeechTokenizerConfig = SpeechTokenizerConfig()
+    flow: FlowConfig = FlowConfig()
+    vocoder: VocoderConfig = VocoderConfig()
+    num_steps: int = Field(default=10, ge=1, description="steps from noise to a spectrogram")
+    guidance_scale: float = Field(default=0.7, ge=0, description="how much the codes are stressed")
+    speaker: tuple[float, ...] | None = Field(
+        default=None, description="vector of the voice; None: zeros, the published one"
+    )
 
 
 class TaskConfig(_Frozen):
@@ -223,7 +240,7 @@ class CoreConfig(_Frozen):
     transformer: TransformerConfig
     speech_encoder: SpeechEncoderConfig | None = None
     image_tokenizer: ImageTokenizerConfig | None = None
-    speech_codec: SpeechCodecConfig | None = None
+    speech_codec: TableCodecConfig | Glm4VoiceConfig | None = None
     text_tokens: int = Field(description="size of the text part of the vocabulary")
     special_tokens: tuple[str, ...] = Field(
         default=SPECIAL_TOKENS, description="the tokens behind the text's, in the order of their ids"

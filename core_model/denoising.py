@@ -5,7 +5,6 @@ Functions of the resident parts and of values; a `Decoding` is replaced, never c
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -22,6 +21,7 @@ from omni_agent.core_model.guidance import guided, out_of_line
 from omni_agent.core_model.parts import Parts
 from omni_agent.core_model.prompting import without_prompt
 from omni_agent.core_model.published_unmasking import BlockStep, PublishedRule, commit, schedule
+from omni_agent.core_model.seeds import seed_of
 from omni_agent.core_model.unmasking import TypedRule, candidates, choose, commit_counts
 from omni_agent.errors import InputError
 
@@ -229,7 +229,7 @@ def _commit_typed(
         logits[: rule.min_length, -1] = -torch.inf
     noise = order = None
     if rule.temperature > 0 or rule.order_noise > 0:
-        generator = torch.Generator().manual_seed(_mixed(settings.seed, decoding.step))
+        generator = torch.Generator().manual_seed(seed_of(settings.seed, decoding.step))
         noise = _gumbel((len(canvas.blank), logits.shape[1]), generator).to(logits.device)
         order = _gumbel((len(canvas.blank),), generator).to(logits.device)
     columns, confidence = candidates(
@@ -255,7 +255,7 @@ def _commit_published(
     generator = None
     if rule.draws:
         generator = torch.Generator(device=logits.device)
-        generator.manual_seed(_mixed(decoding.settings.seed, decoding.step))
+        generator.manual_seed(seed_of(decoding.settings.seed, decoding.step))
     blank = decoding.canvas.filled
     committed = commit(rule, step, blank, logits, mask=mask, first=decoding.step == 0, generator=generator)
     ids = committed.put_into(blank)
@@ -316,11 +316,6 @@ def _preview(parts: Parts, canvas: Canvas, masked: Bool[Tensor, " length"]) -> s
         elif not is_text or token in vocabulary.speech or token in vocabulary.image:
             shown.append("█")
     return "".join([*shown, parts.text_tokenizer.piece(words)]).strip()
-
-
-def _mixed(seed: int, step: int) -> int:
-    """One seed for each pair, the same on every machine."""
-    return int.from_bytes(hashlib.sha256(f"{seed}/{step}".encode()).digest()[:8], "little") >> 1
 
 
 def _gumbel(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:

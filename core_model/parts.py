@@ -10,12 +10,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from omni_agent.core import Modality
-from omni_agent.core_model.config import CoreConfig
+from omni_agent.core_model.config import CoreConfig, Glm4VoiceConfig, TableCodecConfig
+from omni_agent.core_model.resampling import resampled
 from omni_agent.core_model.speech_encoder import SpeechEncoder, SpeechProjection
-from omni_agent.core_model.speech_frontend import SpeechFrontend
+from omni_agent.core_model.speech_frontend import RATE, SpeechFrontend
 from omni_agent.core_model.tokenizers.image import ImageTokenizer
 from omni_agent.core_model.tokenizers.pixels import from_pixels, to_pixels
-from omni_agent.core_model.tokenizers.speech import SpeechCodec
+from omni_agent.core_model.tokenizers.speech_codec import SpeechCodec
+from omni_agent.core_model.tokenizers.table_codec import TableCodec
 from omni_agent.core_model.tokenizers.text import TextTokenizer
 from omni_agent.core_model.transformer import Transformer
 from omni_agent.core_model.vocabulary import Vocabulary
@@ -41,7 +43,7 @@ class Parts(nn.Module):
             SpeechProjection(ears.hidden_size, config.transformer.hidden_size) if ears else None
         )
         self.image_tokenizer = ImageTokenizer(eyes) if eyes else None
-        self.speech_codec = SpeechCodec(codec) if codec and codec.kind == "table" else None
+        self.speech_codec = _speech_codec(codec)
         self._names: dict[Modality, str] = {}
 
     @cached_property
@@ -64,7 +66,7 @@ class Parts(nn.Module):
         """
         if modality not in self._names:
             part = self.image_tokenizer if modality is Modality.IMAGE else self.speech_codec
-            if part is None:
+            if not isinstance(part, nn.Module):
                 codec = self.config.speech_codec
                 self._names[modality] = codec.kind if codec and modality is Modality.SPEECH else "none"
                 return self._names[modality]
@@ -110,7 +112,7 @@ class Parts(nn.Module):
 
         Raises:
             InputError: the core has no ears.
-            NotAvailable: the speech holds only codes that this version makes no sound of.
+            NotAvailable: the speech holds only codes, and the core was loaded without its speech codec.
         """
         if self.speech_frontend is None or self.speech_encoder is None or self.speech_projection is None:
             raise InputError(f"{self.config.name} has no ears: give it text")
@@ -118,7 +120,10 @@ class Parts(nn.Module):
             decoded = self.decode(speech)
             assert isinstance(decoded, Speech)
             speech = decoded
-        frames = self.speech_frontend(speech.samples, speech.rate)[None]
+        samples, rate = speech.samples, speech.rate
+        if self.config.template == "chat":
+            samples, rate = resampled(samples, rate, RATE), RATE
+        frames = self.speech_frontend(samples, rate)[None]
         if self.config.template == "chat":
             frames = frames.bfloat16()  # as the published code does, whatever the weights are held in
         weight = self.speech_encoder.embed.weight
@@ -131,7 +136,7 @@ class Parts(nn.Module):
         this model's tokenizers.
 
         Raises:
-            NotAvailable: of these speech codes this version makes no sound.
+            NotAvailable: the core was loaded without its speech codec.
         """
         if isinstance(value, Text) or value.is_decoded or value.tokens is None:
             return value
@@ -141,11 +146,22 @@ class Parts(nn.Module):
             return Image(from_pixels(pixels), tokens=value.tokens)
         if self.speech_codec is None:
             raise NotAvailable(
-                f"this version makes no sound of the speech codes of {self.config.name}: keep the tokens, or"
-                " ask for text"
+                f"{self.config.name} was loaded without its speech codec, which makes sound of speech codes:"
+                " put model.safetensors of THUDM/glm-4-voice-tokenizer and flow.pt and hift.pt of"
+                " THUDM/glm-4-voice-decoder beside it, and install the extra 'published'"
             )
         samples = self.speech_codec.decode(codes)
-        return Speech(samples, self.speech_codec.config.sample_rate, tokens=value.tokens)
+        return Speech(samples, self.speech_codec.sample_rate, tokens=value.tokens)
+
+
+def _speech_codec(config: TableCodecConfig | Glm4VoiceConfig | None) -> SpeechCodec | None:
+    if isinstance(config, TableCodecConfig):
+        return TableCodec(config)
+    if config is None or not config.has_parts:
+        return None
+    from omni_agent.core_model.tokenizers.glm4_voice.codec import Glm4VoiceCodec  # needs the extra
+
+    return Glm4VoiceCodec(config)
 
 
 def _digested(digest: hashlib._Hash, module: nn.Module) -> hashlib._Hash:

@@ -1,5 +1,5 @@
-"""What the published core keeps beside itself, each in a folder of its own: the image tokenizer, and the
-shift and scale of the speech front end.
+"""What the published core keeps beside itself, each in a folder of its own: the image tokenizer, the shift
+and scale of the speech front end, and the speech codec.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 from omni_agent.core_model.checkpoints.hub import HubId, cached, fetched
 from omni_agent.errors import CheckpointError
 
-__all__ = ["FRONT_END", "IMAGE_TOKENIZER", "Companion"]
+__all__ = ["FRONT_END", "IMAGE_TOKENIZER", "VOICE_DECODER", "VOICE_TOKENIZER", "Companion"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,4 +72,16 @@ FRONT_END = Companion(
     what="the speech front end's shift and scale",
     hub_id=HubId("FunAudioLLM/SenseVoiceSmall"),
     file="am.mvn",
+)
+VOICE_TOKENIZER = Companion(
+    what="the speech tokenizer",
+    hub_id=HubId("THUDM/glm-4-voice-tokenizer"),
+    file="model.safetensors",
+    beside=("config.json",),
+)
+VOICE_DECODER = Companion(
+    what="the speech decoder",
+    hub_id=HubId("THUDM/glm-4-voice-decoder"),
+    file="flow.pt",
+    beside=("hift.pt",),
 )

@@ -16,8 +16,6 @@ from typing import Any, Literal
 import torch
 from huggingface_hub import split_torch_state_dict_into_shards
 from pydantic import BaseModel, ValidationError
-from safetensors.torch import save_file
-from torch import Tensor
 from tqdm import tqdm
 
 from omni_agent.core_model.checkpoints.companions import FRONT_END, IMAGE_TOKENIZER
@@ -26,17 +24,20 @@ from omni_agent.core_model.checkpoints.loading import Loading
 from omni_agent.core_model.checkpoints.mvn import read_mvn, write_mvn
 from omni_agent.core_model.checkpoints.published_tasks import OMNI_TASKS, TEXT_TASKS
 from omni_agent.core_model.checkpoints.text_files import TokenTable, read_text_files, write_text_files
+from omni_agent.core_model.checkpoints.voice import PREFIX, Voice, find_voice, save_voice
 from omni_agent.core_model.checkpoints.weights import (
     Stored,
     empty_model,
     load_into,
+    save_tensors,
     stored_faults,
     stored_in,
+    tensor_faults,
 )
 from omni_agent.core_model.config import (
     CoreConfig,
+    Glm4VoiceConfig,
     ImageTokenizerConfig,
-    SpeechCodecConfig,
     SpeechEncoderConfig,
     TransformerConfig,
 )
@@ -119,7 +120,7 @@ def load(folder: Path, loading: Loading, *, name: str, fetch: bool) -> Model:
     stored, faults = _stored(folder)
     has_media = table.speech_codes > 0
     faults += _table_faults(table, published, has_media=has_media)
-    eyes = mvn = None
+    eyes = mvn = voice = None
     image_sizes = PUBLISHED_IMAGES
     if has_media:
         fetch = fetch and not faults  # for a core that is not whole, nothing more is fetched
@@ -127,6 +128,12 @@ def load(folder: Path, loading: Loading, *, name: str, fetch: bool) -> Model:
         found = ((IMAGE_TOKENIZER, eyes), (FRONT_END, mvn))
         faults += [each.missing(folder) for each, there in found if there is None]
         image_sizes = _image_sizes(eyes)
+        voice = find_voice(folder, num_codes=table.speech_codes, fetch=fetch)
+        if voice is not None and voice.config.flow.num_codes != table.speech_codes:
+            faults.append(
+                f"its tokenizer has {table.speech_codes} speech codes; its speech decoder reads"
+                f" {voice.config.flow.num_codes}"
+            )
         if table.image_codes != image_sizes.num_codes:
             faults.append(
                 f"its tokenizer has {table.image_codes} image codes; its image tokenizer makes"
@@ -134,7 +141,8 @@ def load(folder: Path, loading: Loading, *, name: str, fetch: bool) -> Model:
             )
     if faults:
         raise CheckpointError(f"{str(folder)!r} is not whole: {'; '.join(faults)}")
-    config = _core_config(name, published, table, stored, image_sizes if has_media else None)
+    voice_config = voice.config if voice else Glm4VoiceConfig(num_codes=table.speech_codes, has_parts=False)
+    config = _core_config(name, published, table, stored, (image_sizes, voice_config) if has_media else None)
     model = empty_model(loading.applied(config), tokenizer)
     wanted = {_published(name): each for name, each in model.state_dict().items() if _is_core(name)}
     faults = stored_faults(stored, wanted)
@@ -143,6 +151,9 @@ def load(folder: Path, loading: Loading, *, name: str, fetch: bool) -> Model:
         pictures, more = _image_weights(eyes / IMAGE_TOKENIZER.file, model)
         ours |= pictures
         faults += more
+    if voice is not None:
+        ours |= voice.stored
+        faults += _voice_faults(voice, model)
     if faults:
         raise CheckpointError(f"{str(folder)!r} is not what its {CONFIG} describes: {'; '.join(faults)}")
     if mvn is not None and model.speech_frontend is not None:
@@ -151,7 +162,8 @@ def load(folder: Path, loading: Loading, *, name: str, fetch: bool) -> Model:
         model.speech_frontend.scale = scale.to(loading.device)
     total = sum(each.bytes for each in ours.values())
     with tqdm(total=total, unit="B", unit_scale=True, desc=f"loading {name}", disable=None) as bar:
-        load_into(model, ours, loading, lambda size: bar.update(size))
+        read = voice.tensors if voice is not None else None
+        load_into(model, ours, loading, read=read, loaded=bar.update)
     return model
 
 
@@ -163,7 +175,7 @@ def save(model: Model, folder: Path) -> None:
     weights = {_published(name): each for name, each in model.state_dict().items() if _is_core(name)}
     shards = split_torch_state_dict_into_shards(weights, max_shard_size=SHARD_SIZE)
     for file, names in shards.filename_to_tensors.items():
-        _save_tensors(folder / file, {name: weights[name] for name in names})
+        save_tensors(folder / file, {name: weights[name] for name in names})
     if shards.is_sharded:
         index = {"metadata": shards.metadata, "weight_map": shards.tensor_to_filename}
         write_json(folder / INDEX, index)
@@ -176,6 +188,8 @@ def save(model: Model, folder: Path) -> None:
         eyes = folder / IMAGE_TOKENIZER.folder
         eyes.mkdir(exist_ok=True)
         _save_image_tokenizer(model, eyes)
+    if model.speech_codec is not None:
+        save_voice(model, folder)
     if model.speech_frontend is not None:
         ears = folder / FRONT_END.folder
         ears.mkdir(exist_ok=True)
@@ -235,7 +249,7 @@ def _core_config(
     config: _Config,
     table: TokenTable,
     stored: Mapping[str, Stored],
-    images: ImageTokenizerConfig | None,
+    media: tuple[ImageTokenizerConfig, Glm4VoiceConfig] | None,
 ) -> CoreConfig:
     try:
         return CoreConfig(
@@ -250,22 +264,15 @@ def _core_config(
                 rms_norm_eps=config.rms_norm_eps,
                 rope_theta=config.rope_theta,
             ),
-            speech_encoder=None if images is None else _encoder_config(stored),
-            image_tokenizer=images,
-            speech_codec=None
-            if images is None
-            else SpeechCodecConfig(
-                kind="glm-4-voice",
-                num_codes=table.speech_codes,
-                codes_per_second=12.5,
-                sample_rate=22_050,
-            ),
+            speech_encoder=None if media is None else _encoder_config(stored),
+            image_tokenizer=None if media is None else media[0],
+            speech_codec=None if media is None else media[1],
             text_tokens=table.text_tokens,
             special_tokens=table.special,
             template="chat",
             max_speech_seconds=120.0,
             max_text_tokens=1024,
-            tasks=TEXT_TASKS if images is None else OMNI_TASKS,
+            tasks=TEXT_TASKS if media is None else OMNI_TASKS,
         )
     except ValidationError as error:
         said = "; ".join(each["msg"] for each in error.errors())
@@ -302,6 +309,16 @@ def _image_weights(path: Path, model: Model) -> tuple[dict[str, Stored], list[st
     faults = stored_faults(stored, model.eyes.state_dict())
     named = {prefix + name: each for name, each in stored.items()}
     return named, [f"{path.name}: {fault}" for fault in faults]
+
+
+def _voice_faults(voice: Voice, model: Model) -> list[str]:
+    of_the_codec = {name: each for name, each in model.state_dict().items() if name.startswith(PREFIX)}
+    in_tokenizer = {name for name in of_the_codec if name.startswith(f"{PREFIX}tokenizer.")}
+    return stored_faults(
+        voice.stored, {name: each for name, each in of_the_codec.items() if name in in_tokenizer}
+    ) + tensor_faults(
+        voice.tensors, {name: each for name, each in of_the_codec.items() if name not in in_tokenizer}
+    )
 
 
 def _is_core(name: str) -> bool:
@@ -346,13 +363,8 @@ def _save_image_tokenizer(model: Model, folder: Path) -> None:
     codes = torch.arange(eyes.config.num_codes)
     bits = ((codes[:, None] >> torch.arange(eyes.config.bits - 1, -1, -1)) & 1).float() * 2 - 1
     quantiser = dict(zip(QUANTISER, (bits, eyes.powers.cpu()), strict=True))
-    _save_tensors(folder / IMAGE_TOKENIZER.file, eyes.state_dict() | quantiser)
+    save_tensors(folder / IMAGE_TOKENIZER.file, eyes.state_dict() | quantiser)
     document: dict[str, Any] = {"_class_name": "MAGVITv2"}
     if eyes.config != PUBLISHED_IMAGES:
         document[SIZES] = eyes.config.model_dump()
     write_json(folder / CONFIG, document)
-
-
-def _save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    there = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    replace_file(path, lambda partial: save_file(there, partial, metadata={"format": "pt"}))

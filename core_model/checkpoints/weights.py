@@ -12,8 +12,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from omni_agent.core_model.checkpoints.files import replace_file
 from omni_agent.core_model.checkpoints.loading import Loading
 from omni_agent.core_model.config import CoreConfig
 from omni_agent.core_model.model import Model
@@ -25,9 +27,11 @@ __all__ = [
     "empty_model",
     "load_into",
     "read_weights",
+    "save_tensors",
     "shapes",
     "stored_faults",
     "stored_in",
+    "tensor_faults",
     "weight_faults",
 ]
 
@@ -83,6 +87,8 @@ def load_into(
     model: Model,
     stored: Mapping[str, Stored],
     loading: Loading,
+    *,
+    read: Mapping[str, Tensor] | None = None,
     loaded: Callable[[int], object] = lambda _: None,
 ) -> None:
     """Give an empty model its weights, each straight to its place. The files are memory-mapped, so that what
@@ -92,6 +98,7 @@ def load_into(
         model: without weights.
         stored: where each of its weights is, by the model's names; shapes are right.
         loading: the device, and the type of what is the core's.
+        read: weights that were read already, by the model's names.
         loaded: told how many bytes of the files were taken, tensor by tensor.
 
     Raises:
@@ -108,6 +115,9 @@ def load_into(
                 kept = mapped.to(loading.device, loading.kept_as(name, mapped.dtype), copy=True)
                 _assign(model, name, kept)
                 loaded(each.bytes)
+    for name, tensor in (read or {}).items():
+        kept = loading.kept_as(name, tensor.dtype)
+        _assign(model, name, tensor.detach().to(loading.device, kept, copy=True))
     model.eval().requires_grad_(False)
 
 
@@ -121,6 +131,17 @@ def stored_faults(stored: Mapping[str, Stored], wanted: Mapping[str, Tensor]) ->
         for name, each in stored.items()
         if name in wanted and wanted[name].is_floating_point() and each.dtype not in _FLOATS
     ]
+
+
+def tensor_faults(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> list[str]:
+    """The same of tensors that were read already."""
+    return weight_faults(shapes(given), shapes(wanted))
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write a safetensors file, whole or not at all."""
+    there = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    replace_file(path, lambda partial: save_file(there, partial, metadata={"format": "pt"}))
 
 
 def shapes(weights: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:

@@ -17,9 +17,9 @@ import numpy as np
 from jaxtyping import Float32
 from safetensors.torch import load_file, save_file
 
-from omni_agent.core_model.config import SpeechCodecConfig
+from omni_agent.core_model.config import TableCodecConfig
 from omni_agent.core_model.tokenizers.image import ImageTokenizer
-from omni_agent.core_model.tokenizers.speech import fit_speech_codec
+from omni_agent.core_model.tokenizers.table_codec import fit_speech_codec
 from omni_agent.core_model.training.assemble import assemble
 from omni_agent.core_model.training.core import CoreTraining, train_core
 from omni_agent.core_model.training.image_tokenizer import SMALL, train_image_tokenizer
@@ -94,7 +94,7 @@ def make_speech_codec(folder: Path, *, report: Report) -> None:
     def every_third() -> Iterator[Float32[np.ndarray, " n"]]:
         return (utterances.sound(index) for index in range(0, len(utterances), 3))
 
-    codec = fit_speech_codec(every_third, SpeechCodecConfig(), report=report)
+    codec = fit_speech_codec(every_third, TableCodecConfig(), report=report)
     weights = {name: value.half().contiguous() for name, value in codec.state_dict().items()}
     save_file(weights, folder / "speech_codec.safetensors")
     codes = [codec.encode(utterances.sound(i), RATE).numpy().astype(np.int16) for i in range(len(utterances))]
@@ -146,7 +146,7 @@ def make_pools(
     if (folder / "spoken.npz").exists() and not (folder / "phones.npz").exists():
         said = Ragged.open(folder / "spoken.npz")
         report(f"phones: of {len(said)} sentences")
-        make_phones(said, 1 / SpeechCodecConfig().codes_per_second).save(folder / "phones.npz")
+        make_phones(said, 1 / TableCodecConfig().codes_per_second).save(folder / "phones.npz")
     if (folder / "speech_words.safetensors").exists() and not (folder / "heard.npz").exists():
         utterances = Utterances.open(folder / "speech" / "recognition")
         report(f"heard: {len(utterances)} sentences, each in {copies + 1} ways")

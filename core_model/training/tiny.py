@@ -6,7 +6,7 @@ from omni_agent.core import Task
 from omni_agent.core_model.config import (
     SPECIAL_TOKENS,
     CoreConfig,
-    SpeechCodecConfig,
+    TableCodecConfig,
     TaskConfig,
     TransformerConfig,
 )
@@ -34,7 +34,7 @@ def tiny_tokenizer() -> TextTokenizer:
 
 def tiny_config(text_tokens: int, *, max_speech_codes: int = 128) -> CoreConfig:
     """The whole of omni-tiny, for a text tokenizer of that size."""
-    codec = SpeechCodecConfig()
+    codec = TableCodecConfig()
     return CoreConfig(
         name="omni-tiny",
         transformer=TransformerConfig(

@@ -12,10 +12,13 @@ from omni_agent.core_model.checkpoints.published_tasks import OMNI_TASKS, TEXT_T
 from omni_agent.core_model.config import (
     SPECIAL_TOKENS,
     CoreConfig,
+    FlowConfig,
+    Glm4VoiceConfig,
     ImageTokenizerConfig,
-    SpeechCodecConfig,
     SpeechEncoderConfig,
+    SpeechTokenizerConfig,
     TransformerConfig,
+    VocoderConfig,
 )
 from omni_agent.core_model.model import Model
 from omni_agent.core_model.parity.named_weights import fill
@@ -26,6 +29,31 @@ SPECIAL = (*SPECIAL_TOKENS, "<|audio|>")
 TEXT_SPECIAL = SPECIAL[:4]
 SPEECH_CODES = 32
 EARS = SpeechEncoderConfig(num_blocks=3, num_tp_blocks=2, ctc_size=7)
+VOICELESS = Glm4VoiceConfig(num_codes=SPEECH_CODES, has_parts=False)
+VOICE = Glm4VoiceConfig(
+    num_codes=SPEECH_CODES,
+    tokenizer=SpeechTokenizerConfig(
+        hidden_size=64,
+        num_heads=4,
+        feed_forward_size=96,
+        num_layers=2,
+        block_length=16,
+        num_codes=SPEECH_CODES,
+    ),
+    flow=FlowConfig(
+        num_codes=SPEECH_CODES,
+        token_size=32,
+        hidden_size=64,
+        num_heads=2,
+        feed_forward_size=96,
+        num_layers=2,
+        channels=64,
+        unet_heads=1,
+        blocks_per_stage=1,
+        middle_stages=1,
+    ),
+    vocoder=VocoderConfig(channels=32, pitch_channels=32),
+)
 IMAGES = ImageTokenizerConfig(
     bits=5,
     channels=(8, 16),
@@ -38,7 +66,9 @@ IMAGES = ImageTokenizerConfig(
 )
 
 
-def published_model(*, media: bool = True, padding: str = "masked", **changes: Any) -> Model:
+def published_model(
+    *, media: bool = True, voice: bool = False, padding: str = "masked", **changes: Any
+) -> Model:
     """A model as the published one is built, its head four times as loud as a rule is used to."""
     tokenizer = qwen_tokenizer()
     special = SPECIAL if media else TEXT_SPECIAL
@@ -56,11 +86,7 @@ def published_model(*, media: bool = True, padding: str = "masked", **changes: A
             ),
             "speech_encoder": EARS if media else None,
             "image_tokenizer": IMAGES if media else None,
-            "speech_codec": SpeechCodecConfig(
-                kind="glm-4-voice", num_codes=SPEECH_CODES, codes_per_second=12.5, sample_rate=22_050
-            )
-            if media
-            else None,
+            "speech_codec": (VOICE if voice else VOICELESS) if media else None,
             "text_tokens": len(tokenizer),
             "special_tokens": special,
             "template": "chat",
@@ -79,6 +105,9 @@ def published_model(*, media: bool = True, padding: str = "masked", **changes: A
         fill(model.speech_projection, "model.audio_projection.")
     if model.image_tokenizer is not None:
         fill(model.image_tokenizer)
+    if voice:
+        for name in ("tokenizer", "flow", "vocoder"):
+            fill(getattr(model.speech_codec, name))
     if model.speech_frontend is not None:
         generator = torch.Generator().manual_seed(0)
         model.speech_frontend.shift.normal_(generator=generator).add_(8)

@@ -17,8 +17,8 @@ from omni_agent.core_model.config import (
     SPECIAL_TOKENS,
     CoreConfig,
     ImageTokenizerConfig,
-    SpeechCodecConfig,
     SpeechEncoderConfig,
+    TableCodecConfig,
     TaskConfig,
     TransformerConfig,
 )
@@ -48,7 +48,7 @@ STEPS = 8
 def random_model(seed: int = 0, **changes: Any) -> Model:
     """A model of every part, its weights drawn with `seed`; `changes` go to its `CoreConfig`."""
     words = fit(WORDS)
-    codec = SpeechCodecConfig(num_codes=16)
+    codec = TableCodecConfig(num_codes=16)
     images = ImageTokenizerConfig(
         bits=4,
         patch_size=2,

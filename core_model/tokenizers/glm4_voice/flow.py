@@ -42,6 +42,7 @@ class FlowDecoder(nn.Module):
     def __init__(self, config: FlowConfig) -> None:
         super().__init__()
         self.config = config
+        self.mels = MELS
         self.input_embedding = nn.Embedding(config.num_codes, config.token_size)
         self.spk_embed_affine_layer = nn.Linear(config.speaker_size, MELS)
         self.encoder = _TokenEncoder(config)

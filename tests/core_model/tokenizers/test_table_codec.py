@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from omni_agent.core_model.config import SpeechCodecConfig
+from omni_agent.core_model.config import TableCodecConfig
 from omni_agent.core_model.speech_frontend import log_mel
-from omni_agent.core_model.tokenizers.speech import SpeechCodec, fit_speech_codec
+from omni_agent.core_model.tokenizers.table_codec import TableCodec, fit_speech_codec
 from omni_agent.errors import InputError
 
 RATE = 16_000
@@ -28,8 +28,8 @@ def vowels(seed: int, count: int = 6) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def codec() -> SpeechCodec:
-    config = SpeechCodecConfig(num_codes=64)
+def codec() -> TableCodec:
+    config = TableCodecConfig(num_codes=64)
     return fit_speech_codec(lambda: (vowels(seed) for seed in range(30)), config, report=lambda _: None)
 
 
@@ -41,7 +41,7 @@ def distance(first: np.ndarray, second: np.ndarray) -> float:
     return float(np.abs(a[:size] - b[:size])[loud].mean())
 
 
-def test_a_sound_comes_back_from_its_codes(codec: SpeechCodec) -> None:
+def test_a_sound_comes_back_from_its_codes(codec: TableCodec) -> None:
     sound = vowels(99)
     codes = codec.encode(sound, RATE)
     decoded = codec.decode(codes)
@@ -54,7 +54,7 @@ def test_a_sound_comes_back_from_its_codes(codec: SpeechCodec) -> None:
     assert distance(sound, decoded) < 0.6 * distance(sound, wrong)
 
 
-def test_loudness_and_rate_hardly_change_the_codes(codec: SpeechCodec) -> None:
+def test_loudness_and_rate_hardly_change_the_codes(codec: TableCodec) -> None:
     sound = vowels(7)
     codes = codec.encode(sound, RATE)
     assert torch.equal(codec.encode(sound * 0.1, RATE), codes)
@@ -62,37 +62,37 @@ def test_loudness_and_rate_hardly_change_the_codes(codec: SpeechCodec) -> None:
     assert (codec.encode(twice, 2 * RATE) == codes).float().mean() > 0.7
 
 
-def test_decoding_is_repeatable_and_takes_a_list(codec: SpeechCodec) -> None:
+def test_decoding_is_repeatable_and_takes_a_list(codec: TableCodec) -> None:
     codes = codec.encode(vowels(3), RATE)
     state = torch.get_rng_state()
     np.testing.assert_array_equal(codec.decode(codes), codec.decode(codes.tolist()))
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_a_codec_stored_in_half_precision_gives_the_same_codes(codec: SpeechCodec) -> None:
-    stored = SpeechCodec(codec.config)
+def test_a_codec_stored_in_half_precision_gives_the_same_codes(codec: TableCodec) -> None:
+    stored = TableCodec(codec.config)
     stored.load_state_dict({name: value.half() for name, value in codec.state_dict().items()})
     sound = vowels(11)
     assert torch.equal(stored.encode(sound, RATE), codec.encode(sound, RATE))
 
 
 @pytest.mark.parametrize("codes", [[0], [1, 2], list(range(64))])
-def test_any_codes_are_a_sound(codec: SpeechCodec, codes: list[int]) -> None:
+def test_any_codes_are_a_sound(codec: TableCodec, codes: list[int]) -> None:
     sound = codec.decode(codes)
     assert len(sound) == 640 * len(codes)
     assert np.isfinite(sound).all()
 
 
-def test_no_codes_are_a_moment_of_silence(codec: SpeechCodec) -> None:
+def test_no_codes_are_a_moment_of_silence(codec: TableCodec) -> None:
     assert not codec.decode([]).any()
 
 
-def test_silence_and_single_samples_are_encoded(codec: SpeechCodec) -> None:
+def test_silence_and_single_samples_are_encoded(codec: TableCodec) -> None:
     assert len(codec.encode(np.zeros(1000, np.float32), RATE)) == 2
     assert len(codec.encode(np.ones(1, np.float32), RATE)) == 1
 
 
-def test_what_is_no_sound_or_no_code_is_refused(codec: SpeechCodec) -> None:
+def test_what_is_no_sound_or_no_code_is_refused(codec: TableCodec) -> None:
     with pytest.raises(InputError, match="at least one sample"):
         codec.encode(np.zeros(0, np.float32), RATE)
     with pytest.raises(InputError, match="wanted 0 to 63"):
@@ -103,9 +103,9 @@ def test_what_is_no_sound_or_no_code_is_refused(codec: SpeechCodec) -> None:
 
 def test_another_rate_of_codes_is_refused() -> None:
     with pytest.raises(InputError, match=r"12\.5 codes a second"):
-        SpeechCodec(SpeechCodecConfig(codes_per_second=12.5))
+        TableCodec(TableCodecConfig(codes_per_second=12.5))
 
 
 def test_too_little_sound_for_a_table_is_refused() -> None:
     with pytest.raises(InputError, match="wanted more sound"):
-        fit_speech_codec(lambda: [vowels(0)], SpeechCodecConfig(), report=lambda _: None)
+        fit_speech_codec(lambda: [vowels(0)], TableCodecConfig(), report=lambda _: None)

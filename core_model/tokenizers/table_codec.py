@@ -17,11 +17,11 @@ import torch
 from jaxtyping import Float, Float32, Int
 from torch import Tensor, nn
 
-from omni_agent.core_model.config import SpeechCodecConfig
+from omni_agent.core_model.config import TableCodecConfig
 from omni_agent.core_model.speech_frontend import at_rate
 from omni_agent.errors import InputError
 
-__all__ = ["SpeechCodec", "fit_speech_codec"]
+__all__ = ["TableCodec", "fit_speech_codec"]
 
 RATE = 16_000
 _FFT = 512
@@ -38,7 +38,7 @@ _ITERATIONS = 48
 _MOMENTUM = 0.99
 
 
-class SpeechCodec(nn.Module):
+class TableCodec(nn.Module):
     """Encodes sound to codes and decodes codes to sound, on the CPU, wherever its tables are. These come from
     `fit_speech_codec` or a checkpoint.
     """
@@ -48,7 +48,7 @@ class SpeechCodec(nn.Module):
     codebook: Float[Tensor, "codes 64"]
     spectra: Float[Tensor, "codes 4 257"]
 
-    def __init__(self, config: SpeechCodecConfig) -> None:
+    def __init__(self, config: TableCodecConfig) -> None:
         super().__init__()
         if config.sample_rate != RATE or config.codes_per_second != RATE / _PIECE:
             raise InputError(
@@ -60,6 +60,11 @@ class SpeechCodec(nn.Module):
         self.register_buffer("components", torch.zeros(_SIZE, _BANDS * _FRAMES))
         self.register_buffer("codebook", torch.zeros(config.num_codes, _SIZE))
         self.register_buffer("spectra", torch.zeros(config.num_codes, _FRAMES, _BINS))
+
+    @property
+    def sample_rate(self) -> int:
+        """Of the sound it makes, in Hz."""
+        return RATE
 
     @torch.no_grad()
     def encode(self, samples: Float32[np.ndarray, " n"], rate: int) -> Int[Tensor, " codes"]:
@@ -97,12 +102,12 @@ class SpeechCodec(nn.Module):
 
 def fit_speech_codec(
     sounds: Callable[[], Iterable[Float32[np.ndarray, " n"]]],
-    config: SpeechCodecConfig,
+    config: TableCodecConfig,
     *,
     rounds: int = 40,
     seed: int = 0,
     report: Callable[[str], None] = print,
-) -> SpeechCodec:
+) -> TableCodec:
     """A codec for the voice of these sounds (16 kHz; `sounds` is called twice and gives the same both times).
 
     Every word to be spoken must be in them: a word never seen costs two points of word error.
@@ -111,7 +116,7 @@ def fit_speech_codec(
     vectors = torch.cat([_pieces(sound) for sound in sounds()])
     mean = vectors.mean(0)
     _, components = torch.linalg.eigh((vectors - mean).T @ (vectors - mean) / len(vectors))
-    codec = SpeechCodec(config)
+    codec = TableCodec(config)
     # stored weights are float16: round here, so that codes do not depend on where the tables were loaded from
     codec.mean.copy_(mean.half())
     codec.components.copy_(components.flip(1)[:, :_SIZE].T.half())

@@ -1,0 +1,107 @@
+"""The published speech codec whole: sound to codes, 12.5 a second, and codes to sound at 22,050 Hz."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Int
+from torch import Tensor, nn
+
+from omni_agent.core_model.config import Glm4VoiceConfig
+from omni_agent.core_model.resampling import resampled
+from omni_agent.core_model.tokenizers.glm4_voice.flow import FlowDecoder, frames_of
+from omni_agent.core_model.tokenizers.glm4_voice.speech_tokenizer import RATE as HEARD_RATE
+from omni_agent.core_model.tokenizers.glm4_voice.speech_tokenizer import SpeechTokenizer
+from omni_agent.core_model.tokenizers.glm4_voice.streaming import CodeStream, Noise
+from omni_agent.core_model.tokenizers.glm4_voice.vocoder import RATE, Vocoder
+from omni_agent.errors import InputError
+
+__all__ = ["Glm4VoiceCodec"]
+
+# Longer speech is decoded piece by piece: the U-Net looks at all frames at once.
+MOST_CODES = 375
+
+
+class Glm4VoiceCodec(nn.Module):
+    """Speech tokenizer, flow-matching decoder and vocoder (`THUDM/glm-4-voice-tokenizer` and `-decoder`)."""
+
+    def __init__(self, config: Glm4VoiceConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.tokenizer = SpeechTokenizer(config.tokenizer)
+        self.flow = FlowDecoder(config.flow)
+        self.vocoder = Vocoder(config.vocoder)
+
+    @property
+    def sample_rate(self) -> int:
+        """Of the sound it makes, in Hz."""
+        return RATE
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return self.tokenizer.codebook.weight.device
+
+    @property
+    def speaker(self) -> Float[Tensor, "1 size"]:
+        """The vector of the voice; zeros are the published one."""
+        vector = torch.zeros(1, self.config.flow.speaker_size, device=self.device)
+        if self.config.speaker is not None:
+            vector[0] = torch.tensor(self.config.speaker)
+        return vector
+
+    @torch.inference_mode()
+    def encode(self, samples: Float32[np.ndarray, " n"], rate: int) -> Int[Tensor, " codes"]:
+        """Codes of a mono sound, 12.5 a second, in pieces of 30 seconds.
+
+        Raises:
+            InputError: no samples, or an impossible rate.
+        """
+        if samples.ndim != 1 or samples.size == 0:
+            raise InputError(
+                f"given samples of shape {samples.shape}; wanted one channel of at least one sample"
+            )
+        return torch.tensor(self.tokenizer.encode(resampled(samples, rate, HEARD_RATE)))
+
+    @torch.inference_mode()
+    def decode(
+        self, codes: Int[Tensor, " codes"] | Sequence[int], *, seed: int = 0
+    ) -> Float32[np.ndarray, " n"]:
+        """The sound of codes, 80 ms each; equal codes and seeds give equal sounds.
+
+        Up to 30 seconds are made in one piece, as published; more as a stream makes them.
+
+        Raises:
+            InputError: no codes, or one that there is not.
+        """
+        row = self._checked(codes)
+        if len(row) > MOST_CODES:
+            return self.stream(seed=seed).push(row, last=True)
+        noise, frames = Noise(seed), frames_of(len(row))
+        nothing = torch.zeros(1, 0, dtype=torch.long, device=self.device)
+        mel = self.flow(
+            torch.tensor([row], device=self.device),
+            noise.of_frames(0, frames).to(self.device),
+            speaker=self.speaker,
+            prompt_codes=nothing,
+            prompt_mel=torch.zeros(1, 0, self.flow.mels, device=self.device),
+            num_steps=self.config.num_steps,
+            guidance_scale=self.config.guidance_scale,
+        )
+        phase, source_noise = noise.phase().to(self.device), noise.of_source(0, frames).to(self.device)
+        sound, _ = self.vocoder(mel, phase, source_noise)
+        made: Float32[np.ndarray, " n"] = sound[0].cpu().numpy()
+        return made
+
+    def stream(self, *, seed: int = 0) -> CodeStream:
+        """The same, code by code: sound comes once ten codes are there and ten more."""
+        return CodeStream(self, seed=seed)
+
+    def _checked(self, codes: Int[Tensor, " codes"] | Sequence[int]) -> list[int]:
+        row: list[int] = torch.as_tensor(codes, dtype=torch.long).flatten().tolist()
+        if not row or min(row) < 0 or max(row) >= self.config.flow.num_codes:
+            given = f"{min(row)} to {max(row)}" if row else "none"
+            raise InputError(f"given speech codes, {given}; wanted 0 to {self.config.flow.num_codes - 1}")
+        return row
