@@ -7,7 +7,7 @@ Everything a model is built from is here and frozen; nothing here builds anythin
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -32,17 +32,31 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+Size = Annotated[int, Field(ge=1, le=10_000_000)]
+Count = Annotated[int, Field(ge=1, le=1000)]
+"""Of layers, heads and the like: more is a damaged file, and would take hours to build."""
+
+
 class TransformerConfig(_Frozen):
     """The bidirectional Qwen2-layout transformer (published: `modeling_dream.py`)."""
 
-    vocab_size: int
-    hidden_size: int
-    num_layers: int
-    num_heads: int
-    num_key_value_heads: int
-    intermediate_size: int
-    rms_norm_eps: float = 1e-6
-    rope_theta: float = 1e6
+    vocab_size: Size
+    hidden_size: Size
+    num_layers: Count
+    num_heads: Count
+    num_key_value_heads: Count
+    intermediate_size: Size
+    rms_norm_eps: float = Field(default=1e-6, gt=0, allow_inf_nan=False)
+    rope_theta: float = Field(default=1e6, gt=0, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _heads_fit(self) -> TransformerConfig:
+        if self.hidden_size % (2 * self.num_heads) or self.num_heads % self.num_key_value_heads:
+            raise ValueError(
+                f"a hidden_size of {self.hidden_size}, {self.num_heads} heads and {self.num_key_value_heads}"
+                " key/value heads do not divide each other"
+            )
+        return self
 
 
 class SpeechEncoderConfig(_Frozen):
@@ -66,21 +80,33 @@ class SpeechEncoderConfig(_Frozen):
 class ImageTokenizerConfig(_Frozen):
     """The lookup-free-quantised image tokenizer (published: MAGVIT-v2, 13 bits, 16 pixels a code)."""
 
-    bits: int = 13
-    patch_size: int = 1
-    channels: tuple[int, ...] = Field(
-        default=(128, 256, 256, 512, 512), description="encoder widths, finest first"
+    bits: int = Field(default=13, ge=1, le=20)
+    patch_size: Count = 1
+    channels: tuple[Size, ...] = Field(
+        default=(128, 256, 256, 512, 512), min_length=1, description="encoder widths, finest first"
     )
-    decoder_channels: tuple[int, ...] = Field(
-        default=(128, 128, 256, 256, 512), description="the same of the decoder"
+    decoder_channels: tuple[Size, ...] = Field(
+        default=(128, 128, 256, 256, 512), min_length=1, description="the same of the decoder"
     )
-    encoder_blocks: tuple[int, ...] = (4, 3, 4, 3, 4)
-    decoder_blocks: tuple[int, ...] = (4, 4, 3, 4, 3)
-    num_groups: int = 32
-    image_size: int = Field(default=256, description="side of a picture the core draws, in pixels")
-    seen_size: int | None = Field(
+    encoder_blocks: tuple[Count, ...] = (4, 3, 4, 3, 4)
+    decoder_blocks: tuple[Count, ...] = (4, 4, 3, 4, 3)
+    num_groups: Count = 32
+    image_size: Size = Field(default=256, description="side of a picture the core draws, in pixels")
+    seen_size: Size | None = Field(
         default=None, description="side of a picture the core looks at, in pixels; None: as those it draws"
     )
+
+    @model_validator(mode="after")
+    def _levels_fit(self) -> ImageTokenizerConfig:
+        levels = {len(self.channels), len(self.encoder_blocks)}
+        if len({*levels, len(self.decoder_channels), len(self.decoder_blocks)}) > 1:
+            raise ValueError("channels and blocks of encoder and decoder are not for as many levels")
+        if any(width % self.num_groups for width in (*self.channels, *self.decoder_channels)):
+            raise ValueError(f"channels are not multiples of num_groups, {self.num_groups}")
+        sizes = (self.image_size, self.seen_size or self.image_size)
+        if any(size % self.pixels_per_code for size in sizes):
+            raise ValueError(f"pictures' sides are not multiples of {self.pixels_per_code} pixels")
+        return self
 
     @property
     def num_codes(self) -> int:

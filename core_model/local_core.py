@@ -63,7 +63,7 @@ class LocalCore(Core):
         """Write the model as a folder that `load` reads; see `Core.save`.
 
         Raises:
-            CheckpointError: a weight is not a number that its file's type holds.
+            CheckpointError: it cannot be written there, or a weight is no number that its file's type holds.
         """
         _, model = self._running()
         await asyncio.to_thread(checkpoints.save, model, folder)

@@ -227,6 +227,8 @@ def _confidence(
             first, second = probabilities.topk(2).values.unbind(-1)
             return first - second
         case "entropy" | "entropy-penalty":
+            if probabilities.dtype is torch.float16:
+                probabilities = probabilities.float()  # float16 has no number as small as the epsilon
             return (probabilities * (probabilities + EPSILON).log()).sum(-1)
         case _:
             return sure

@@ -133,6 +133,8 @@ class Settings:
             _check_integer("num_steps", self.num_steps, least=1)
         if self.temperature is not None:
             _check_number("temperature", self.temperature, most=100)
+            if 0 < self.temperature < 0.001:
+                raise InputError(f"temperature was {self.temperature}; wanted 0, or 0.001 to 100")
         _check_number("top_p", self.top_p, most=1)
         if self.top_p == 0:
             raise InputError("top_p was 0; wanted a number above 0 and up to 1")
@@ -175,6 +177,8 @@ class Request:
     def __post_init__(self) -> None:
         if not self.content:
             raise InputError(f"a request to {self.task} has no content; wanted Text, Image or Speech")
+        if not isinstance(self.settings, Settings):
+            raise InputError(f"the settings were {type(self.settings).__name__}; wanted Settings(...)")
         object.__setattr__(self, "content", tuple(_value(each, self.task) for each in self.content))
 
 
@@ -288,7 +292,7 @@ class Core(ABC):
 
         Raises:
             CoreClosed: the core is not inside its ``async with``.
-            CheckpointError: a weight is not a number that its file's type holds.
+            CheckpointError: it cannot be written there, or a weight is no number that its file's type holds.
             NotAvailable: this core has no model in this process.
         """
         raise NotAvailable(f"{type(self).__name__} has no model to write: save the one of Core.load()")

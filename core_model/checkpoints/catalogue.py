@@ -9,7 +9,10 @@ import os
 from importlib.resources import files
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from omni_agent.core_model.checkpoints import published, small
+from omni_agent.core_model.checkpoints.files import read_json
 from omni_agent.core_model.checkpoints.hub import HubId, fetched
 from omni_agent.core_model.checkpoints.loading import Loading
 from omni_agent.core_model.model import Model
@@ -35,6 +38,8 @@ def find(name_or_path: object) -> Path | HubId:
         raise CheckpointError(f"there is no checkpoint {str(name_or_path)!r}: {_wanted()}")
     if published.is_published(folder):
         return folder
+    if (folder / small.CONFIG).is_file():
+        read_json(folder / small.CONFIG)  # says so, if that is what is wrong
     absent = [name for name in small.FILES if not os.path.isfile(folder / name)]
     if absent:
         raise CheckpointError(
@@ -55,23 +60,40 @@ def load(source: str | os.PathLike[str] | HubId, loading: Loading | None = None)
             error lists every weight that is missing, unexpected or of another shape.
     """
     loading = loading or Loading()
-    if isinstance(source, HubId):
-        model = published.load(fetched(source), loading, name=source.name, fetch=True)
-    elif published.is_published(folder := Path(source)):
-        model = published.load(folder, loading, name=folder.resolve().name, fetch=False)
-    else:
-        model = small.load(folder, loading)
-    return model
+    try:
+        if isinstance(source, HubId):
+            return published.load(fetched(source), loading, name=source.name, fetch=True)
+        if published.is_published(folder := Path(source)):
+            return published.load(folder, loading, name=folder.resolve().name, fetch=False)
+        return small.load(folder, loading)
+    except OSError as error:
+        raise CheckpointError(f"{str(source)!r} cannot be read: {error}") from error
+    except CheckpointError as error:
+        said = " ".join(str(error).split())  # names in a file may have line breaks
+        if said == str(error):
+            raise
+        raise CheckpointError(said) from error
 
 
-def save(model: Model, folder: str | os.PathLike[str]) -> None:
+def save(model: Model, folder: object) -> None:
     """Write a model as a folder that `load` reads, in the layout it has.
 
     Raises:
-        CheckpointError: a weight is not a number that its file's type holds.
+        CheckpointError: it cannot be written there, or a weight is no number that its file's type holds.
     """
+    if not isinstance(folder, str | os.PathLike):
+        raise CheckpointError(f"the folder was {folder!r}; wanted a path to write a checkpoint to")
+    if not os.fspath(folder):
+        raise CheckpointError(
+            "the folder was empty; wanted a path to write a checkpoint to, '.' for this one"
+        )
     layout = published if model.config.template == "chat" else small
-    layout.save(model, Path(folder))
+    try:
+        layout.save(model, Path(folder))
+    except (OSError, SafetensorError, ValueError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(f"{str(folder)!r} cannot be written: {error}") from error
 
 
 def names() -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
     """Write a file beside `path`, then put it in its place: a reader sees the old one or the new one,
     whole. Others may read it as they may read any new file, whatever `write` thinks of that.
     """
-    partial = path.with_name(f".{path.name}.partial")
+    partial = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.partial")
     try:
         partial.unlink(missing_ok=True)
         partial.touch()
@@ -44,7 +45,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{str(path)!r} cannot be read as JSON: {error}") from error
     if not isinstance(document, dict):
         raise CheckpointError(f"{str(path)!r} holds {type(document).__name__}; wanted an object")

@@ -38,6 +38,8 @@ def parse_mvn(text: str, path: Path) -> tuple[Float[Tensor, " 560"], Float[Tenso
                 found[line.split()[0]] = torch.tensor([float(number) for number in numbers])
             except ValueError as error:
                 raise CheckpointError(f"{str(path)!r} holds what is no number: {error}") from error
+    if not all(numbers.isfinite().all() for numbers in found.values()):
+        raise CheckpointError(f"{str(path)!r} holds infinities or not-a-numbers")
     if [len(found.get(key, ())) for key in ("<AddShift>", "<Rescale>")] != [FRAME_SIZE, FRAME_SIZE]:
         raise CheckpointError(
             f"{str(path)!r} does not hold {FRAME_SIZE} numbers after <AddShift> and after <Rescale>"

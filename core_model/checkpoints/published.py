@@ -8,9 +8,12 @@ straight to its place.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import torch
@@ -52,6 +55,9 @@ CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 SHARD_SIZE = "5GB"
+WEIGHT_FILES = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors(\.index\.json)?")
+SHARD = re.compile(r"[\w.-]{1,200}\.safetensors")
+LAYERS_AT_MOST = 1000
 
 # The names of the model's parts here, and what the published names of their weights begin with.
 PREFIXES = {
@@ -64,6 +70,7 @@ LAYERS = re.compile(r"model\.audio_model\.model\.encoder\.(encoders|tp_encoders)
 # Where an image tokenizer of another size than the published one says so, in its own config.json.
 SIZES = "omni_agent"
 
+DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 NEEDED = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|mask|>")
 NEEDED_FOR_MEDIA = (
     "<|begin_of_image|>",
@@ -116,8 +123,11 @@ def load(folder: Path, loading: Loading, *, name: str, fetch: bool) -> Model:
             faults are listed.
     """
     published = _config(folder / CONFIG)
-    tokenizer, table = read_text_files(folder)
     stored, faults = _stored(folder)
+    try:
+        tokenizer, table = read_text_files(folder)
+    except CheckpointError as error:
+        raise CheckpointError("; ".join([str(error), *faults])) from error
     has_media = table.speech_codes > 0
     faults += _table_faults(table, published, has_media=has_media)
     eyes = mvn = voice = None
@@ -143,7 +153,11 @@ def load(folder: Path, loading: Loading, *, name: str, fetch: bool) -> Model:
         raise CheckpointError(f"{str(folder)!r} is not whole: {'; '.join(faults)}")
     voice_config = voice.config if voice else Glm4VoiceConfig(num_codes=table.speech_codes, has_parts=False)
     config = _core_config(name, published, table, stored, (image_sizes, voice_config) if has_media else None)
-    model = empty_model(loading.applied(config), tokenizer)
+    config = loading.applied(config)
+    try:
+        model = empty_model(config, tokenizer)
+    except Exception as error:
+        raise CheckpointError(f"{str(folder / CONFIG)!r} describes no model: {error}") from error
     wanted = {_published(name): each for name, each in model.state_dict().items() if _is_core(name)}
     faults = stored_faults(stored, wanted)
     ours = {name: stored[_published(name)] for name in model.state_dict() if _published(name) in stored}
@@ -161,6 +175,8 @@ def load(folder: Path, loading: Loading, *, name: str, fetch: bool) -> Model:
         model.speech_frontend.shift = shift.to(loading.device)
         model.speech_frontend.scale = scale.to(loading.device)
     total = sum(each.bytes for each in ours.values())
+    if loading.dtype is None:  # one type for all of the core, whatever its shards are stored in
+        loading = replace(loading, dtype=DTYPES[stored["lm_head.weight"].dtype])
     with tqdm(total=total, unit="B", unit_scale=True, desc=f"loading {name}", disable=None) as bar:
         read = voice.tensors if voice is not None else None
         load_into(model, ours, loading, read=read, loaded=bar.update)
@@ -169,30 +185,43 @@ def load(folder: Path, loading: Loading, *, name: str, fetch: bool) -> Model:
 
 def save(model: Model, folder: Path) -> None:
     """Write a model as a folder that `load` reads: the core in shards, in the type it is held in, and its
-    image tokenizer and front end in folders within.
+    parts in folders within.
+
+    Over an older one, all is written beside it first; then `config.json` goes, everything is put in its
+    place, and `config.json` comes last: a folder that was left half done is no checkpoint, not a mixture.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=folder, prefix=".partial-") as name:
+        made = Path(name)
+        _write(model, made)
+        (folder / CONFIG).unlink(missing_ok=True)
+        files = sorted(path for path in made.rglob("*") if path.is_file())
+        for path in (path for path in folder.iterdir() if WEIGHT_FILES.fullmatch(path.name)):
+            path.unlink()
+        for path in sorted(files, key=lambda path: path == made / CONFIG):
+            place = folder / path.relative_to(made)
+            place.parent.mkdir(exist_ok=True)
+            os.replace(path, place)
+
+
+def _write(model: Model, folder: Path) -> None:
     weights = {_published(name): each for name, each in model.state_dict().items() if _is_core(name)}
     shards = split_torch_state_dict_into_shards(weights, max_shard_size=SHARD_SIZE)
     for file, names in shards.filename_to_tensors.items():
         save_tensors(folder / file, {name: weights[name] for name in names})
     if shards.is_sharded:
-        index = {"metadata": shards.metadata, "weight_map": shards.tensor_to_filename}
-        write_json(folder / INDEX, index)
-    for path in folder.glob("model*.safetensors*"):
-        if path.name not in shards.filename_to_tensors and not (shards.is_sharded and path.name == INDEX):
-            path.unlink()  # of an older one of another number of shards
+        write_json(folder / INDEX, {"metadata": shards.metadata, "weight_map": shards.tensor_to_filename})
     write_text_files(folder, model.text_tokenizer, model.vocabulary)
     write_json(folder / CONFIG, _published_config(model))
     if model.image_tokenizer is not None:
         eyes = folder / IMAGE_TOKENIZER.folder
-        eyes.mkdir(exist_ok=True)
+        eyes.mkdir()
         _save_image_tokenizer(model, eyes)
     if model.speech_codec is not None:
         save_voice(model, folder)
     if model.speech_frontend is not None:
         ears = folder / FRONT_END.folder
-        ears.mkdir(exist_ok=True)
+        ears.mkdir()
         shift, scale = model.speech_frontend.shift.cpu(), model.speech_frontend.scale.cpu()
         replace_file(ears / FRONT_END.file, lambda path: write_mvn(path, shift, scale))
 
@@ -221,6 +250,10 @@ def _stored(folder: Path) -> tuple[dict[str, Stored], list[str]]:
     if not isinstance(weight_map, dict) or not all(isinstance(each, str) for each in weight_map.values()):
         raise CheckpointError(f"{str(folder / INDEX)!r} has no weight_map, which names each weight's shard")
     files = sorted(set(weight_map.values()))
+    if strange := [file for file in files if not SHARD.fullmatch(file)]:
+        raise CheckpointError(
+            f"{str(folder / INDEX)!r} names {strange[0][:80]!r}; wanted names of safetensors files beside it"
+        )
     stored: dict[str, Stored] = {}
     faults = []
     for file in files:
@@ -285,10 +318,14 @@ def _encoder_config(stored: Mapping[str, Stored]) -> SpeechEncoderConfig:
     for name in stored:
         if match := LAYERS.match(name):
             last[match[1]] = max(last[match[1]], int(match[2]))
+    if max(last.values()) > LAYERS_AT_MOST:
+        raise CheckpointError(
+            f"a layer of the speech encoder is called {max(last.values())}; wanted at most 1000"
+        )
     return SpeechEncoderConfig(
         num_blocks=last["encoders"] + 2,  # the first layer has a name of its own
         num_tp_blocks=last["tp_encoders"] + 1,
-        ctc_size=stored[CTC].shape[0] if CTC in stored else 0,
+        ctc_size=stored[CTC].shape[0] if CTC in stored and stored[CTC].shape else 0,
     )
 
 

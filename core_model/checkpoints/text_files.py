@@ -17,6 +17,7 @@ from omni_agent.errors import CheckpointError
 
 __all__ = ["TokenTable", "read_text_files", "write_text_files"]
 
+TABLE_AT_MOST = 100_000  # ids
 VOCAB, MERGES, ADDED, SETTINGS = "vocab.json", "merges.txt", "added_tokens.json", "tokenizer_config.json"
 
 # Where Qwen2 cuts a text before it merges bytes.
@@ -68,7 +69,10 @@ def read_text_files(folder: Path) -> tuple[TextTokenizer, TokenTable]:
         pairs = (line.split() for line in lines if line.strip() and not line.startswith("#version"))
         merges = [(first, second) for first, second in pairs]
         words = {str(word): int(token) for word, token in vocabulary.items()}
+        _check_words(folder, words, merges)
         tokenizer = Tokenizer(models.BPE(vocab=words, merges=merges))
+    except CheckpointError:
+        raise
     except Exception as error:  # tokenizers raises nothing narrower
         raise CheckpointError(
             f"{str(folder / VOCAB)!r} and {MERGES} make no byte-level BPE: {error}"
@@ -111,6 +115,21 @@ def write_text_files(folder: Path, tokenizer: TextTokenizer, vocabulary: Vocabul
         write_json(folder / name, document)
 
 
+def _check_words(folder: Path, words: dict[str, int], merges: list[tuple[str, str]]) -> None:
+    """Words are counted from 0, and each of more than one letter is made by a merge."""
+    if sorted(words.values()) != list(range(len(words))):
+        raise CheckpointError(
+            f"the ids in {str(folder / VOCAB)!r} are not 0 to {len(words) - 1}, each of them once"
+        )
+    made = {first + second for first, second in merges}
+    unmade = [word for word in words if len(word) > 1 and word not in made]
+    if unmade:
+        raise CheckpointError(
+            f"{str(folder / MERGES)!r} is not whole: {len(unmade)} words of {VOCAB}, such as {unmade[0]!r},"
+            " are made by no merge"
+        )
+
+
 def _added(folder: Path) -> dict[str, int]:
     """Names and ids of the added tokens, from whichever of the files has them."""
     found: dict[str, int] = {}
@@ -119,7 +138,14 @@ def _added(folder: Path) -> dict[str, int]:
             found |= {str(name): int(token) for name, token in read_json(folder / ADDED).items()}
         if (folder / SETTINGS).is_file():
             decoder = read_json(folder / SETTINGS).get("added_tokens_decoder", {})
-            found |= {str(each["content"]): int(token) for token, each in decoder.items()}
+            also = {str(each["content"]): int(token) for token, each in decoder.items()}
+            if differing := [name for name, token in also.items() if found.get(name, token) != token]:
+                raise CheckpointError(
+                    f"{ADDED} and {SETTINGS} of {str(folder)!r} disagree about {differing[0]!r}"
+                )
+            found |= also
+    except CheckpointError:
+        raise
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise CheckpointError(f"the added tokens of {str(folder)!r} cannot be read: {error!r}") from error
     if not found:
@@ -131,7 +157,7 @@ def _table(folder: Path, added: dict[str, int], words: int) -> TokenTable:
     speech, image = (_codes(added, kind) for kind in ("audio", "image"))
     special = {token: name for name, token in added.items() if token not in speech and token not in image}
     first, last = min(special, default=0), max(special, default=0)
-    in_order = words <= first and (not speech or last < speech.start)
+    in_order = words <= first and last - first < TABLE_AT_MOST and (not speech or last < speech.start)
     in_order = in_order and bool(speech) == bool(image) and (not speech or speech.stop == image.start)
     if not in_order:
         raise CheckpointError(

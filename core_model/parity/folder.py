@@ -58,8 +58,8 @@ def check_folder(folder: Path, out: Path | None = None) -> Iterator[Verdict]:
             what the cases were computed from stands beside it.
 
     Raises:
-        InputError: there is no such folder, it has no cases, a file cannot be read or lacks something, or
-            `out` is the folder itself.
+        InputError: there is no such folder, it has no cases, or `out` is the folder itself. A case that
+            cannot be read or computed fails alone.
     """
     if not folder.is_dir():
         raise InputError(f"there is no folder {str(folder)!r}; wanted one with {SETTINGS} and *.npz files")
@@ -78,24 +78,18 @@ def _verdicts(folder: Path, files: list[Path], out: Path | None) -> Iterator[Ver
     for path in files:
         name = str(path.relative_to(folder).with_suffix(""))
         if path.suffix != ".npz":
-            faults = tuple(listed_faults(path))
-            yield Verdict(case=name, difference=0.0, steps=0, faults=faults)
-            continue
-        case = _case(path, name)
-        kind = next((kind for kind in KINDS if kind.is_of(case.arrays)), None)
-        if kind is None:
-            fault = f"no kind of case has these arrays: {', '.join(case.arrays)}"
-            yield Verdict(case=name, difference=np.nan, steps=0, faults=(fault,))
+            try:
+                listed = listed_faults(path)
+            except InputError as error:
+                listed = [str(error)]
+            yield Verdict(case=name, difference=0.0, steps=0, faults=tuple(listed))
             continue
         try:
-            with torch.inference_mode():
-                made = kind.compute(case, parts)
-        except (InputError, MissingExtra):
-            raise
-        except (ValueError, TypeError, IndexError, KeyError, RuntimeError) as error:
-            raise InputError(
-                f"the case {case.name!r} cannot be computed from its settings: {error}"
-            ) from error
+            case = _case(path, name)
+            kind, made = _computed(case, parts)
+        except InputError as error:
+            yield Verdict(case=name, difference=np.nan, steps=0, faults=(str(error),))
+            continue
         if out is not None:
             left = {
                 key: made.get(key, given)
@@ -106,6 +100,20 @@ def _verdicts(folder: Path, files: list[Path], out: Path | None) -> Iterator[Ver
             place.parent.mkdir(parents=True, exist_ok=True)
             np.savez(place, **left)  # type: ignore[arg-type]
         yield _compared(case, kind, made)
+
+
+def _computed(case: Case, parts: Parts) -> tuple[Kind, Arrays]:
+    kind = next((kind for kind in KINDS if kind.is_of(case.arrays)), None)
+    if kind is None:
+        raise InputError(f"no kind of case has these arrays: {', '.join(case.arrays)}")
+    try:
+        with torch.inference_mode():
+            return kind, kind.compute(case, parts)
+    except (InputError, MissingExtra):
+        raise
+    except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RuntimeError) as error:
+        said = " ".join(str(error).split())
+        raise InputError(f"the case {case.name!r} cannot be computed from its settings: {said}") from error
 
 
 def _case(path: Path, name: str) -> Case:
@@ -161,6 +169,11 @@ def _document(path: Path) -> dict[str, Any]:
 def _arrays(path: Path) -> Arrays:
     try:
         with np.load(path) as file:
-            return {key: file[key] for key in file.files}
-    except (OSError, ValueError, EOFError, BadZipFile) as error:
+            arrays = {key: file[key] for key in file.files}
+    except (OSError, ValueError, EOFError, BadZipFile, TypeError, AttributeError) as error:
         raise InputError(f"{str(path)!r} cannot be read as arrays: {error}") from error
+    if wrong := [key for key, array in arrays.items() if array.dtype.kind not in "biuf"]:
+        raise InputError(
+            f"{str(path)!r} holds {wrong[0]} of type {arrays[wrong[0]].dtype}; wanted real numbers"
+        )
+    return arrays

@@ -37,8 +37,11 @@ def listed_faults(path: Path) -> list[str]:
         raise InputError(f"{str(path)!r} cannot be read as names and shapes: {error}") from error
     for beginning, make in _PARTS.items():
         if path.name.startswith(beginning):
-            with torch.device("meta"):
-                part = make(listing)
+            try:
+                with torch.device("meta"):
+                    part = make(listing)
+            except (ValueError, TypeError) as error:
+                raise InputError(f"{str(path)!r} is of no part that can be built: {error}") from error
             kept = {name: shape for name, shape in given.items() if name not in QUANTISER}
             return weight_faults(kept, shapes(part.state_dict()))
     return [f"no part of the published models is called that; known are {', '.join(_PARTS)}"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +12,7 @@ import typer
 from omni_agent.cli.output import check_place, make_folder, print_file, print_json, unused, write_text
 from omni_agent.cli.session import decoded, for_each, with_core
 from omni_agent.core import Core
-from omni_agent.errors import InputError
+from omni_agent.errors import InputError, NotAvailable
 from omni_agent.values import Image, Speech, Text
 from omni_agent.values.image import SUFFIXES
 from omni_agent.values.speech import FORMATS
@@ -48,10 +49,14 @@ def ask(
     if out is not None:
         make_folder(out)
 
-    async def work(core: Core) -> tuple[Text, Text, Speech]:
+    async def work(core: Core) -> tuple[Text, Text, Speech | None]:
         heard = await core.transcribe(question) if isinstance(question, Speech) else question
         answer = await core.answer(heard, picture)
-        return heard, answer, await core.decoded(await core.speak(answer))
+        try:
+            return heard, answer, await core.decoded(await core.speak(answer))
+        except (NotAvailable, InputError) as error:  # an answer is worth having without its sound
+            print("omni-agent: the answer is not spoken:", " ".join(str(error).split()), file=sys.stderr)
+            return heard, answer, None
 
     (heard, answer, spoken), seconds = with_core(context, model, work)
     said = {"heard": heard, "answer": answer}
@@ -59,19 +64,21 @@ def ask(
         if speech is not None:
             print("heard: ", heard)
         print("answer:", answer)
+    path = None
     try:
-        path = unused(Path("reply.wav")) if out is None else out / "reply.wav"
-        spoken.save(path)
         if out is not None:
             write_text(out / "reply.txt", answer + "\n")
+        if spoken is not None:
+            path = unused(Path("reply.wav")) if out is None else out / "reply.wav"
+            spoken.save(path)
     except InputError:
         # The answer is not lost with the place for its sound.
         if as_json:
             print_json(said | {"speech": None, "seconds": seconds})
         raise
     if as_json:
-        print_json(said | {"speech": str(path), "seconds": seconds})
-    else:
+        print_json(said | {"speech": None if path is None else str(path), "seconds": seconds})
+    elif path is not None:
         print("speech:", path)
 
 

@@ -218,7 +218,7 @@ class OmniPipeline(DiffusionPipeline):  # type: ignore[misc]
         num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
         length: int | None = None,
-        generator: torch.Generator | None = None,
+        generator: torch.Generator | list[torch.Generator] | None = None,
         output_type: str = "pil",
         return_dict: bool = True,
         callback_on_step_end: Callable[[OmniPipeline, int, int, dict[str, Any]], object] | None = None,
@@ -234,7 +234,7 @@ class OmniPipeline(DiffusionPipeline):  # type: ignore[misc]
             guidance_scale: how much the prompt is stressed, 0 for no guidance; None leaves it to the
                 checkpoint.
             length: of the blank in tokens; None chooses it.
-            generator: seeds come from it, one for each prompt; None takes 0, 1, and so on.
+            generator: seeds come from it, one for each prompt, or from one each; None takes 0, 1, and so on.
             output_type: of pictures: "pil", or "np" for (batch, height, width, 3) from 0 to 1.
             return_dict: False gives a tuple of what the output holds.
             callback_on_step_end: called as `(pipeline, step, step, {"decodings": [...]})`.
@@ -284,7 +284,7 @@ class OmniPipeline(DiffusionPipeline):  # type: ignore[misc]
         speech: Speech | Sequence[Speech] | None,
         *,
         task: Task,
-        generator: torch.Generator | None,
+        generator: torch.Generator | list[torch.Generator] | None,
         **settings: Any,
     ) -> list[Request]:
         pictures = _listed(image, (Image, PIL.Image.Image, np.ndarray))
@@ -298,7 +298,15 @@ class OmniPipeline(DiffusionPipeline):  # type: ignore[misc]
                 " as many of each that there is, and at least one"
             )
         seeds = list(range(len(there[0])))
-        if generator is not None:
+        if isinstance(generator, list):
+            if len(generator) != len(seeds):
+                raise InputError(
+                    f"{len(generator)} generators were given for {len(seeds)} prompts; wanted one or one each"
+                )
+            seeds = [
+                int(torch.randint(2**62, (1,), generator=each, device=each.device)) for each in generator
+            ]
+        elif generator is not None:
             drawn = torch.randint(2**62, (len(seeds),), generator=generator, device=generator.device)
             seeds = drawn.tolist()
         return [

@@ -16,7 +16,7 @@ from omni_agent.core_model.config import CoreConfig, ImageTokenizerConfig
 from omni_agent.core_model.denoising import logits_of
 from omni_agent.core_model.local_core import LocalCore
 from omni_agent.core_model.model import Decoding, Model
-from omni_agent.core_model.published_unmasking import PublishedRule
+from omni_agent.core_model.published_unmasking import BlockStep, PublishedRule, commit
 from omni_agent.core_model.speech_encoder import SpeechEncoder
 from omni_agent.values import Image, Reply, Speech, Text
 from tests.core_model.published_core import asked, published_model
@@ -252,11 +252,13 @@ def test_a_short_picture_is_filled_with_its_last_code_and_a_long_one_is_cut(mode
         model.value(filled(model, Task.DRAW, model.vocabulary.end))
 
 
-async def test_no_sound_is_made_of_the_published_speech_codes_yet() -> None:
+async def test_without_its_speech_codec_a_core_says_what_is_missing() -> None:
     model = published_model()
     spoken = model.value(filled(model, Task.SPEAK, model.vocabulary.speech.start))
     async with LocalCore(lambda: model) as core:
-        with pytest.raises(NotAvailable, match="no sound of the speech codes of small: keep the tokens"):
+        with pytest.raises(
+            NotAvailable, match=r"small was loaded without its speech codec.*put model.safetensors of THUDM"
+        ):
             await core.decoded(spoken)
 
 
@@ -444,7 +446,7 @@ async def test_a_core_without_ears_and_eyes_answers_in_writing_and_refuses_the_r
 
 
 async def test_a_spoken_question_is_replied_to_on_one_canvas_and_a_written_one_on_two() -> None:
-    model = published_model()
+    model = published_model(voice=True)
     begin = model.vocabulary.speech.start
     model.transformer.lm_head.weight[begin : begin + 4] *= 3  # so that something is said
     tasks: list[Task] = []
@@ -453,8 +455,9 @@ async def test_a_spoken_question_is_replied_to_on_one_canvas_and_a_written_one_o
     async with LocalCore(lambda: model) as core:
         for question in (sound(), "What is this?"):
             tasks.clear()
-            with pytest.raises(NotAvailable, match="no sound"):  # issue of the codes, not of the canvas
-                await core.reply(question, settings=Settings(num_steps=20))
+            reply = await core.reply(question, settings=Settings(num_steps=20))
+            assert reply.speech.rate == 22_050
+            assert reply.speech.seconds > 0
             assert tasks == ([Task.REPLY] if isinstance(question, Speech) else [Task.ANSWER, Task.SPEAK])
 
 
@@ -507,3 +510,20 @@ def test_a_task_of_impossible_settings_is_no_configuration(model: Model, wrong: 
     document["tasks"]["draw"] |= wrong
     with pytest.raises(ValueError, match=next(iter(wrong))):
         CoreConfig.model_validate(document)
+
+
+def test_in_float16_the_surest_places_come_first_all_the_same() -> None:
+    logits = torch.tensor([[4.0, 0, 0, 0], [9.0, 0, 0, 0], [1.0, 0, 0, 0]])
+    blank, step = torch.full((3,), 3), BlockStep(start=0, stop=3, share=0.5, last=False)
+    for dtype in (torch.float32, torch.bfloat16, torch.float16):
+        for algorithm in ("entropy", "entropy-penalty", "maskgit_plus", "topk_margin"):
+            rule = PublishedRule(algorithm=algorithm, top_p=1.0)
+            decided = commit(rule, step, blank, logits.to(dtype), mask=3, first=True)
+            assert decided.places.tolist() == [1], (dtype, algorithm)
+
+
+def test_settings_that_are_none_and_a_temperature_that_is_next_to_none_are_refused() -> None:
+    with pytest.raises(InputError, match=r"the settings were dict; wanted Settings\(\.\.\.\)"):
+        Request(task=Task.ANSWER, content=(Text("a"),), blank=Modality.TEXT, settings={"seed": 1})  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"temperature was 1e-40; wanted 0, or 0\.001 to 100"):
+        Settings(temperature=1e-40)

@@ -173,7 +173,7 @@ class _FeedForward(nn.Module):
         return out
 
 
-def relative_positions(length: int, width: int) -> Float[Tensor, "1 2*t-1 width"]:
+def relative_positions(length: int, width: int) -> Float[Tensor, "1 distances width"]:
     """Sines in even and cosines in odd columns of the distances from t - 1 down to -(t - 1)."""
     distances = torch.arange(length - 1, -length, -1).float()[:, None]
     inverse = torch.exp(torch.arange(0, width, 2).float() * -(math.log(10_000.0) / width))
@@ -225,7 +225,7 @@ class _RelativeAttention(nn.Module):
         return out
 
     @staticmethod
-    def _shifted(scores: Float[Tensor, "1 heads t 2*t-1"]) -> Float[Tensor, "1 heads t t"]:
+    def _shifted(scores: Float[Tensor, "1 heads t distances"]) -> Float[Tensor, "1 heads t t"]:
         """Row i holds scores of the distances t-1 .. -(t-1); those of i - j for each j begin at t - 1 - i."""
         length = scores.shape[2]
         start = length - 1 - torch.arange(length, device=scores.device)[:, None]

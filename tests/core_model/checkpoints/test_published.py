@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -424,6 +425,152 @@ def test_a_damaged_tokenizer_file_is_an_error(folder: Path, name: str, content: 
         assert "make no byte-level BPE" in said_of(folder)
     else:
         assert name in said_of(folder)
+
+
+def test_half_of_the_merges_are_not_enough(folder: Path) -> None:
+    lines = (folder / "merges.txt").read_text().splitlines()
+    for kept in (lines[: len(lines) // 2], []):
+        (folder / "merges.txt").write_text("\n".join(kept))
+        assert re.search(r"merges.txt' is not whole: \d+ words of vocab.json", said_of(folder))
+
+
+@pytest.mark.parametrize("change", [lambda token: token + 1000, lambda token: 0, lambda token: -token])
+def test_words_are_counted_from_0_each_once(folder: Path, change: Callable[[int], int]) -> None:
+    words = json.loads((folder / "vocab.json").read_text())
+    (folder / "vocab.json").write_text(json.dumps({word: change(token) for word, token in words.items()}))
+    assert "vocab.json' are not 0 to" in said_of(folder)
+
+
+def test_token_files_that_disagree_are_an_error(folder: Path) -> None:
+    rewritten(folder / "added_tokens.json", lambda added: added.update({"<|mask|>": 7}))
+    assert "added_tokens.json and tokenizer_config.json" in said_of(folder)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"num_attention_heads": 0},
+        {"num_attention_heads": 3},
+        {"num_key_value_heads": 3},
+        {"hidden_size": -64},
+        {"hidden_size": 10**30},
+        {"num_hidden_layers": 10**6},
+        {"rms_norm_eps": -1.0},
+        {"rope_theta": 0.0},
+    ],
+)
+def test_impossible_sizes_are_an_error_at_once(folder: Path, change: dict[str, Any]) -> None:
+    rewritten(folder / "config.json", lambda config: config.update(change))
+    assert "config.json" in said_of(folder)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"channels": []},
+        {"channels": [7, 13]},
+        {"channels": [8]},
+        {"num_groups": 0},
+        {"encoder_blocks": [1]},
+        {"encoder_blocks": [10**7, 1]},
+        {"bits": 10**9},
+        {"image_size": 0},
+        {"seen_size": 1},
+    ],
+)
+def test_impossible_sizes_of_pictures_are_an_error_at_once(folder: Path, change: dict[str, Any]) -> None:
+    rewritten(folder / "magvitv2" / "config.json", lambda config: config["omni_agent"].update(change))
+    assert "magvitv2/config.json' says no sizes under 'omni_agent'" in said_of(folder)
+
+
+def test_a_layer_of_an_impossible_number_is_an_error_at_once(folder: Path) -> None:
+    shard = shards(folder)[0]
+    far = {"model.audio_model.model.encoder.encoders.99999999.x": torch.zeros(1)}
+    save_file(load_file(shard) | far, shard)
+    assert "a layer of the speech encoder is called 99999999" in said_of(folder)
+
+
+@pytest.mark.parametrize("name", ["../outside.safetensors", "/tmp/x.safetensors", "a" * 5000, "model.pt"])
+def test_an_index_names_files_beside_it_and_no_others(folder: Path, name: str) -> None:
+    rewritten(folder / INDEX, lambda index: index["weight_map"].update({"lm_head.weight": name}))
+    assert "wanted names of safetensors files beside it" in said_of(folder)
+
+
+def test_quantised_weights_are_refused(folder: Path) -> None:
+    places = json.loads((folder / INDEX).read_text())["weight_map"]
+    shard = folder / places["lm_head.weight"]
+    tensors = load_file(shard)
+    save_file(tensors | {"lm_head.weight": tensors["lm_head.weight"].to(torch.int8)}, shard)
+    assert "lm_head.weight is I8; wanted F32, F16 or BF16" in said_of(folder)
+
+
+async def test_shards_of_two_types_are_held_in_one(folder: Path) -> None:
+    shard = shards(folder)[0]
+    save_file({name: each.bfloat16() for name, each in load_file(shard).items()}, shard)
+    types = {each.dtype for each in checkpoints.load(folder).transformer.state_dict().values()}
+    assert len(types) == 1
+    assert isinstance(await _answered(folder), Text)
+
+
+def test_a_config_that_is_cut_short_is_named(folder: Path) -> None:
+    (folder / "config.json").write_bytes((folder / "config.json").read_bytes()[:40])
+    assert re.search(r"config.json' cannot be read as JSON", said_of(folder))
+
+
+# Saving
+
+
+def test_what_is_not_ours_stays_where_it_is(folder: Path) -> None:
+    for name in ("model-lora.safetensors", "model_backup.safetensors", "models.safetensors.bak", "notes.txt"):
+        (folder / name).write_text("mine")
+    checkpoints.save(checkpoints.load(folder), folder)
+    kept = sorted(path.name for path in folder.iterdir() if path.is_file() and path.read_bytes() == b"mine")
+    assert kept == [
+        "model-lora.safetensors",
+        "model_backup.safetensors",
+        "models.safetensors.bak",
+        "notes.txt",
+    ]
+    assert not list(folder.glob(".*"))
+
+
+@pytest.mark.parametrize("moved", range(0, 9, 2))
+def test_a_save_that_ends_halfway_leaves_the_old_one_or_none(
+    folder: Path, moved: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = published_model()
+    other.transformer.lm_head.weight.mul_(2)
+    left, real = [moved], os.replace
+
+    def replace(source: Path, place: Path) -> None:
+        if place.parent == folder or (
+            place.parent.parent == folder and not place.parent.name.startswith(".")
+        ):
+            if left[0] == 0:
+                raise KeyboardInterrupt
+            left[0] -= 1
+        real(source, place)
+
+    monkeypatch.setattr(published.os, "replace", replace)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoints.save(other, folder)
+    assert "config.json" in said_of(folder)
+
+
+def test_where_nothing_can_be_written_is_an_error(tmp_path: Path) -> None:
+    model = published_model(media=False)
+    (tmp_path / "file").write_text("")
+    for wrong, said in (
+        (tmp_path / "file", "cannot be written"),
+        (tmp_path / "file" / "below", "cannot be written"),
+        (tmp_path / ("x" * 300), "cannot be written"),
+        ("", "the folder was empty"),
+        (None, "the folder was None"),
+        (5, "the folder was 5"),
+        ("a\0b", "cannot be written"),
+    ):
+        with pytest.raises(CheckpointError, match=said):
+            checkpoints.save(model, wrong)
 
 
 def test_am_mvn_is_read_as_kaldi_writes_it_and_written_as_it_is_read(tmp_path: Path) -> None:

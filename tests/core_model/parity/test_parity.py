@@ -27,6 +27,11 @@ def threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+def faults_of(folder: Path) -> str:
+    """What is said of the cases of a folder."""
+    return "; ".join(fault for verdict in check_folder(folder) for fault in verdict.faults)
+
+
 def one_case(folder: Path, name: str = "forward_text") -> Path:
     """A folder with one case, to be changed."""
     folder.mkdir(exist_ok=True)
@@ -65,8 +70,7 @@ def test_a_listing_of_weights_that_are_not_the_parts_is_told(tmp_path: Path) -> 
     )
     assert "no part of the published models is called that" in by_name["other_state_dict"][0]
     (tmp_path / "other_state_dict.json").write_text("[1]")
-    with pytest.raises(InputError, match="names and shapes"):
-        list(check_folder(tmp_path))
+    assert "names and shapes" in faults_of(tmp_path)
 
 
 def test_a_case_is_known_by_what_it_holds_not_by_its_name(tmp_path: Path) -> None:
@@ -149,8 +153,7 @@ def test_settings_that_cannot_be_followed_are_refused(
         name: value for name, value in settings["decode_entropy"].items() if name != "uncond_ids"
     } | change
     (tmp_path / "cases.json").write_text(json.dumps(settings))
-    with pytest.raises(InputError, match=said):
-        list(check_folder(tmp_path))
+    assert said in faults_of(tmp_path)
 
 
 def test_a_folder_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
@@ -161,23 +164,18 @@ def test_a_folder_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     path = one_case(tmp_path)
     for content in (b"no arrays", b"", path.read_bytes()[:2000]):
         path.write_bytes(content)
-        with pytest.raises(InputError, match="cannot be read as arrays"):
-            list(check_folder(tmp_path))
+        assert "cannot be read as arrays" in faults_of(tmp_path)
     one_case(tmp_path)
     (tmp_path / "cases.json").unlink()
-    with pytest.raises(InputError, match="lacks the setting 'config'"):
-        list(check_folder(tmp_path))
+    assert "lacks the setting 'config'" in faults_of(tmp_path)
     (tmp_path / "cases.json").write_text("{")
-    with pytest.raises(InputError, match="cannot be read as JSON"):
-        list(check_folder(tmp_path))
+    assert "cannot be read as JSON" in faults_of(tmp_path)
     (tmp_path / "cases.json").write_text("{}")
-    with pytest.raises(InputError, match="lacks the setting 'config' for the case 'forward_text'"):
-        list(check_folder(tmp_path))
+    assert "lacks the setting 'config' for the case 'forward_text'" in faults_of(tmp_path)
     with np.load(path) as file:
         np.savez(path, **dict(file), frames=np.zeros((3, 560), np.float32))
     shutil.copy(GOLDEN / "cases.json", tmp_path)
-    with pytest.raises(InputError, match="'forward_text' lacks the array 'audio_start'"):
-        list(check_folder(tmp_path))
+    assert "'forward_text' lacks the array 'audio_start'" in faults_of(tmp_path)
 
 
 def test_the_image_tokenizer_has_the_published_names_and_shapes() -> None:

@@ -1,0 +1,183 @@
+"""The published speech codec whole, small and with weights made from their names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from omni_agent import InputError, Speech
+from omni_agent.core_model.tokenizers.glm4_voice.codec import MOST_CODES, Glm4VoiceCodec
+from omni_agent.core_model.tokenizers.glm4_voice.flow import frames_of
+from omni_agent.core_model.tokenizers.glm4_voice.streaming import CONTEXT_CODES, Noise
+from tests.core_model.published_core import published_model
+
+RATE = 22_050
+
+
+@pytest.fixture(scope="module")
+def codec() -> Glm4VoiceCodec:
+    made = published_model(voice=True).speech_codec
+    assert isinstance(made, Glm4VoiceCodec)
+    return made
+
+
+def codes(count: int, seed: int = 0) -> list[int]:
+    row: list[int] = np.random.default_rng(seed).integers(0, 32, count).tolist()
+    return row
+
+
+def tone(seconds: float, rate: int) -> np.ndarray:
+    times = np.arange(int(seconds * rate)) / rate
+    return (0.5 * np.sin(2 * np.pi * 220 * times)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "rate", "count"),
+    [(40.0, 16_000, 500), (0.01, 16_000, 1), (1.0, 44_100, 13), (31.0, 8_000, 388)],
+)
+def test_sound_is_encoded_12_and_a_half_times_a_second(
+    codec: Glm4VoiceCodec, seconds: float, rate: int, count: int
+) -> None:
+    made = codec.encode(tone(seconds, rate), rate)
+    assert made.shape == (count,)
+    assert made.min() >= 0
+    assert made.max() < 32
+
+
+def test_longer_sound_is_encoded_in_pieces_of_thirty_seconds(codec: Glm4VoiceCodec) -> None:
+    sound = np.random.default_rng(1).normal(0, 0.1, 35 * 16_000).astype(np.float32)
+    pieces = [codec.encode(part, 16_000) for part in (sound[: 30 * 16_000], sound[30 * 16_000 :])]
+    assert torch.equal(codec.encode(sound, 16_000), torch.cat(pieces))
+
+
+def test_silence_goes_in_and_sound_comes_out(codec: Glm4VoiceCodec) -> None:
+    made = codec.encode(np.zeros(16_000, np.float32), 16_000)
+    assert len(made) == 13
+    sound = codec.decode(made)
+    assert np.isfinite(sound).all()
+    assert np.abs(sound).max() <= 0.99
+
+
+def test_stereo_and_truncated_files_go_through(codec: Glm4VoiceCodec, tmp_path: Path) -> None:
+    left = tone(1.0, 44_100)
+    soundfile.write(tmp_path / "stereo.wav", np.stack([left, 0.5 * left], 1), 44_100)
+    whole = Speech.open(tmp_path / "stereo.wav")
+    assert len(codec.encode(whole.samples, whole.rate)) == 13
+    cut = (tmp_path / "stereo.wav").read_bytes()[:60_000]
+    (tmp_path / "cut.wav").write_bytes(cut)
+    short = Speech.open(tmp_path / "cut.wav")
+    assert 0 < len(codec.encode(short.samples, short.rate)) < 13
+
+
+@pytest.mark.parametrize("count", [1, 2, 13, 60])
+def test_a_code_is_eighty_milliseconds_of_sound(codec: Glm4VoiceCodec, count: int) -> None:
+    sound = codec.decode(codes(count))
+    assert len(sound) == 256 * frames_of(count)
+    assert len(sound) / RATE == pytest.approx(0.08 * count, abs=256 / RATE)
+    assert np.array_equal(sound, codec.decode(codes(count)))
+    assert not np.array_equal(sound, codec.decode(codes(count), seed=1))
+
+
+def test_settings_and_speaker_change_the_sound(codec: Glm4VoiceCodec) -> None:
+    before = codec.config
+    usual = codec.decode(codes(20))
+    try:
+        for change in ({"num_steps": 4}, {"guidance_scale": 0.0}, {"speaker": (0.5,) * 192}):
+            codec.config = before.model_copy(update=change)
+            assert not np.array_equal(codec.decode(codes(20)), usual), change
+    finally:
+        codec.config = before
+
+
+@pytest.mark.parametrize("wrong", [[], [-1], [32]])
+def test_codes_that_there_are_not_are_refused(codec: Glm4VoiceCodec, wrong: list[int]) -> None:
+    with pytest.raises(InputError, match="wanted 0 to 31"):
+        codec.decode(wrong)
+
+
+@pytest.mark.parametrize(
+    ("sound", "rate", "said"),
+    [
+        (np.zeros(0, np.float32), 16_000, "at least one sample"),
+        (np.zeros(10, np.float32), 0, "wanted positive ones"),
+        (np.zeros(10, np.float32), 999_983, "wanted a usual rate"),
+    ],
+)
+def test_sound_that_cannot_be_encoded_is_refused(
+    codec: Glm4VoiceCodec, sound: np.ndarray, rate: int, said: str
+) -> None:
+    with pytest.raises(InputError, match=said):
+        codec.encode(sound, rate)
+
+
+# Code by code
+
+
+def streamed(codec: Glm4VoiceCodec, row: list[int], piece: int) -> list[np.ndarray]:
+    stream = codec.stream()
+    parts = [stream.push(row[start : start + piece]) for start in range(0, len(row), piece)]
+    return [*parts, stream.push([], last=True)]
+
+
+@pytest.mark.parametrize("count", [1, 9, 20, 64, 150])
+def test_a_stream_gives_as_much_sound_however_its_codes_come(codec: Glm4VoiceCodec, count: int) -> None:
+    row = codes(count)
+    one = codec.stream().push(row, last=True)
+    for piece in (1, 7, 64):
+        assert np.array_equal(np.concatenate(streamed(codec, row, piece)), one)
+    assert len(one) == len(codec.decode(row))
+
+
+def test_sound_comes_before_the_last_code_is_known(codec: Glm4VoiceCodec) -> None:
+    lengths = [len(part) for part in streamed(codec, codes(150), 5)]
+    assert sum(lengths[:4]) > 0.4 * RATE, "twenty codes are enough for the first half second"
+    assert lengths[-1] < 2 * RATE
+
+
+def test_a_stream_has_no_click_where_its_pieces_join(codec: Glm4VoiceCodec) -> None:
+    parts = [part for part in streamed(codec, codes(200), 25) if len(part)]
+    joined = np.concatenate(parts)
+    jumps = np.abs(np.diff(joined))
+    joints = np.cumsum([len(part) for part in parts])[:-1] - 1
+    assert len(joints) > 4
+    assert jumps[joints].max() <= jumps.max()
+    assert jumps[joints].mean() < 3 * jumps.mean()
+
+
+def test_the_sound_of_a_stream_is_the_vocoders_of_the_whole_spectrogram(codec: Glm4VoiceCodec) -> None:
+    """What differs from one piece is the spectrogram; the sound of it is joined without a difference."""
+    stream = codec.stream()
+    frames: list[torch.Tensor] = []
+    push = stream._sound.push
+    stream._sound.push = lambda mel, *, last: frames.append(mel) or push(mel, last=last)  # type: ignore[method-assign,func-returns-value]
+    row = codes(120)
+    parts = [stream.push(row[start : start + 10]) for start in range(0, 120, 10)]
+    joined = np.concatenate([*parts, stream.push([], last=True)])
+    mel, noise = torch.cat(frames, -1), Noise(0)
+    with torch.inference_mode():
+        whole, _ = codec.vocoder(mel, noise.phase(), noise.of_source(0, mel.shape[-1]))
+    assert np.abs(joined - whole[0].numpy()).max() < 2e-2  # what the vocoder is held to from a spectrogram
+    assert np.abs(joined - whole[0].numpy()).mean() < 1e-3
+
+
+def test_ten_minutes_in_chunks_hold_no_more_than_one(codec: Glm4VoiceCodec) -> None:
+    stream = codec.stream()
+    held = []
+    said = 0
+    for minute in range(10):
+        said += len(stream.push(codes(750, seed=minute)))
+        held.append((len(stream._codes), stream._sound._mel.shape[-1], stream._sound._source.shape[-1]))
+    said += len(stream.push([], last=True))
+    assert said == 256 * (7500 * 441 // 64)
+    assert max(row[0] for row in held) < CONTEXT_CODES + 128 + 50
+    assert max(row[1] for row in held) == held[0][1]
+    assert max(row[2] for row in held) == held[0][2]
+
+
+def test_long_speech_is_decoded_as_a_stream(codec: Glm4VoiceCodec) -> None:
+    row = codes(MOST_CODES + 5)
+    assert np.array_equal(codec.decode(row), codec.stream().push(row, last=True))
