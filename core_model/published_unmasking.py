@@ -22,6 +22,8 @@ __all__ = ["BlockStep", "Committed", "PublishedRule", "commit", "schedule"]
 # The position penalty begins behind so many masked places.
 UNPENALISED = 100
 EPSILON = 1e-10
+# How far a sum of probabilities may be from top_p for rounding to decide, with much to spare.
+NEXT_TO = 1e-4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,6 +188,25 @@ def commit(
 
 def _kept(logits: Float[Tensor, "m vocab"], top_p: float, top_k: int) -> Float[Tensor, "m vocab"]:
     """The rest at the lowest number there is: no probability is left, and penalties apply as to any."""
+    if logits.dtype is not torch.float32 or top_p == 1 or not 0 < top_k < logits.shape[-1]:
+        return _kept_by_sorting(logits, top_p, top_k)
+    # Who is kept is among the top_k, so nothing has to be sorted: at the published vocabulary, on a CPU, that
+    # takes 27 times as long.
+    highest = logits.topk(top_k + 1).values
+    shares = (highest - logits.logsumexp(-1, keepdim=True)).exp().cumsum(-1)
+    count = 1 + (shares[:, :-1] <= top_p).sum(-1, keepdim=True).clamp(max=top_k - 1)
+    last, next_one = highest.gather(-1, count - 1), highest.gather(-1, count)
+    kept = logits.masked_fill(logits < last, torch.finfo(logits.dtype).min)
+    # Where equals lie on both sides of the border, or rounding says on which side of top_p a sum is, sorting's
+    # order and sums decide.
+    unsure = (last == next_one)[:, 0] | ((shares - top_p).abs() < NEXT_TO).any(-1)
+    if unsure.any():
+        kept[unsure] = _kept_by_sorting(logits[unsure], top_p, top_k)
+    return kept
+
+
+def _kept_by_sorting(logits: Float[Tensor, "m vocab"], top_p: float, top_k: int) -> Float[Tensor, "m vocab"]:
+    """As the published code does it."""
     lowest = torch.finfo(logits.dtype).min
     if top_p < 1:
         ordered, where = logits.sort(dim=-1, descending=True)

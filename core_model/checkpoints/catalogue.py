@@ -11,7 +11,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from omni_agent.core_model.checkpoints import published, small
+from omni_agent.core_model.checkpoints import published, published_saving, small
 from omni_agent.core_model.checkpoints.files import read_json
 from omni_agent.core_model.checkpoints.hub import HubId, fetched
 from omni_agent.core_model.checkpoints.loading import Loading
@@ -87,7 +87,7 @@ def save(model: Model, folder: object) -> None:
         raise CheckpointError(
             "the folder was empty; wanted a path to write a checkpoint to, '.' for this one"
         )
-    layout = published if model.config.template == "chat" else small
+    layout = published_saving if model.config.template == "chat" else small
     try:
         layout.save(model, Path(folder))
     except (OSError, SafetensorError, ValueError) as error:

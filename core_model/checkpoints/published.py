@@ -1,38 +1,43 @@
 """The published layout: `lijiang/Omni-Diffusion`, and Dream-7B, the same transformer without ears and eyes.
 
 A folder with `config.json`, weights in safetensors, whole or in shards with an index, by the published names,
-and Qwen2's tokenizer files. The image tokenizer and the front end's shift and scale have folders of their own
-(`companions.py`). Every name and shape is read first, and all faults are in one error; then each weight goes
-straight to its place.
+and Qwen2's tokenizer files. The image tokenizer, the front end's shift and scale and the speech codec have
+folders of their own (`companions.py`). Every name and shape is read first, and all faults are in one error;
+then each weight goes straight to its place.
 """
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-from huggingface_hub import split_torch_state_dict_into_shards
 from pydantic import BaseModel, ValidationError
 from tqdm import tqdm
 
 from omni_agent.core_model.checkpoints.companions import FRONT_END, IMAGE_TOKENIZER
-from omni_agent.core_model.checkpoints.files import read_json, replace_file, write_json
+from omni_agent.core_model.checkpoints.files import read_json
 from omni_agent.core_model.checkpoints.loading import Loading
-from omni_agent.core_model.checkpoints.mvn import read_mvn, write_mvn
+from omni_agent.core_model.checkpoints.mvn import read_mvn
+from omni_agent.core_model.checkpoints.published_names import (
+    CONFIG,
+    INDEX,
+    PUBLISHED_IMAGES,
+    SIZES,
+    WEIGHTS,
+    is_core,
+    published_name,
+)
 from omni_agent.core_model.checkpoints.published_tasks import OMNI_TASKS, TEXT_TASKS
-from omni_agent.core_model.checkpoints.text_files import TokenTable, read_text_files, write_text_files
-from omni_agent.core_model.checkpoints.voice import PREFIX, Voice, find_voice, save_voice
+from omni_agent.core_model.checkpoints.text_files import TokenTable, read_text_files
+from omni_agent.core_model.checkpoints.voice import PREFIX, Voice, find_voice
 from omni_agent.core_model.checkpoints.weights import (
     Stored,
     empty_model,
     load_into,
-    save_tensors,
     stored_faults,
     stored_in,
     tensor_faults,
@@ -48,27 +53,14 @@ from omni_agent.core_model.model import Model
 from omni_agent.core_model.tokenizers.image import QUANTISER
 from omni_agent.errors import CheckpointError
 
-__all__ = ["HUB_ID", "is_published", "load", "save"]
+__all__ = ["HUB_ID", "is_published", "load"]
 
 HUB_ID = "lijiang/Omni-Diffusion"
-CONFIG = "config.json"
-WEIGHTS = "model.safetensors"
-INDEX = "model.safetensors.index.json"
-SHARD_SIZE = "5GB"
-WEIGHT_FILES = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors(\.index\.json)?")
 SHARD = re.compile(r"[\w.-]{1,200}\.safetensors")
 LAYERS_AT_MOST = 1000
 
-# The names of the model's parts here, and what the published names of their weights begin with.
-PREFIXES = {
-    "transformer.": "",
-    "speech_encoder.": "model.audio_model.model.",
-    "speech_projection.": "model.audio_projection.",
-}
 CTC = "model.audio_model.model.ctc.ctc_lo.weight"
 LAYERS = re.compile(r"model\.audio_model\.model\.encoder\.(encoders|tp_encoders)\.(\d+)\.")
-# Where an image tokenizer of another size than the published one says so, in its own config.json.
-SIZES = "omni_agent"
 
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 NEEDED = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|mask|>")
@@ -79,7 +71,6 @@ NEEDED_FOR_MEDIA = (
     "<|end_of_audio|>",
     "<|context_of_audio|>",
 )
-PUBLISHED_IMAGES = ImageTokenizerConfig(seen_size=512)
 
 
 class _Config(BaseModel):
@@ -158,9 +149,11 @@ def load(folder: Path, loading: Loading, *, name: str, fetch: bool) -> Model:
         model = empty_model(config, tokenizer)
     except Exception as error:
         raise CheckpointError(f"{str(folder / CONFIG)!r} describes no model: {error}") from error
-    wanted = {_published(name): each for name, each in model.state_dict().items() if _is_core(name)}
+    wanted = {published_name(name): each for name, each in model.state_dict().items() if is_core(name)}
     faults = stored_faults(stored, wanted)
-    ours = {name: stored[_published(name)] for name in model.state_dict() if _published(name) in stored}
+    ours = {
+        name: stored[published_name(name)] for name in model.state_dict() if published_name(name) in stored
+    }
     if eyes is not None:
         pictures, more = _image_weights(eyes / IMAGE_TOKENIZER.file, model)
         ours |= pictures
@@ -181,49 +174,6 @@ def load(folder: Path, loading: Loading, *, name: str, fetch: bool) -> Model:
         read = voice.tensors if voice is not None else None
         load_into(model, ours, loading, read=read, loaded=bar.update)
     return model
-
-
-def save(model: Model, folder: Path) -> None:
-    """Write a model as a folder that `load` reads: the core in shards, in the type it is held in, and its
-    parts in folders within.
-
-    Over an older one, all is written beside it first; then `config.json` goes, everything is put in its
-    place, and `config.json` comes last: a folder that was left half done is no checkpoint, not a mixture.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=folder, prefix=".partial-") as name:
-        made = Path(name)
-        _write(model, made)
-        (folder / CONFIG).unlink(missing_ok=True)
-        files = sorted(path for path in made.rglob("*") if path.is_file())
-        for path in (path for path in folder.iterdir() if WEIGHT_FILES.fullmatch(path.name)):
-            path.unlink()
-        for path in sorted(files, key=lambda path: path == made / CONFIG):
-            place = folder / path.relative_to(made)
-            place.parent.mkdir(exist_ok=True)
-            os.replace(path, place)
-
-
-def _write(model: Model, folder: Path) -> None:
-    weights = {_published(name): each for name, each in model.state_dict().items() if _is_core(name)}
-    shards = split_torch_state_dict_into_shards(weights, max_shard_size=SHARD_SIZE)
-    for file, names in shards.filename_to_tensors.items():
-        save_tensors(folder / file, {name: weights[name] for name in names})
-    if shards.is_sharded:
-        write_json(folder / INDEX, {"metadata": shards.metadata, "weight_map": shards.tensor_to_filename})
-    write_text_files(folder, model.text_tokenizer, model.vocabulary)
-    write_json(folder / CONFIG, _published_config(model))
-    if model.image_tokenizer is not None:
-        eyes = folder / IMAGE_TOKENIZER.folder
-        eyes.mkdir()
-        _save_image_tokenizer(model, eyes)
-    if model.speech_codec is not None:
-        save_voice(model, folder)
-    if model.speech_frontend is not None:
-        ears = folder / FRONT_END.folder
-        ears.mkdir()
-        shift, scale = model.speech_frontend.shift.cpu(), model.speech_frontend.scale.cpu()
-        replace_file(ears / FRONT_END.file, lambda path: write_mvn(path, shift, scale))
 
 
 def _config(path: Path) -> _Config:
@@ -356,52 +306,3 @@ def _voice_faults(voice: Voice, model: Model) -> list[str]:
     ) + tensor_faults(
         voice.tensors, {name: each for name, each in of_the_codec.items() if name not in in_tokenizer}
     )
-
-
-def _is_core(name: str) -> bool:
-    return name.startswith(tuple(PREFIXES))
-
-
-def _published(name: str) -> str:
-    """The published name of a weight of the core."""
-    for ours, theirs in PREFIXES.items():
-        if name.startswith(ours):
-            return theirs + name.removeprefix(ours)
-    return name
-
-
-def _published_config(model: Model) -> dict[str, Any]:
-    config, special = model.config.transformer, model.vocabulary.special
-    end = special["<|endoftext|>"]
-    return {
-        "architectures": ["DreamModel"],
-        "model_type": "Dream",
-        "hidden_act": "silu",
-        "hidden_size": config.hidden_size,
-        "intermediate_size": config.intermediate_size,
-        "num_hidden_layers": config.num_layers,
-        "num_attention_heads": config.num_heads,
-        "num_key_value_heads": config.num_key_value_heads,
-        "rms_norm_eps": config.rms_norm_eps,
-        "rope_theta": config.rope_theta,
-        "rope_scaling": None,
-        "tie_word_embeddings": False,
-        "vocab_size": config.vocab_size,
-        "mask_token_id": special["<|mask|>"],
-        "bos_token_id": end,
-        "eos_token_id": end,
-        "pad_token_id": end,
-        "torch_dtype": str(model.transformer.lm_head.weight.dtype).removeprefix("torch."),
-    }
-
-
-def _save_image_tokenizer(model: Model, folder: Path) -> None:
-    eyes = model.eyes
-    codes = torch.arange(eyes.config.num_codes)
-    bits = ((codes[:, None] >> torch.arange(eyes.config.bits - 1, -1, -1)) & 1).float() * 2 - 1
-    quantiser = dict(zip(QUANTISER, (bits, eyes.powers.cpu()), strict=True))
-    save_tensors(folder / IMAGE_TOKENIZER.file, eyes.state_dict() | quantiser)
-    document: dict[str, Any] = {"_class_name": "MAGVITv2"}
-    if eyes.config != PUBLISHED_IMAGES:
-        document[SIZES] = eyes.config.model_dump()
-    write_json(folder / CONFIG, document)

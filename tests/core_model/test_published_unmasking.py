@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from omni_agent import InputError
 from omni_agent.core import ALGORITHMS, Algorithm
+from omni_agent.core_model import published_unmasking
 from omni_agent.core_model.published_unmasking import BlockStep, PublishedRule, commit, schedule
 
 MASK, VOCAB = 90, 97
@@ -64,6 +65,25 @@ def test_a_blank_is_filled_block_by_block_and_what_is_committed_stays(
         if step.last:
             assert not (after[step.start : step.stop] == MASK).any()
         before = after
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    st.integers(0, 10_000),
+    st.integers(1, 60),
+    st.floats(0.05, 0.99),
+    st.sampled_from([0.0, 0.25, 1.0]),
+    st.sampled_from([0.5, 3.0, 12.0]),
+)
+def test_what_is_kept_without_sorting_is_what_sorting_keeps(
+    seed: int, top_k: int, top_p: float, coarse: float, spread: float
+) -> None:
+    """Also where logits are equal: rounded to steps of `coarse`, many are."""
+    logits = spread * torch.randn(8, VOCAB, generator=torch.Generator().manual_seed(seed))
+    if coarse:
+        logits = (logits / coarse).round() * coarse
+    wanted = published_unmasking._kept_by_sorting(logits, top_p, top_k)
+    assert torch.equal(published_unmasking._kept(logits, top_p, top_k), wanted)
 
 
 def test_origin_takes_each_place_by_the_share_of_the_step_and_draws_from_what_is_kept() -> None:

@@ -20,8 +20,9 @@ from safetensors.torch import load_file, save_file
 
 from omni_agent import CheckpointError, Core, Settings, Task
 from omni_agent.core_model import checkpoints
-from omni_agent.core_model.checkpoints import HubId, Loading, published
+from omni_agent.core_model.checkpoints import HubId, Loading, published_saving
 from omni_agent.core_model.checkpoints.mvn import read_mvn, write_mvn
+from omni_agent.core_model.checkpoints.published_names import PUBLISHED_IMAGES
 from omni_agent.core_model.checkpoints.weights import empty_model
 from omni_agent.core_model.config import CoreConfig, TransformerConfig
 from omni_agent.core_model.engine import Engine
@@ -43,7 +44,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in shards that the tests of this file only read."""
     folder = tmp_path_factory.mktemp("checkpoint") / "small"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(published, "SHARD_SIZE", 20_000_000)
+        patch.setattr(published_saving, "SHARD_SIZE", 20_000_000)
         checkpoints.save(published_model(), folder)
     return folder
 
@@ -136,7 +137,7 @@ def test_weights_have_their_published_names(saved: Path) -> None:
 def test_the_published_image_tokenizer_has_its_names_and_shapes(tmp_path: Path) -> None:
     model = published_model()
     with torch.device("meta"):
-        eyes = ImageTokenizer(published.PUBLISHED_IMAGES)
+        eyes = ImageTokenizer(PUBLISHED_IMAGES)
     model.image_tokenizer = eyes.to_empty(device="cpu")
     checkpoints.save(model, tmp_path)
     with safe_open(tmp_path / "magvitv2" / "pytorch_model.safetensors", framework="pt") as file:
@@ -192,7 +193,7 @@ def test_the_published_token_table_is_read_and_written_as_it_is(tmp_path: Path) 
         update={
             "text_tokens": table.text_tokens,
             "special_tokens": table.special,
-            "image_tokenizer": published.PUBLISHED_IMAGES,
+            "image_tokenizer": PUBLISHED_IMAGES,
             "speech_codec": published_model().config.speech_codec.model_copy(  # type: ignore[union-attr]
                 update={"num_codes": table.speech_codes}
             ),
@@ -551,7 +552,7 @@ def test_a_save_that_ends_halfway_leaves_the_old_one_or_none(
             left[0] -= 1
         real(source, place)
 
-    monkeypatch.setattr(published.os, "replace", replace)
+    monkeypatch.setattr(published_saving.os, "replace", replace)
     with pytest.raises(KeyboardInterrupt):
         checkpoints.save(other, folder)
     assert "config.json" in said_of(folder)
@@ -674,7 +675,7 @@ def test_loading_holds_no_second_copy_of_the_weights(tmp_path: Path, dtype: str)
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tests.core_model.published_core.fill", lambda *_: None)
-        patch.setattr(published, "SHARD_SIZE", 100_000_000)
+        patch.setattr(published_saving, "SHARD_SIZE", 100_000_000)
         model = published_model(transformer=big)
         checkpoints.save(model.to(torch.bfloat16), tmp_path)
     run = [sys.executable, "-c", PEAK, str(tmp_path), dtype]
