@@ -197,8 +197,8 @@ def _kept(logits: Float[Tensor, "m vocab"], top_p: float, top_k: int) -> Float[T
     count = 1 + (shares[:, :-1] <= top_p).sum(-1, keepdim=True).clamp(max=top_k - 1)
     last, next_one = highest.gather(-1, count - 1), highest.gather(-1, count)
     kept = logits.masked_fill(logits < last, torch.finfo(logits.dtype).min)
-    # Where equals lie on both sides of the border, or rounding says on which side of top_p a sum is, sorting's
-    # order and sums decide.
+    # Where equals lie on both sides of the border, or rounding says on which side of top_p a sum is, sorting
+    # decides.
     unsure = (last == next_one)[:, 0] | ((shares - top_p).abs() < NEXT_TO).any(-1)
     if unsure.any():
         kept[unsure] = _kept_by_sorting(logits[unsure], top_p, top_k)
