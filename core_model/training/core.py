@@ -59,7 +59,7 @@ class CoreTraining:
             "transcribe": 0.08,
             "look and listen": 0.20,
             "listen": 0.02,
-            "draw what is said": 0.05,
+            "draw what is said": 0.22,
         }
     )
 

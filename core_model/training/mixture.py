@@ -26,7 +26,6 @@ from omni_agent.core_model.world import (
     QuestionKind,
     caption,
     crowd_question,
-    draw_prompt,
     how_many,
     load_world,
     question_kinds,
@@ -97,7 +96,7 @@ class Sources:
             world_colours = self.drawings.shown[:, 4] >= 0
             times = np.where(world_colours, 3, 1) + 5 * _never_alone(self.drawings)
             self._drawn = np.repeat(np.arange(len(self.drawings)), times)
-            prompts = map(self._draw_prompt, range(len(self.drawings)))
+            prompts = map(self.drawings.prompt, range(len(self.drawings)))
             self._said_drawings = [i for i, prompt in enumerate(prompts) if prompt in self._recordings]
         able = {
             "look": self.pictures is not None,
@@ -302,18 +301,10 @@ class Sources:
         return Unit(segments=[self._text(Task.ANSWER, each.text, each.answer) for each in chosen])
 
     def _draw(self, rng: np.random.Generator) -> Unit:
-        index = int(rng.choice(self._drawn))
-        prompt = None if rng.random() < 0.1 else self._draw_prompt(index)
-        return Unit(segments=[self._drawing(prompt, index)])
-
-    def _draw_prompt(self, index: int) -> str:
-        """What drawing `index` would be asked for; on colours that mean nothing, no place is named."""
         assert self.drawings is not None
-        shows = self.drawings.combination(index)
-        prompt = draw_prompt(shows)
-        if self.drawings.has_background(index):
-            return prompt
-        return prompt.removesuffix(f" {shows.background.phrase}")
+        index = int(rng.choice(self._drawn))
+        prompt = None if rng.random() < 0.1 else self.drawings.prompt(index)
+        return Unit(segments=[self._drawing(prompt, index)])
 
     def _drawing(self, given: str | Heard | None, index: int) -> Segment:
         assert self.drawings is not None
@@ -372,7 +363,7 @@ class Sources:
     def _draw_what_is_said(self, rng: np.random.Generator) -> Unit:
         assert self.drawings is not None
         index = self._said_drawings[int(rng.integers(len(self._said_drawings)))]
-        said = self._recording(rng, self._draw_prompt(index))
+        said = self._recording(rng, self.drawings.prompt(index))
         return Unit(segments=[self._drawing(said, index)])
 
 

@@ -23,7 +23,7 @@ from omni_agent.core_model.training.augment import mel_augmented
 from omni_agent.core_model.training.image_tokenizer import places
 from omni_agent.core_model.training.speech_encoder import Listener, Spectrograms
 from omni_agent.core_model.training.voices import PHONES, spoken_phones
-from omni_agent.core_model.world import Combination, Object, Split, load_world
+from omni_agent.core_model.world import Combination, Object, Split, draw_prompt, load_world
 from omni_agent.core_model.world.crowds import Crowd, sample_crowd
 from omni_agent.core_model.world.pictures import Painting, paint_with_alpha
 from omni_agent.core_model.world.scenes import KINDS, Scene, sample_scene
@@ -86,6 +86,12 @@ class Pictures(Codes):
         return Combination(
             kind=KINDS[kind], objects=objects, number=number, background=world.backgrounds[max(background, 0)]
         )
+
+    def prompt(self, index: int) -> str:
+        """What picture `index` would be asked for by; on colours that mean nothing, no place is named."""
+        shows = self.combination(index)
+        prompt = draw_prompt(shows)
+        return prompt if self.has_background(index) else prompt.removesuffix(f" {shows.background.phrase}")
 
     def main_object(self, index: int) -> Object | None:
         """The object that covers at least twice as many codes of picture `index` as any other; None where no

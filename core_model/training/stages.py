@@ -25,6 +25,7 @@ from omni_agent.core_model.training.core import CoreTraining, train_core
 from omni_agent.core_model.training.image_tokenizer import SMALL, train_image_tokenizer
 from omni_agent.core_model.training.pools import (
     Codes,
+    Pictures,
     Ragged,
     make_crowds,
     make_heard,
@@ -148,10 +149,27 @@ def make_pools(
         report(f"phones: of {len(said)} sentences")
         make_phones(said, 1 / TableCodecConfig().codes_per_second).save(folder / "phones.npz")
     if (folder / "speech_words.safetensors").exists() and not (folder / "heard.npz").exists():
-        utterances = Utterances.open(folder / "speech" / "recognition")
-        report(f"heard: {len(utterances)} sentences, each in {copies + 1} ways")
-        spoken = spectrograms(utterances, range(len(utterances)), copies=1)
-        make_heard(load_listener(folder), spoken, copies=copies).save(folder / "heard.npz")
+        corpora = [Utterances.open(folder / "speech" / "recognition")]
+        corpora.append(_spoken_prompts(folder, {line.text for line in corpora[0].lines}, report=report))
+        report(f"heard: {sum(map(len, corpora))} sentences, each in {copies + 1} ways")
+        listener = load_listener(folder)
+        heard = []
+        for corpus in corpora:
+            spoken = spectrograms(corpus, range(len(corpus)), copies=1)
+            heard.append(make_heard(listener, spoken, copies=copies))
+        texts = [text for each in heard for text in each.texts]
+        Ragged.of(texts, [each[i] for each in heard for i in range(len(each))]).save(folder / "heard.npz")
+
+
+def _spoken_prompts(folder: Path, known: set[str], *, report: Report) -> Utterances:
+    """What each drawing of the pool would be asked for, by training voices; what is known is left out."""
+    place = folder / "speech" / "drawn"
+    if not (place / "lines.json").exists():
+        drawings = Pictures.open(folder / "drawings.npz")
+        prompts = {drawings.prompt(index) for index in range(len(drawings))} - known
+        report(f"drawn: {len(prompts)} prompts to be heard")
+        synthesise(recognition_plan(sorted(prompts), np.random.default_rng(12)), place)
+    return Utterances.open(place)
 
 
 def train_core_for(

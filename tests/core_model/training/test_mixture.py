@@ -122,7 +122,7 @@ def test_a_drawing_on_colours_that_mean_nothing_is_asked_for_without_a_place(fol
     drawings.save(folder / "drawings.npz")
     sources = Sources(folder, LAYOUT, {"draw": 1.0}, room=160)
     thing, place = load_world().objects[0], load_world().backgrounds[0]
-    assert [sources._draw_prompt(index) for index in range(3)] == [
+    assert [sources.drawings.prompt(index) for index in range(3)] == [
         f"draw {thing.phrase} {place.phrase}",
         f"draw {thing.phrase}",
         f"draw three {thing.plural}",
