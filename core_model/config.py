@@ -141,47 +141,47 @@ class TableCodecConfig(_Frozen):
 class SpeechTokenizerConfig(_Frozen):
     """The Whisper encoder with a codebook that makes codes of sound (published: GLM-4-Voice)."""
 
-    mels: int = 128
-    hidden_size: int = 1280
-    num_heads: int = 20
-    feed_forward_size: int = 5120
-    num_layers: int = 16
-    positions: int = 1500
-    block_length: int = Field(default=200, description="positions that see each other, at 50 a second")
-    pool: int = 4
-    num_codes: int = 16_384
+    mels: Size = 128
+    hidden_size: Size = 1280
+    num_heads: Count = 20
+    feed_forward_size: Size = 5120
+    num_layers: Count = 16
+    positions: Size = 1500
+    block_length: Count = Field(default=200, description="positions that see each other, at 50 a second")
+    pool: Count = 4
+    num_codes: Size = 16_384
 
 
 class FlowConfig(_Frozen):
     """The flow-matching decoder that makes a mel spectrogram of codes (published: GLM-4-Voice)."""
 
-    num_codes: int = 16_384
-    token_size: int = 512
-    hidden_size: int = 512
-    num_heads: int = 8
-    feed_forward_size: int = 2048
-    num_layers: int = 6
-    block_length: int = Field(default=10, description="codes that see each other")
-    speaker_size: int = 192
-    channels: int = 256
-    unet_heads: int = 8
-    unet_head_size: int = 64
-    blocks_per_stage: int = 4
-    middle_stages: int = 12
+    num_codes: Size = 16_384
+    token_size: Size = 512
+    hidden_size: Size = 512
+    num_heads: Count = 8
+    feed_forward_size: Size = 2048
+    num_layers: Count = 6
+    block_length: Count = Field(default=10, description="codes that see each other")
+    speaker_size: Size = 192
+    channels: Size = 256
+    unet_heads: Count = 8
+    unet_head_size: Count = 64
+    blocks_per_stage: Count = 4
+    middle_stages: Count = 12
 
 
 class VocoderConfig(_Frozen):
     """The vocoder that makes sound of a mel spectrogram (published: HiFT)."""
 
-    channels: int = 512
-    pitch_channels: int = 512
+    channels: Size = 512
+    pitch_channels: Size = 512
 
 
 class Glm4VoiceConfig(_Frozen):
     """The published speech codec: a tokenizer, a flow-matching decoder and a vocoder."""
 
     kind: Literal["glm-4-voice"] = "glm-4-voice"
-    num_codes: int = 16_384
+    num_codes: Size = 16_384
     codes_per_second: float = 12.5
     has_parts: bool = Field(
         default=True, description="False where there are codes and nothing to hear them by"
@@ -194,6 +194,12 @@ class Glm4VoiceConfig(_Frozen):
     speaker: tuple[float, ...] | None = Field(
         default=None, description="vector of the voice; None: zeros, the published one"
     )
+
+    @model_validator(mode="after")
+    def _speaker_fits(self) -> Glm4VoiceConfig:
+        if self.speaker is not None and len(self.speaker) != self.flow.speaker_size:
+            raise ValueError(f"the speaker has {len(self.speaker)} numbers; wanted {self.flow.speaker_size}")
+        return self
 
 
 class TaskConfig(_Frozen):

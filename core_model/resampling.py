@@ -43,7 +43,7 @@ def resampled(samples: Float32[np.ndarray, " n"], rate: int, wanted: int) -> Flo
             f"given {rate} Hz, which cannot be brought to {wanted} Hz in one step; wanted a usual rate, such"
             " as 44100"
         )
-    padded = F.pad(torch.from_numpy(np.asarray(samples, dtype=np.float32)), (width, width + old))
+    padded = F.pad(torch.from_numpy(np.array(samples, dtype=np.float32)), (width, width + old))
     made = F.conv1d(padded[None, None], _kernels(old, new), stride=old)[0]  # one row a phase
     return made.T.reshape(-1)[: math.ceil(new * len(samples) / old)].numpy()
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from omni_agent.core_model.checkpoints.hub import HubId, cached, fetched
 from omni_agent.errors import CheckpointError
 
-__all__ = ["FRONT_END", "IMAGE_TOKENIZER", "VOICE_DECODER", "VOICE_TOKENIZER", "Companion"]
+__all__ = ["COMPANIONS", "FRONT_END", "IMAGE_TOKENIZER", "VOICE_DECODER", "VOICE_TOKENIZER", "Companion"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,13 +22,15 @@ class Companion:
         what: the part.
         hub_id: its repository.
         file: what is wanted from there.
+        also: what else is wanted.
         beside: what else is taken from there, if there is such a file.
     """
 
     what: str
     hub_id: HubId
     file: str
-    beside: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ("config.json",)
 
     @property
     def folder(self) -> str:
@@ -40,14 +42,22 @@ class Companion:
         None where it is nowhere, or the hub cannot be reached.
         """
         for place in self._places(core):
-            if (place / self.file).is_file():
+            if self._is_in(place):
                 return place
-        patterns = (self.file, *self.beside)
+        patterns = (self.file, *self.also, *self.beside)
         try:
             there = fetched(self.hub_id, patterns) if fetch else cached(self.hub_id, patterns)
         except CheckpointError:
             return None
-        return there if there is not None and (there / self.file).is_file() else None
+        return there if there is not None and self._is_in(there) else None
+
+    def remove(self, core: Path) -> None:
+        """Take its files out of the folder within a core's; others there stay."""
+        for file in (self.file, *self.also, *self.beside):
+            (core / self.folder / file).unlink(missing_ok=True)
+
+    def _is_in(self, place: Path) -> bool:
+        return all((place / file).is_file() for file in (self.file, *self.also))
 
     def missing(self, core: Path) -> str:
         """What to say where it is nowhere."""
@@ -66,7 +76,6 @@ IMAGE_TOKENIZER = Companion(
     what="the image tokenizer",
     hub_id=HubId("showlab/magvitv2"),
     file="pytorch_model.safetensors",
-    beside=("config.json",),
 )
 FRONT_END = Companion(
     what="the speech front end's shift and scale",
@@ -77,11 +86,11 @@ VOICE_TOKENIZER = Companion(
     what="the speech tokenizer",
     hub_id=HubId("THUDM/glm-4-voice-tokenizer"),
     file="model.safetensors",
-    beside=("config.json",),
 )
 VOICE_DECODER = Companion(
     what="the speech decoder",
     hub_id=HubId("THUDM/glm-4-voice-decoder"),
     file="flow.pt",
-    beside=("hift.pt",),
+    also=("hift.pt",),
 )
+COMPANIONS = (IMAGE_TOKENIZER, FRONT_END, VOICE_TOKENIZER, VOICE_DECODER)

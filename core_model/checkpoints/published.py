@@ -130,11 +130,13 @@ def load(folder: Path, loading: Loading, *, name: str, fetch: bool) -> Model:
         faults += [each.missing(folder) for each, there in found if there is None]
         image_sizes = _image_sizes(eyes)
         voice = find_voice(folder, num_codes=table.speech_codes, fetch=fetch)
-        if voice is not None and voice.config.flow.num_codes != table.speech_codes:
-            faults.append(
-                f"its tokenizer has {table.speech_codes} speech codes; its speech decoder reads"
-                f" {voice.config.flow.num_codes}"
-            )
+        if voice is not None:
+            known = (voice.config.tokenizer.num_codes, voice.config.flow.num_codes)
+            if known != (table.speech_codes, table.speech_codes):
+                faults.append(
+                    f"its tokenizer has {table.speech_codes} speech codes; its speech codec makes {known[0]}"
+                    f" and reads {known[1]}"
+                )
         if table.image_codes != image_sizes.num_codes:
             faults.append(
                 f"its tokenizer has {table.image_codes} image codes; its image tokenizer makes"
@@ -142,8 +144,11 @@ def load(folder: Path, loading: Loading, *, name: str, fetch: bool) -> Model:
             )
     if faults:
         raise CheckpointError(f"{str(folder)!r} is not whole: {'; '.join(faults)}")
-    voice_config = voice.config if voice else Glm4VoiceConfig(num_codes=table.speech_codes, has_parts=False)
-    config = _core_config(name, published, table, stored, (image_sizes, voice_config) if has_media else None)
+    media = None
+    if has_media:
+        voiceless = Glm4VoiceConfig(num_codes=table.speech_codes, has_parts=False)
+        media = (image_sizes, voice.config if voice else voiceless)
+    config = _core_config(name, published, table, stored, media)
     config = loading.applied(config)
     try:
         model = empty_model(config, tokenizer)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from huggingface_hub import split_torch_state_dict_into_shards
 
-from omni_agent.core_model.checkpoints.companions import FRONT_END, IMAGE_TOKENIZER
+from omni_agent.core_model.checkpoints.companions import COMPANIONS, FRONT_END, IMAGE_TOKENIZER
 from omni_agent.core_model.checkpoints.files import replace_file, write_json
 from omni_agent.core_model.checkpoints.mvn import write_mvn
 from omni_agent.core_model.checkpoints.published_names import (
@@ -37,21 +37,24 @@ def save(model: Model, folder: Path) -> None:
     """Write a model as a folder that `load` reads: the core in shards, in the type it is held in, and its
     parts in folders within.
 
-    Over an older one, all is written beside it first; then `config.json` goes, everything is put in its
-    place, and `config.json` comes last: a folder that was left half done is no checkpoint, not a mixture.
+    Over an older one, all is written beside it first; then `config.json` goes, with the older core's files,
+    everything is put in its place, and `config.json` comes last: a folder that was left half done is no
+    checkpoint, not a mixture. One at a time may write to a folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=folder, prefix=".partial-") as name:
         made = Path(name)
         _write(model, made)
+        files = sorted(path.relative_to(made) for path in made.rglob("*") if path.is_file())
+        for file in files:
+            (folder / file).parent.mkdir(exist_ok=True)
         (folder / CONFIG).unlink(missing_ok=True)
-        files = sorted(path for path in made.rglob("*") if path.is_file())
-        for path in (path for path in folder.iterdir() if WEIGHT_FILES.fullmatch(path.name)):
+        for path in [path for path in folder.iterdir() if WEIGHT_FILES.fullmatch(path.name)]:
             path.unlink()
-        for path in sorted(files, key=lambda path: path == made / CONFIG):
-            place = folder / path.relative_to(made)
-            place.parent.mkdir(exist_ok=True)
-            os.replace(path, place)
+        for companion in COMPANIONS:
+            companion.remove(folder)
+        for file in sorted(files, key=lambda file: file == Path(CONFIG)):
+            os.replace(made / file, folder / file)
 
 
 def _write(model: Model, folder: Path) -> None:

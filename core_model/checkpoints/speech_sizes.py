@@ -17,40 +17,40 @@ Shapes = Mapping[str, Sequence[int]]
 
 
 def speech_tokenizer_config(
-    shapes: Shapes, *, num_heads: int = 20, block_length: int = 200
+    shapes: Shapes, *, num_heads: int = 20, block_length: int = 200, pool: int | None = None
 ) -> SpeechTokenizerConfig:
     """Of the encoder with a codebook."""
-    size, mels, _ = _shape(shapes, "conv1.weight")
-    positions, _ = _shape(shapes, "embed_positions.weight")
-    pooled, _ = _shape(shapes, "embed_positions2.weight")
+    size, mels, _ = _shape(shapes, "conv1.weight", 3)
+    positions, _ = _shape(shapes, "embed_positions.weight", 2)
+    pooled, _ = _shape(shapes, "embed_positions2.weight", 2)
     return SpeechTokenizerConfig(
         mels=mels,
         hidden_size=size,
         num_heads=num_heads,
-        feed_forward_size=_shape(shapes, "layers.0.fc1.weight")[0],
+        feed_forward_size=_shape(shapes, "layers.0.fc1.weight", 2)[0],
         num_layers=_count(shapes, r"layers\.(\d+)\."),
         positions=positions,
         block_length=block_length,
-        pool=round(positions / pooled),
-        num_codes=_shape(shapes, "codebook.weight")[0],
+        pool=pool or round(positions / pooled),
+        num_codes=_shape(shapes, "codebook.weight", 2)[0],
     )
 
 
 def flow_config(shapes: Shapes, *, block_length: int = 10, unet_head_size: int = 64) -> FlowConfig:
     """Of the flow-matching decoder."""
-    codes, token_size = _shape(shapes, "input_embedding.weight")
-    inner, hidden = _shape(shapes, "encoder.encoders.0.feed_forward.w_1.weight")
+    codes, token_size = _shape(shapes, "input_embedding.weight", 2)
+    inner, hidden = _shape(shapes, "encoder.encoders.0.feed_forward.w_1.weight", 2)
     unet = "decoder.estimator."
-    wide, channels = _shape(shapes, f"{unet}mid_blocks.0.1.0.attn1.to_q.weight")
+    wide, channels = _shape(shapes, f"{unet}mid_blocks.0.1.0.attn1.to_q.weight", 2)
     return FlowConfig(
         num_codes=codes,
         token_size=token_size,
         hidden_size=hidden,
-        num_heads=_shape(shapes, "encoder.encoders.0.self_attn.pos_bias_u")[0],
+        num_heads=_shape(shapes, "encoder.encoders.0.self_attn.pos_bias_u", 2)[0],
         feed_forward_size=inner,
         num_layers=_count(shapes, r"encoder\.encoders\.(\d+)\."),
         block_length=block_length,
-        speaker_size=_shape(shapes, "spk_embed_affine_layer.weight")[1],
+        speaker_size=_shape(shapes, "spk_embed_affine_layer.weight", 2)[1],
         channels=channels,
         unet_heads=wide // unet_head_size,
         unet_head_size=unet_head_size,
@@ -62,15 +62,18 @@ def flow_config(shapes: Shapes, *, block_length: int = 10, unet_head_size: int =
 def vocoder_config(shapes: Shapes) -> VocoderConfig:
     """Of the vocoder."""
     return VocoderConfig(
-        channels=_shape(shapes, "conv_pre.weight_v")[0],
-        pitch_channels=_shape(shapes, "f0_predictor.condnet.0.weight_v")[0],
+        channels=_shape(shapes, "conv_pre.weight_v", 3)[0],
+        pitch_channels=_shape(shapes, "f0_predictor.condnet.0.weight_v", 3)[0],
     )
 
 
-def _shape(shapes: Shapes, name: str) -> Sequence[int]:
+def _shape(shapes: Shapes, name: str, axes: int) -> Sequence[int]:
     if name not in shapes:
         raise CheckpointError(f"{name} is missing, which says a size of the speech parts")
-    return shapes[name]
+    shape = shapes[name]
+    if len(shape) != axes or min(shape) < 1:
+        raise CheckpointError(f"{name} is {list(shape)}; wanted {axes} sizes, none of them 0")
+    return shape
 
 
 def _count(shapes: Shapes, pattern: str) -> int:

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from omni_agent.core_model.checkpoints.companions import VOICE_DECODER, VOICE_TOKENIZER
 from omni_agent.core_model.checkpoints.files import read_json, replace_file, write_json
+from omni_agent.core_model.checkpoints.published_names import CONFIG, SIZES
 from omni_agent.core_model.checkpoints.speech_sizes import (
     flow_config,
     speech_tokenizer_config,
@@ -28,7 +31,6 @@ from omni_agent.errors import CheckpointError
 
 __all__ = ["PREFIX", "Voice", "find_voice", "read_pickle", "save_voice"]
 
-CONFIG = "config.json"
 FLOW, VOCODER = "flow.pt", "hift.pt"
 PREFIX = "speech_codec."
 
@@ -62,17 +64,27 @@ def find_voice(core: Path, *, num_codes: int, fetch: bool) -> Voice | None:
         return None
     stored = stored_in(tokenizer / VOICE_TOKENIZER.file)
     flow, vocoder = read_pickle(decoder / FLOW), read_pickle(decoder / VOCODER)
+    shapes = ({name: each.shape for name, each in stored.items()}, _shapes(flow), _shapes(vocoder))
     said = read_json(tokenizer / CONFIG) if (tokenizer / CONFIG).is_file() else {}
-    config = Glm4VoiceConfig(
-        num_codes=num_codes,
-        tokenizer=speech_tokenizer_config(
-            {name: each.shape for name, each in stored.items()},
-            num_heads=said.get("encoder_attention_heads", 20),
-            block_length=said.get("quantize_causal_block_size", 200),
-        ),
-        flow=flow_config({name: tuple(each.shape) for name, each in flow.items()}),
-        vocoder=vocoder_config({name: tuple(each.shape) for name, each in vocoder.items()}),
-    )
+    sizes = read_json(decoder / CONFIG).get(SIZES) if (decoder / CONFIG).is_file() else None
+    try:
+        if sizes is not None:
+            config = Glm4VoiceConfig.model_validate(sizes)
+        else:
+            config = Glm4VoiceConfig(
+                num_codes=num_codes,
+                tokenizer=speech_tokenizer_config(
+                    shapes[0],
+                    num_heads=said.get("encoder_attention_heads", 20),
+                    block_length=said.get("quantize_causal_block_size", 200),
+                    pool=said.get("pooling_kernel_size"),
+                ),
+                flow=flow_config(shapes[1]),
+                vocoder=vocoder_config(shapes[2]),
+            )
+    except ValidationError as error:
+        faults = "; ".join(each["msg"] for each in error.errors())
+        raise CheckpointError(f"{str(tokenizer)!r} and {str(decoder)!r} say no sizes: {faults}") from error
     return Voice(
         config=config,
         stored={f"{PREFIX}tokenizer.{name}": each for name, each in stored.items()},
@@ -96,8 +108,17 @@ def save_voice(model: Model, core: Path) -> None:
     save_tensors(tokenizer / VOICE_TOKENIZER.file, parts["tokenizer"])
     write_json(tokenizer / CONFIG, _tokenizer_document(codec))
     for file, part in ((FLOW, "flow"), (VOCODER, "vocoder")):
-        tensors = parts[part]
-        replace_file(decoder / file, lambda path, tensors=tensors: torch.save(tensors, path))  # type: ignore[misc]
+        try:
+            replace_file(decoder / file, partial(torch.save, parts[part]))
+        except RuntimeError as error:  # of a full disk, too
+            raise CheckpointError(f"{str(decoder / file)!r} cannot be written: {error}") from error
+    published = Glm4VoiceConfig(num_codes=codec.num_codes)
+    if codec != published:
+        write_json(decoder / CONFIG, {SIZES: codec.model_dump()})
+
+
+def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(each.shape) for name, each in tensors.items()}
 
 
 def read_pickle(path: Path) -> dict[str, Tensor]:
@@ -115,7 +136,9 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
     except Exception as error:  # unpickling raises nothing narrower
         said = " ".join(str(error).split())[:300]
         raise CheckpointError(f"{str(path)!r} cannot be read as a file of tensors: {said}") from error
-    if not isinstance(read, Mapping) or not all(isinstance(each, Tensor) for each in read.values()):
+    if not isinstance(read, Mapping) or not all(
+        isinstance(name, str) and isinstance(each, Tensor) for name, each in read.items()
+    ):
         raise CheckpointError(f"{str(path)!r} holds something other than tensors by their names")
     return dict(read)
 

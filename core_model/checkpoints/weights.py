@@ -135,7 +135,11 @@ def stored_faults(stored: Mapping[str, Stored], wanted: Mapping[str, Tensor]) ->
 
 def tensor_faults(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> list[str]:
     """The same of tensors that were read already."""
-    return weight_faults(shapes(given), shapes(wanted))
+    return weight_faults(shapes(given), shapes(wanted)) + [
+        f"{name} is {each.dtype}, {each.layout}; wanted float32, float16 or bfloat16, strided"
+        for name, each in given.items()
+        if not each.is_floating_point() or each.layout is not torch.strided or each.element_size() == 1
+    ]
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:

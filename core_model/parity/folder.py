@@ -80,14 +80,14 @@ def _verdicts(folder: Path, files: list[Path], out: Path | None) -> Iterator[Ver
         if path.suffix != ".npz":
             try:
                 listed = listed_faults(path)
-            except InputError as error:
+            except (InputError, MissingExtra) as error:
                 listed = [str(error)]
             yield Verdict(case=name, difference=0.0, steps=0, faults=tuple(listed))
             continue
         try:
             case = _case(path, name)
             kind, made = _computed(case, parts)
-        except InputError as error:
+        except (InputError, MissingExtra) as error:
             yield Verdict(case=name, difference=np.nan, steps=0, faults=(str(error),))
             continue
         if out is not None:
@@ -109,8 +109,10 @@ def _computed(case: Case, parts: Parts) -> tuple[Kind, Arrays]:
     try:
         with torch.inference_mode():
             return kind, kind.compute(case, parts)
-    except (InputError, MissingExtra):
+    except InputError:
         raise
+    except ImportError as error:
+        raise MissingExtra("the published speech parts", "published") from error
     except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RuntimeError) as error:
         said = " ".join(str(error).split())
         raise InputError(f"the case {case.name!r} cannot be computed from its settings: {said}") from error

@@ -17,7 +17,7 @@ from omni_agent.core_model.checkpoints.speech_sizes import (
 from omni_agent.core_model.checkpoints.weights import shapes, weight_faults
 from omni_agent.core_model.config import ImageTokenizerConfig
 from omni_agent.core_model.tokenizers.image import QUANTISER, ImageTokenizer
-from omni_agent.errors import InputError
+from omni_agent.errors import InputError, MissingExtra
 
 __all__ = ["listed_faults"]
 
@@ -40,7 +40,9 @@ def listed_faults(path: Path) -> list[str]:
             try:
                 with torch.device("meta"):
                     part = make(listing)
-            except (ValueError, TypeError) as error:
+            except ImportError as error:
+                raise MissingExtra("the published speech parts", "published") from error
+            except (ValueError, TypeError, LookupError, ArithmeticError, RuntimeError) as error:
                 raise InputError(f"{str(path)!r} is of no part that can be built: {error}") from error
             kept = {name: shape for name, shape in given.items() if name not in QUANTISER}
             return weight_faults(kept, shapes(part.state_dict()))

@@ -71,6 +71,8 @@ def ask(
         if spoken is not None:
             path = unused(Path("reply.wav")) if out is None else out / "reply.wav"
             spoken.save(path)
+        elif out is not None and (out / "reply.wav").is_file():
+            (out / "reply.wav").unlink()  # of another answer
     except InputError:
         # The answer is not lost with the place for its sound.
         if as_json:

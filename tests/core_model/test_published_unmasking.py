@@ -82,8 +82,13 @@ def test_what_is_kept_without_sorting_is_what_sorting_keeps(
     logits = spread * torch.randn(8, VOCAB, generator=torch.Generator().manual_seed(seed))
     if coarse:
         logits = (logits / coarse).round() * coarse
+    logits[0] += 1e5
+    logits[1, :3] = -torch.inf
+    logits[2, 5] = torch.inf
+    logits[3, 5] = torch.nan
     wanted = published_unmasking._kept_by_sorting(logits, top_p, top_k)
-    assert torch.equal(published_unmasking._kept(logits, top_p, top_k), wanted)
+    kept = published_unmasking._kept(logits, top_p, top_k)
+    torch.testing.assert_close(kept, wanted, rtol=0, atol=0, equal_nan=True)
 
 
 def test_origin_takes_each_place_by_the_share_of_the_step_and_draws_from_what_is_kept() -> None:

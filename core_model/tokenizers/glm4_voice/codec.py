@@ -15,7 +15,7 @@ from omni_agent.core_model.tokenizers.glm4_voice.flow import FlowDecoder, frames
 from omni_agent.core_model.tokenizers.glm4_voice.speech_tokenizer import RATE as HEARD_RATE
 from omni_agent.core_model.tokenizers.glm4_voice.speech_tokenizer import SpeechTokenizer
 from omni_agent.core_model.tokenizers.glm4_voice.streaming import CodeStream, Noise
-from omni_agent.core_model.tokenizers.glm4_voice.vocoder import RATE, Vocoder
+from omni_agent.core_model.tokenizers.glm4_voice.vocoder import MELS, RATE, Vocoder
 from omni_agent.errors import InputError
 
 __all__ = ["Glm4VoiceCodec"]
@@ -76,7 +76,9 @@ class Glm4VoiceCodec(nn.Module):
         Raises:
             InputError: no codes, or one that there is not.
         """
-        row = self._checked(codes)
+        row = self.checked(codes)
+        if not row:
+            raise InputError("no speech codes were given; wanted at least one")
         if len(row) > MOST_CODES:
             return self.stream(seed=seed).push(row, last=True)
         noise, frames = Noise(seed), frames_of(len(row))
@@ -86,7 +88,7 @@ class Glm4VoiceCodec(nn.Module):
             noise.of_frames(0, frames).to(self.device),
             speaker=self.speaker,
             prompt_codes=nothing,
-            prompt_mel=torch.zeros(1, 0, self.flow.mels, device=self.device),
+            prompt_mel=torch.zeros(1, 0, MELS, device=self.device),
             num_steps=self.config.num_steps,
             guidance_scale=self.config.guidance_scale,
         )
@@ -99,9 +101,16 @@ class Glm4VoiceCodec(nn.Module):
         """The same, code by code: sound comes once ten codes are there and ten more."""
         return CodeStream(self, seed=seed)
 
-    def _checked(self, codes: Int[Tensor, " codes"] | Sequence[int]) -> list[int]:
+    def checked(self, codes: Int[Tensor, " codes"] | Sequence[int]) -> list[int]:
+        """The codes as a list.
+
+        Raises:
+            InputError: one that there is not.
+        """
         row: list[int] = torch.as_tensor(codes, dtype=torch.long).flatten().tolist()
-        if not row or min(row) < 0 or max(row) >= self.config.flow.num_codes:
-            given = f"{min(row)} to {max(row)}" if row else "none"
-            raise InputError(f"given speech codes, {given}; wanted 0 to {self.config.flow.num_codes - 1}")
+        if row and (min(row) < 0 or max(row) >= self.config.flow.num_codes):
+            raise InputError(
+                f"given speech codes from {min(row)} to {max(row)};"
+                f" wanted 0 to {self.config.flow.num_codes - 1}"
+            )
         return row

@@ -18,22 +18,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from omni_agent.core_model.config import FlowConfig
+from omni_agent.core_model.tokenizers.glm4_voice.vocoder import HOP, MELS, RATE
 
 __all__ = ["FlowDecoder", "frames_of"]
 
-MELS = 80
 CODES_PER_SECOND = 12.5
-FRAMES_PER_SECOND = (22_050, 256)  # a fraction, as it is rounded in between
 GUIDANCE = 0.7
 STEPS = 10
 
 
 def frames_of(codes: int) -> int:
     """Mel frames of so many codes, each step of the division rounded to float32 as published."""
-    rate, hop = FRAMES_PER_SECOND
-    return int(
-        np.float32(np.float32(np.float32(codes) / np.float32(CODES_PER_SECOND)) * rate) / np.float32(hop)
-    )
+    seconds = np.float32(codes) / np.float32(CODES_PER_SECOND)
+    return int(seconds * np.float32(RATE) / np.float32(HOP))
 
 
 class FlowDecoder(nn.Module):
@@ -42,7 +39,6 @@ class FlowDecoder(nn.Module):
     def __init__(self, config: FlowConfig) -> None:
         super().__init__()
         self.config = config
-        self.mels = MELS
         self.input_embedding = nn.Embedding(config.num_codes, config.token_size)
         self.spk_embed_affine_layer = nn.Linear(config.speaker_size, MELS)
         self.encoder = _TokenEncoder(config)
@@ -55,7 +51,7 @@ class FlowDecoder(nn.Module):
         codes: Int[Tensor, "1 codes"],
         noise: Float[Tensor, "1 80 frames"],
         *,
-        speaker: Float[Tensor, "1 192"],
+        speaker: Float[Tensor, "1 speaker"],
         prompt_codes: Int[Tensor, "1 before"],
         prompt_mel: Float[Tensor, "1 frames_before 80"],
         num_steps: int = STEPS,
@@ -86,7 +82,7 @@ class FlowDecoder(nn.Module):
         )
         return mel[..., prompt_mel.shape[1] :]
 
-    def speaker(self, vector: Float[Tensor, "1 192"]) -> Float[Tensor, "1 80"]:
+    def speaker(self, vector: Float[Tensor, "1 speaker"]) -> Float[Tensor, "1 80"]:
         """A speaker's vector as the U-Net reads it."""
         projected: Tensor = self.spk_embed_affine_layer(F.normalize(vector, dim=1, eps=1e-12))
         return projected

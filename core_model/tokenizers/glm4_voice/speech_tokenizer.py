@@ -124,8 +124,9 @@ class SpeechTokenizer(nn.Module):
         """
         codes: list[int] = []
         device = self.codebook.weight.device
-        for start in range(0, max(len(samples), 1), PIECE_SECONDS * RATE):
-            features, there = self.features([samples[start : start + PIECE_SECONDS * RATE]])
+        piece = min(PIECE_SECONDS * RATE, self.config.positions // self.config.pool * self.stride)
+        for start in range(0, max(len(samples), 1), piece):
+            features, there = self.features([samples[start : start + piece]])
             found, kept = self(features.to(device, self.codebook.weight.dtype), there.to(device))
             codes += found[kept].tolist()
         return codes

@@ -23,8 +23,8 @@ from jaxtyping import Float, Float32
 from torch import Tensor
 
 from omni_agent.core_model.seeds import seed_of
-from omni_agent.core_model.tokenizers.glm4_voice.flow import MELS
-from omni_agent.core_model.tokenizers.glm4_voice.vocoder import HARMONICS, HOP, RATE
+from omni_agent.core_model.tokenizers.glm4_voice.vocoder import HARMONICS, HOP, MELS, RATE
+from omni_agent.errors import InputError
 
 if TYPE_CHECKING:
     from omni_agent.core_model.tokenizers.glm4_voice.codec import Glm4VoiceCodec
@@ -47,6 +47,7 @@ class CodeStream:
 
     def __init__(self, codec: Glm4VoiceCodec, *, hop: int = HOP_CODES, seed: int = 0) -> None:
         self._codec, self._hop, self._noise = codec, hop, Noise(seed)
+        self._ended = False
         self._codes: list[int] = []
         self._first = 0  # which code `_codes` begins with
         self._done = 0  # codes whose frames were handed on
@@ -55,8 +56,19 @@ class CodeStream:
 
     @torch.inference_mode()
     def push(self, codes: Sequence[int], *, last: bool = False) -> Float32[np.ndarray, " n"]:
-        """See `SpeechStream.push`."""
-        self._codes += codes
+        """Take codes that go on from those before, and give the sound that no later code can change.
+
+        Args:
+            codes: the next ones; may be none.
+            last: no more will come, so that the rest of the sound is due.
+
+        Raises:
+            InputError: a code that there is not, which changes nothing; or codes after the last.
+        """
+        if self._ended:
+            raise InputError("codes were given after the last ones; begin another stream")
+        self._codes += self._codec.checked(codes)
+        self._ended = last
         made = []
         while (stop := self._due(last=last)) is not None:
             mel = self._frames(stop, last=last and stop == self._count)

@@ -93,10 +93,19 @@ def test_settings_and_speaker_change_the_sound(codec: Glm4VoiceCodec) -> None:
         codec.config = before
 
 
-@pytest.mark.parametrize("wrong", [[], [-1], [32]])
-def test_codes_that_there_are_not_are_refused(codec: Glm4VoiceCodec, wrong: list[int]) -> None:
-    with pytest.raises(InputError, match="wanted 0 to 31"):
-        codec.decode(wrong)
+@pytest.mark.parametrize("wrong", [[-1], [32], [1, 2, 999]])
+def test_codes_that_there_are_not_are_refused_and_change_nothing(
+    codec: Glm4VoiceCodec, wrong: list[int]
+) -> None:
+    stream = codec.stream()
+    for refusing in (codec.decode, stream.push):
+        with pytest.raises(InputError, match="wanted 0 to 31"):
+            refusing(wrong)
+    assert np.array_equal(stream.push(codes(20), last=True), codec.stream().push(codes(20), last=True))
+    with pytest.raises(InputError, match="after the last ones"):
+        stream.push([1])
+    with pytest.raises(InputError, match="no speech codes were given"):
+        codec.decode([])
 
 
 @pytest.mark.parametrize(
