@@ -56,7 +56,7 @@ class SpeechTokenizer(nn.Module):
         return 2 * self.config.pool * HOP
 
     def features(
-        self, sounds: Sequence[Float32[np.ndarray, " n"]]
+        self, sounds: Sequence[Float32[np.ndarray, " _"]]
     ) -> tuple[Float[Tensor, "batch mels frames"], Int[Tensor, "batch frames"]]:
         """Log-mel features of sounds at 16 kHz, padded to the longest and to whole codes, and which of their
         frames are sound.
