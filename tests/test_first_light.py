@@ -184,7 +184,12 @@ async def test_the_tools_work_with_omni_tiny(picture: Path, tmp_path: Path) -> N
 def test_ctrl_c_stops_a_long_command_quietly() -> None:
     command = [sys.executable, "-m", "omni_agent.cli", "evaluate", "omni-tiny", "--rows", "drawing"]
     ours, terminal = pty.openpty()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=terminal, text=True)
+    # Commands in the background of a script ignore Ctrl-C, and so would those that they start.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=terminal, text=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
     os.close(terminal)
     shown = b""
     while b"draw" not in shown:  # its progress: two hundred drawings have begun
