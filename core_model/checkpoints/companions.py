@@ -56,15 +56,15 @@ class Companion:
         for file in (self.file, *self.also, *self.beside):
             (core / self.folder / file).unlink(missing_ok=True)
 
-    def _is_in(self, place: Path) -> bool:
-        return all((place / file).is_file() for file in (self.file, *self.also))
-
     def missing(self, core: Path) -> str:
         """What to say where it is nowhere."""
         return (
             f"{self.what} is missing: put {self.file} of {self.hub_id.name} into"
             f" {str(core / self.folder)!r}, or fetch it into the hub's cache"
         )
+
+    def _is_in(self, place: Path) -> bool:
+        return all((place / file).is_file() for file in (self.file, *self.also))
 
     def _places(self, core: Path) -> Iterator[Path]:
         for around in (core, core.resolve().parent):

@@ -9,13 +9,11 @@ import torch
 from pydantic import ValidationError
 
 from omni_agent.core import DType, Padding
+from omni_agent.core_model.checkpoints.published_names import is_core
 from omni_agent.core_model.config import CoreConfig
 from omni_agent.errors import CheckpointError, InputError
 
 __all__ = ["Loading"]
-
-# The image tokenizer, the front end and the codec are small, and codes must not depend on the core's type.
-_OF_THE_CORE = ("transformer.", "speech_encoder.", "speech_projection.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +51,9 @@ class Loading:
         """The type that a model's weight is held in, given the one it is stored in."""
         if not stored.is_floating_point:
             return stored
-        if name.startswith(_OF_THE_CORE):
+        if is_core(name):
             return self.dtype or stored
+        # The rest is small, and codes must not depend on the core's type.
         return torch.float32
 
     def applied(self, config: CoreConfig) -> CoreConfig:

@@ -27,48 +27,43 @@ _SPOKEN_OF_A_PICTURE = _SPOKEN.model_copy(
     update={"system": "Please response the input audio based on the given image."}
 )
 
+_TRANSCRIBE = TaskConfig(
+    instruction="Convert the speech to text.",
+    lengths=(50,),
+    max_length=_LONGEST,
+    num_steps=25,
+    algorithm="entropy",
+)
+_DRAW = TaskConfig(
+    instruction="Generate an image based on the provided text description.",
+    lengths=(260,),
+    max_length=_LONGEST,
+    num_steps=260,
+    algorithm="entropy-penalty",
+    repeat_penalty=1.2,
+    max_position_penalty=2.0,
+)
+
 TEXT_TASKS = {"answer": _ANSWER}
 """Of a checkpoint without ears and eyes."""
 
 OMNI_TASKS = {
-    "transcribe": TaskConfig(
-        instruction="Convert the speech to text.",
-        lengths=(50,),
-        max_length=_LONGEST,
-        num_steps=25,
-        algorithm="entropy",
-    ),
-    "speak": TaskConfig(
-        instruction="Convert the text to speech.",
-        lengths=(50,),
-        max_length=_LONGEST,
-        num_steps=25,
-        algorithm="entropy",
-    ),
+    "transcribe": _TRANSCRIBE,
+    "speak": _TRANSCRIBE.model_copy(update={"instruction": "Convert the text to speech."}),
     "answer": _ANSWER,
     "answer from speech": _SPOKEN,
     "answer from image, speech": _SPOKEN_OF_A_PICTURE,
     "reply from speech": _SPOKEN,
     "reply from image, speech": _SPOKEN_OF_A_PICTURE,
     "describe": _ANSWER.model_copy(update={"instruction": "Describe the image."}),
-    "draw": TaskConfig(
-        instruction="Generate an image based on the provided text description.",
-        lengths=(260,),
-        max_length=_LONGEST,
-        num_steps=260,
-        algorithm="entropy-penalty",
-        repeat_penalty=1.2,
-        max_position_penalty=2.0,
-    ),
-    "draw from speech": TaskConfig(
-        system="Please generate an image based on the input audio.",
-        lengths=(260,),
-        max_length=_LONGEST,
-        num_steps=260,
-        algorithm="entropy-penalty",
-        repeat_penalty=1.5,
-        max_position_penalty=2.0,
-        guidance_scale=2.0,
+    "draw": _DRAW,
+    "draw from speech": _DRAW.model_copy(
+        update={
+            "instruction": "",
+            "system": "Please generate an image based on the input audio.",
+            "repeat_penalty": 1.5,
+            "guidance_scale": 2.0,
+        }
     ),
 }
 """Of Omni-Diffusion."""
