@@ -77,9 +77,14 @@ class Vocoder(nn.Module):
         return self.filtered(mel, source), source
 
     def pitch(self, mel: Float[Tensor, "1 80 frames"]) -> Float[Tensor, "1 frames"]:
-        """The fundamental frequency of each frame in Hz."""
-        found: Tensor = self.f0_predictor(mel)
-        return found
+        """The fundamental frequency of each frame in Hz.
+
+        Found in float64: the phase sums it over all samples, so what float32 rounds one way in a piece and
+        another way in the whole would grow from piece to piece.
+        """
+        weights = {name: each.double() for name, each in self.f0_predictor.named_parameters()}
+        found: Tensor = torch.func.functional_call(self.f0_predictor, weights, (mel.double(),))
+        return found.to(mel.dtype)
 
     def source(
         self,
