@@ -180,7 +180,7 @@ def _check_reading(request: Request, model: Model) -> None:
     assert task is not None
     if settings.algorithm or task.algorithm:
         return
-    for name in ("block_length", "repeat_penalty", "max_position_penalty"):
+    for name in ("repeat_penalty", "max_position_penalty"):
         if getattr(settings, name) is not None:
             raise InputError(
                 f"{request.task} was given {name}, which belongs to the published reading;"

@@ -22,7 +22,7 @@ from omni_agent.core_model.parts import Parts
 from omni_agent.core_model.prompting import without_prompt
 from omni_agent.core_model.published_unmasking import BlockStep, PublishedRule, commit, schedule
 from omni_agent.core_model.seeds import seed_of
-from omni_agent.core_model.unmasking import TypedRule, candidates, choose, commit_counts
+from omni_agent.core_model.unmasking import TypedRule, block_counts, candidates, choose, open_places
 from omni_agent.errors import InputError
 
 __all__ = ["Decoding", "advance", "after_step", "logits_of", "start"]
@@ -85,8 +85,8 @@ def start(parts: Parts, canvas: Canvas, settings: Settings) -> Decoding:
     scale = task.guidance_scale if settings.guidance_scale is None else settings.guidance_scale
     rule = _rule(task, settings, length)
     if isinstance(rule, TypedRule):
-        steps: tuple[int, ...] | tuple[BlockStep, ...] = tuple(
-            commit_counts(length, settings.num_steps or task.num_steps or length)
+        steps: tuple[int, ...] | tuple[BlockStep, ...] = _typed_steps(
+            rule, settings.num_steps or task.num_steps or length, length
         )
     else:
         steps = _block_steps(rule, length)
@@ -240,7 +240,7 @@ def _commit_typed(
         score = confidence.log() + rule.order_noise * order
     count = decoding.steps[decoding.step]
     assert isinstance(count, int)
-    chosen = choose(score, decoding.masked, count)
+    chosen = choose(score, open_places(decoding.masked, rule.block_length), count)
     ids, masked = canvas.filled.clone(), decoding.masked.clone()
     ids[chosen] = parts.vocabulary.columns(modality).to(parts.device)[columns[chosen]]
     masked[chosen] = False
@@ -272,6 +272,7 @@ def _rule(task: TaskConfig, settings: Settings, length: int) -> TypedRule | Publ
             top_k=settings.top_k,
             order_noise=task.order_noise,
             min_length=task.min_length,
+            block_length=settings.block_length,
         )
     position = settings.max_position_penalty
     return PublishedRule(
@@ -286,16 +287,29 @@ def _rule(task: TaskConfig, settings: Settings, length: int) -> TypedRule | Publ
     )
 
 
+def _typed_steps(rule: TypedRule, num_steps: int, length: int) -> tuple[int, ...]:
+    counts = block_counts(length, num_steps, rule.block_length)
+    _check_blocks(num_steps, length, rule.block_length, [bool(each) for each in counts])
+    return tuple(count for each in counts for count in each)
+
+
 def _block_steps(rule: PublishedRule, length: int) -> tuple[BlockStep, ...]:
     steps = schedule(rule, length)
     block = min(rule.block_length or length, length)
-    without = [start for start in range(0, length, block) if start not in {step.start for step in steps}]
-    if without:
-        raise InputError(
-            f"num_steps={rule.num_steps} was given for {-(-length // block)} blocks of {block} places; that"
-            f" from {without[0]} on gets no step and would stay masked: give more steps or longer blocks"
-        )
+    starts = {step.start for step in steps}
+    _check_blocks(rule.num_steps, length, rule.block_length, [at in starts for at in range(0, length, block)])
     return tuple(steps)
+
+
+def _check_blocks(num_steps: int, length: int, block_length: int | None, stepped: Sequence[bool]) -> None:
+    """Refuse steps too few for the blocks, given for each whether it has any."""
+    if not all(stepped):
+        block = min(block_length or length, length)
+        raise InputError(
+            f"num_steps={num_steps} was given for {len(stepped)} blocks of {block} places; that from"
+            f" {stepped.index(False) * block} on gets no step and would stay masked: give more steps or"
+            " longer blocks"
+        )
 
 
 def _preview(parts: Parts, canvas: Canvas, masked: Bool[Tensor, " length"]) -> str:

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-__all__ = ["TypedRule", "candidates", "choose", "commit_counts"]
+__all__ = ["TypedRule", "block_counts", "candidates", "choose", "commit_counts", "open_places"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +26,7 @@ class TypedRule:
         top_k: the number of columns kept when drawing; 0 keeps all.
         order_noise: Gumbel noise added to the log of confidence when places are chosen.
         min_length: places from the blank's start that cannot be the end.
+        block_length: places that are filled before the next ones; None takes the blank as one block.
     """
 
     temperature: float = 0.0
@@ -33,6 +34,7 @@ class TypedRule:
     top_k: int = 0
     order_noise: float = 0.0
     min_length: int = 0
+    block_length: int | None = None
 
 
 def commit_counts(length: int, num_steps: int) -> list[int]:
@@ -45,6 +47,34 @@ def commit_counts(length: int, num_steps: int) -> list[int]:
     steps = max(1, min(num_steps, length))
     ends = [length * (i + 1) // steps for i in range(steps)]
     return [end - start for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+
+
+def block_counts(length: int, num_steps: int, block_length: int | None) -> list[list[int]]:
+    """For each block, from the left, how many places its steps commit.
+
+    A block has its share of the steps, by how many places it has. Steps too few leave some without any.
+
+    Args:
+        length: masked places, at least 1.
+        num_steps: denoising steps wanted for all of them; no more than `length` are made.
+        block_length: places of a block, at least 1; the last one has what is left. None makes one block.
+    """
+    block, steps = min(block_length or length, length), min(num_steps, length)
+    counts = []
+    for start in range(0, length, block):
+        stop = min(start + block, length)
+        share = steps * stop // length - steps * start // length
+        counts.append(commit_counts(stop - start, share) if share else [])
+    return counts
+
+
+def open_places(masked: Bool[Tensor, " length"], block_length: int | None) -> Bool[Tensor, " length"]:
+    """The masked places that a step may commit: those of the first block that has any."""
+    if block_length is None or not masked.any():
+        return masked
+    start = int(masked.nonzero()[0]) // block_length * block_length
+    places = torch.arange(len(masked), device=masked.device)
+    return masked & (places >= start) & (places < start + block_length)
 
 
 def candidates(

@@ -105,9 +105,10 @@ class Settings:
         guidance_scale: how much the prompt is stressed against no prompt, 0 or more (0 is no guidance).
         seed: of the noise, 0 or more.
         length: of the blank in tokens, 1 or more; None chooses it from the input.
+        block_length: places that are denoised before the next ones, from the left, 1 or more; None takes the
+            whole blank. Speech is heard sooner in blocks, and may come out worse.
         algorithm: a published unmasking rule; with one, the logits are read as published, every column of the
             vocabulary at every masked place. The settings below belong to this reading.
-        block_length: places that are denoised before the next ones, 1 or more; None takes the whole blank.
         repeat_penalty: weakens what stands in the blank already, 0.1 to 10 (1 changes nothing);
             `entropy-penalty` only.
         max_position_penalty: weakens masked places behind the hundredth, the last most, 0.1 to 10.
@@ -123,8 +124,8 @@ class Settings:
     guidance_scale: float | None = None
     seed: int = 0
     length: int | None = None
-    algorithm: Algorithm | None = None
     block_length: int | None = None
+    algorithm: Algorithm | None = None
     repeat_penalty: float | None = None
     max_position_penalty: float | None = None
 

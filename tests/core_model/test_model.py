@@ -59,6 +59,22 @@ def test_decoding_commits_each_place_once_and_keeps_it() -> None:
     assert all(token in images for token in decoding.canvas.filled.tolist())
 
 
+@pytest.mark.parametrize("block", [1, 3, 8, 100])
+def test_blocks_are_filled_from_the_left_one_after_the_other(block: int) -> None:
+    model = random_model()
+    settings = Settings(block_length=block, length=20)
+    said = (Text("a dog on the grass"),)
+    request = Request(task=Task.SPEAK, content=said, blank=Modality.SPEECH, settings=settings)
+    decoding = model.start(model.canvas(request), settings)
+    while not decoding.done:
+        [decoding] = model.advance([decoding])
+        begun = [bool((~decoding.masked[at : at + block]).any()) for at in range(0, 20, block)]
+        full = [not bool(decoding.masked[at : at + block].any()) for at in range(0, 20, block)]
+        assert all(full[: begun.count(True) - 1]), "a block begins when those before it are full"
+        assert not any(begun[begun.count(True) :])
+    assert decoding.step == len(decoding.steps) == 20
+
+
 def test_lengths_are_the_smallest_bucket_that_holds_the_input() -> None:
     task = TaskConfig(lengths=(8, 16, 32), length_offset=2, length_per_unit=1.5)
     assert [task.blank_length(units) for units in (0, 4, 5, 9, 10, 20)] == [8, 8, 16, 16, 32, 32]

@@ -405,7 +405,7 @@ async def test_settings_of_the_published_reading_belong_to_it() -> None:
             InputError, match="answer was given repeat_penalty, which belongs to the published"
         ):
             await core.answer("what is this", settings=Settings(repeat_penalty=1.5))
-        read = await core.answer("what is this", settings=Settings(algorithm="entropy", block_length=2))
+        read = await core.answer("what is this", settings=Settings(algorithm="entropy", repeat_penalty=1.5))
         assert isinstance(read, Text)
 
 
@@ -415,6 +415,11 @@ async def test_a_block_that_would_get_no_step_is_refused() -> None:
             InputError, match=r"num_steps=3 was given for 8 blocks of 8 places; that from 0 on"
         ):
             await core.answer("A dog?", settings=Settings(num_steps=3, block_length=8))
+    async with LocalCore(lambda: random_model()) as core:
+        with pytest.raises(
+            InputError, match=r"num_steps=2 was given for 3 blocks of 3 places; that from 0 on"
+        ):
+            await core.answer("a dog", settings=Settings(num_steps=2, block_length=3))
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omni_agent.core_model.unmasking import candidates, choose, commit_counts
+from omni_agent.core_model.unmasking import block_counts, candidates, choose, commit_counts, open_places
 
 lengths = st.integers(1, 300)
 
@@ -19,6 +19,26 @@ def test_steps_commit_every_place_once_and_none_commits_nothing(length: int, ste
     assert len(counts) == min(length, steps)
     assert min(counts) >= 1
     assert max(counts) - min(counts) <= 1
+
+
+@given(lengths, st.integers(1, 400), st.integers(1, 320))
+def test_blocks_share_the_steps_by_their_places(length: int, steps: int, block: int) -> None:
+    counts = block_counts(length, steps, block)
+    sizes = [min(block, length - start) for start in range(0, length, block)]
+    assert len(counts) == len(sizes)
+    assert sum(map(len, counts)) == min(length, steps)
+    for each, size in zip(counts, sizes, strict=True):
+        assert sum(each) in (0, size)
+        assert abs(len(each) - min(length, steps) * size / length) < 1
+    assert block_counts(length, steps, None) == [commit_counts(length, steps)]
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=60), st.integers(1, 70))
+def test_the_first_block_with_a_masked_place_is_open_and_no_other(masked: list[bool], block: int) -> None:
+    opened = open_places(torch.tensor(masked), block).tolist()
+    first = next((i // block for i, each in enumerate(masked) if each), None)
+    assert opened == [each and i // block == first for i, each in enumerate(masked)]
+    assert open_places(torch.tensor(masked), None).tolist() == masked
 
 
 @given(st.integers(1, 40), st.data())
