@@ -1,9 +1,22 @@
 """Async graphs of multimodal steps on one resident masked-diffusion core."""
 
-from omni_agent.core import CanvasChange, Core, Generation, Modality, Request, Settings, Task, observer
+from omni_agent.core import (
+    CanvasChange,
+    Core,
+    Generation,
+    Modality,
+    Place,
+    Request,
+    Schedule,
+    Settings,
+    Snapshot,
+    Task,
+    observer,
+)
 from omni_agent.errors import (
     CheckpointError,
     CoreClosed,
+    DeadlineExceeded,
     Fault,
     GraphError,
     InputError,
@@ -14,6 +27,7 @@ from omni_agent.errors import (
     OmniError,
     Overloaded,
     RunTimedOut,
+    SnapshotMismatch,
     StepError,
     StepTimedOut,
     WrongReturn,
@@ -47,6 +61,7 @@ __all__ = [
     "Core",
     "CoreClosed",
     "Custom",
+    "DeadlineExceeded",
     "Event",
     "Fault",
     "Generation",
@@ -61,6 +76,7 @@ __all__ = [
     "NotDecoded",
     "OmniError",
     "Overloaded",
+    "Place",
     "Reply",
     "Request",
     "Result",
@@ -71,7 +87,10 @@ __all__ = [
     "RunOptions",
     "RunStarted",
     "RunTimedOut",
+    "Schedule",
     "Settings",
+    "Snapshot",
+    "SnapshotMismatch",
     "Speech",
     "StepCancelled",
     "StepError",

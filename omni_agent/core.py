@@ -9,13 +9,16 @@ from __future__ import annotations
 import math
 import os
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Generator
+from collections.abc import AsyncIterator, Callable, Generator, Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from importlib import import_module
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias, TypeVar, get_args
+
+from pydantic import TypeAdapter
 
 from omni_agent.errors import InputError, NotAvailable, OmniError
 from omni_agent.values import Conversation, Image, Reply, Speech, Text
@@ -28,9 +31,13 @@ __all__ = [
     "DType",
     "Generation",
     "Modality",
+    "Mode",
     "Padding",
+    "Place",
     "Request",
+    "Schedule",
     "Settings",
+    "Snapshot",
     "Task",
     "Value",
     "Yield",
@@ -50,6 +57,7 @@ Algorithm: TypeAlias = Literal["origin", "maskgit_plus", "topk_margin", "entropy
 ALGORITHMS: tuple[Algorithm, ...] = get_args(Algorithm)
 
 DType: TypeAlias = Literal["float32", "bfloat16", "float16"]
+Mode: TypeAlias = Literal["exact", "fast"]
 Padding: TypeAlias = Literal["masked", "attended"]
 
 
@@ -97,6 +105,10 @@ class Task(StrEnum):
 class Settings:
     """How a blank is filled. None leaves a choice to the checkpoint's default for the task.
 
+    In mode ``"exact"`` nothing is left out that could change a token, in mode ``"fast"`` what the
+    checkpoint's author found to be worth its price. Its parts are settings of their own, in either mode:
+    `num_steps`, `prompt_cache`, `threshold`, `early_end` and `guidance_until`.
+
     Args:
         num_steps: denoising steps, 1 or more.
         temperature: noise in the choice of tokens, 0 (none) or more.
@@ -112,6 +124,19 @@ class Settings:
         repeat_penalty: weakens what stands in the blank already, 0.1 to 10 (1 changes nothing);
             `entropy-penalty` only.
         max_position_penalty: weakens masked places behind the hundredth, the last most, 0.1 to 10.
+        mode: what None means below, and for `num_steps`: nothing in ``"exact"``, the checkpoint's choice in
+            ``"fast"``.
+        prompt_cache: what the prompt and finished blocks contribute is computed once a block, not once a
+            step.
+        threshold: all places at least this sure commit at once, above 0 to 1; fewer never than the schedule
+            has.
+        early_end: a request ends when only padding is left.
+        guidance_until: the share of the steps, from the first, that have guidance, 0 to 1.
+        schedule: how many places each step commits, each 1 or more; instead of `num_steps`. What
+            `Generation.schedule` says was run, given here, gives the same tokens.
+        deadline: seconds from asking to the decoded value, above 0: there will be fewer and larger steps
+            rather than a late answer, and `DeadlineExceeded` where not even one step is in time.
+        priority: those of higher priority go first, -100 to 100; those of lower wait, but not for ever.
 
     Raises:
         InputError: a setting outside its range.
@@ -128,6 +153,14 @@ class Settings:
     algorithm: Algorithm | None = None
     repeat_penalty: float | None = None
     max_position_penalty: float | None = None
+    mode: Mode = "exact"
+    prompt_cache: bool | None = None
+    threshold: float | None = None
+    early_end: bool | None = None
+    guidance_until: float | None = None
+    schedule: tuple[int, ...] | None = None
+    deadline: float | None = None
+    priority: int = 0
 
     def __post_init__(self) -> None:
         if self.num_steps is not None:
@@ -152,6 +185,35 @@ class Settings:
         for name in ("repeat_penalty", "max_position_penalty"):
             if (penalty := getattr(self, name)) is not None:
                 _check_number(name, penalty, least=0.1, most=10)
+        self._check_speed()
+
+    def _check_speed(self) -> None:
+        if self.mode not in get_args(Mode):
+            raise InputError(f"mode was {self.mode!r}; wanted one of {', '.join(get_args(Mode))}")
+        for name in ("prompt_cache", "early_end"):
+            if not isinstance(given := getattr(self, name), bool | None):
+                raise InputError(f"{name} was {given!r}; wanted True, False or None")
+        for name in ("threshold", "guidance_until"):
+            if (share := getattr(self, name)) is not None:
+                _check_number(name, share, most=1)
+        if self.threshold == 0:
+            raise InputError("threshold was 0; wanted a number above 0 and up to 1")
+        if self.deadline is not None:
+            _check_number("deadline", self.deadline, most=86_400)
+            if self.deadline == 0:
+                raise InputError("deadline was 0; wanted seconds above 0")
+        if type(self.priority) is not int or not -100 <= self.priority <= 100:
+            raise InputError(f"priority was {self.priority!r}; wanted an integer from -100 to 100")
+        if self.schedule is None:
+            return
+        if not isinstance(self.schedule, tuple) or not self.schedule:
+            raise InputError(f"schedule was {self.schedule!r}; wanted a tuple of integers, one for each step")
+        for count in self.schedule:
+            _check_integer("a step of the schedule", count, least=1)
+        if self.num_steps is not None:
+            raise InputError(
+                "num_steps and schedule were both given; the schedule has its steps: leave one out"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,6 +246,101 @@ class Request:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Place:
+    """One position of a blank, after some denoising step."""
+
+    token: int | None
+    """The id it has in the core's vocabulary or, while it is masked, would have; None where nobody looked."""
+    step: int | None
+    """The denoising step that committed it, from 1; 0 where it was given; None while it is masked."""
+    confidence: float | None
+    """The probability of the token when it was last looked at, 0 to 1; None where nobody looked."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """How many places each denoising step commits: at least, where a threshold lets more go."""
+
+    asked: tuple[int, ...]
+    """As the settings wanted it."""
+    run: tuple[int, ...]
+    """The steps so far, as they were: others than asked where a deadline made them fewer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """A request between two model calls, as plain data: what is decided, and what it takes to go on.
+
+    `Core.resume` goes on from it, in another process too, and ends in the same tokens on the same machine
+    with the same weights. It holds texts, token ids and numbers, and media by their hashes only.
+
+    Attributes:
+        version: of this form.
+        weights: fingerprint of the core's weights and configuration.
+        device: where they are, and
+        dtype: of which type.
+        task: what was asked for.
+        blank: what the blank holds.
+        settings: how it is filled.
+        content: what it depends on: modality and text, or modality and content hash.
+        prompt: ids before the blank; empty where the request was not begun.
+        prefix: how many of them look only at each other.
+        heard: where in the prompt each sound begins.
+        filled: the blank's ids, with the mask token where nothing is decided.
+        tokens: for each place what it has or would have,
+        confidences: how sure that is, -1 where nobody looked,
+        committed: and the step that decided, -1 while it is masked.
+        steps: the schedule: for each step how many places commit, or, in the published reading, the first
+            place of its block, the one behind its last, the share that commits, and how many where that is
+            fixed, else -1.
+        asked: the schedule as it was asked for.
+        run: the steps so far, in places.
+        seconds_left: until the deadline.
+    """
+
+    weights: str
+    device: str
+    dtype: str
+    task: Task
+    blank: Modality
+    settings: Settings
+    content: tuple[tuple[Modality, str], ...]
+    prompt: tuple[int, ...] = ()
+    prefix: int = 0
+    heard: tuple[int, ...] = ()
+    filled: tuple[int, ...] = ()
+    tokens: tuple[int, ...] = ()
+    confidences: tuple[float, ...] = ()
+    committed: tuple[int, ...] = ()
+    steps: tuple[int, ...] | tuple[tuple[int, int, float, int], ...] = ()
+    asked: tuple[int, ...] = ()
+    run: tuple[int, ...] = ()
+    seconds_left: float | None = None
+    version: Literal[1] = 1
+
+    def to_json(self) -> str:
+        """As text that `from_json` reads."""
+        return _snapshots().dump_json(self).decode()
+
+    @staticmethod
+    def from_json(text: str | bytes) -> Snapshot:
+        """What `to_json` wrote.
+
+        Raises:
+            InputError: it is no snapshot, or one of another version.
+        """
+        try:
+            return _snapshots().validate_json(text)
+        except ValueError as error:
+            raise InputError(f"this is no snapshot of this version: {error}") from error
+
+
+@cache
+def _snapshots() -> TypeAdapter[Snapshot]:
+    return TypeAdapter(Snapshot)
+
+
+@dataclass(frozen=True, kw_only=True)
 class CanvasChange:
     """A canvas after one denoising step."""
 
@@ -199,6 +356,8 @@ class CanvasChange:
     """Positions of the blank."""
     preview: str
     """The text so far, masked places as "░"; for media a row of "█" and "░"."""
+    places: tuple[Place, ...] = ()
+    """Every position of the blank, in order: what is committed, since when and how sure, and the guesses."""
 
 
 observer: ContextVar[Callable[[CanvasChange], None] | None] = ContextVar("omni_agent.observer", default=None)
@@ -237,6 +396,31 @@ class Generation(ABC):
     def confidence(self) -> float | None:
         """The lowest confidence among the committed tokens, 0 to 1; None until the request is done."""
 
+    @property
+    def schedule(self) -> Schedule | None:
+        """The denoising steps, as asked and as run so far; None before the first, and of a core without."""
+        return None
+
+    def snapshot(self) -> Snapshot:
+        """Where the request stands, to go on from with `Core.resume`; it itself goes on.
+
+        In mode ``"fast"`` with a prompt cache that is the last state at which the cache was made anew.
+
+        Raises:
+            NotAvailable: this core takes no snapshots.
+        """
+        raise NotAvailable(f"{type(self).__name__} takes no snapshots")
+
+    async def preview(self) -> Image | None:
+        """The picture as it stands, with the model's guesses where nothing is decided yet; None before the
+        first step.
+
+        Raises:
+            InputError: the blank holds no picture.
+            NotAvailable: this core has no previews.
+        """
+        raise NotAvailable(f"{type(self).__name__} has no previews")
+
     async def __aenter__(self) -> Self:
         return self
 
@@ -268,6 +452,26 @@ class Core(ABC):
             Overloaded: the queue is full and `wait` is false.
             InputError: the core cannot fill this request.
         """
+
+    def resume(
+        self, snapshot: Snapshot, *, media: Iterable[Image | Speech] = (), wait: bool = True
+    ) -> Generation:
+        """Go on with a request where a snapshot of it was taken.
+
+        Args:
+            snapshot: of a core with the same weights, on the same kind of device.
+            media: values the snapshot names by their hashes: of a request under way the sounds it hears, of
+                one that was not begun all its pictures and sounds. Others are not looked at.
+            wait: wait for room where the core's queue is full.
+
+        Raises:
+            CoreClosed: the core is not inside its ``async with``.
+            Overloaded: the queue is full and `wait` is false.
+            SnapshotMismatch: it was taken on another core, or another kind of device.
+            InputError: media is missing.
+            NotAvailable: this core takes no snapshots.
+        """
+        raise NotAvailable(f"{type(self).__name__} takes no snapshots")
 
     @abstractmethod
     async def decoded(self, value: V) -> V:

@@ -2,10 +2,12 @@
 
     OmniError
     ├── InputError (ValueError)          a value, file or argument of the user's is not acceptable
-    │   └── CheckpointError              a checkpoint is missing, damaged or of another kind
+    │   ├── CheckpointError              a checkpoint is missing, damaged or of another kind
+    │   └── SnapshotMismatch             a snapshot was taken on another core or device
     ├── NotDecoded                       pixels or samples were asked of a value that holds only tokens
     ├── CoreClosed                       the core is not entered yet, or already left
     ├── Overloaded                       the core's queue is full and the caller did not want to wait
+    ├── DeadlineExceeded (TimeoutError)  no answer is possible before the deadline
     ├── NotAvailable                     this version has no such thing
     ├── MissingExtra (ImportError)       an optional extra is not installed
     ├── GraphError                       a graph has faults; `.faults` holds all of them
@@ -30,6 +32,7 @@ from types import MappingProxyType
 __all__ = [
     "CheckpointError",
     "CoreClosed",
+    "DeadlineExceeded",
     "Fault",
     "GraphError",
     "InputError",
@@ -40,6 +43,7 @@ __all__ = [
     "OmniError",
     "Overloaded",
     "RunTimedOut",
+    "SnapshotMismatch",
     "StepError",
     "StepTimedOut",
     "WrongReturn",
@@ -58,6 +62,10 @@ class CheckpointError(InputError):
     """A checkpoint is missing, damaged, or made for something else."""
 
 
+class SnapshotMismatch(InputError):
+    """A snapshot was taken on other weights, or on another kind of device, than those it is to go on with."""
+
+
 class NotDecoded(OmniError):
     """Pixels or samples were asked of a value that holds only a core's tokens."""
 
@@ -68,6 +76,10 @@ class CoreClosed(OmniError):
 
 class Overloaded(OmniError):
     """The core's queue is full, and the request was made with `wait=False`."""
+
+
+class DeadlineExceeded(OmniError, TimeoutError):
+    """A request cannot be answered before its deadline: not even one denoising step would be in time."""
 
 
 class NotAvailable(OmniError):
