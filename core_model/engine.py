@@ -18,13 +18,15 @@ import threading
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
 from omni_agent.core import CanvasChange, Request, Value, Yield
+from omni_agent.core_model.listening import Listening
 from omni_agent.core_model.model import Decoding, Model
 from omni_agent.errors import CoreClosed, Overloaded
+from omni_agent.values import Reply, Speech, SpeechChunk
 
 __all__ = ["Engine", "Finished", "Grouping", "Ticket", "alone", "same_shape"]
 
@@ -75,6 +77,7 @@ class Ticket:
         self.number = number
         self._on_end: Callable[[Ticket], None] | None = on_end
         self._change: CanvasChange | None = None
+        self._chunks: list[SpeechChunk] = []
         self._outcome: Future[Finished] = Future()
         self._watchers: list[Callable[[], None]] = []
 
@@ -82,6 +85,13 @@ class Ticket:
     def change(self) -> CanvasChange | None:
         """The latest change of the canvas; the last one stands before the ticket is done."""
         return self._change
+
+    @property
+    def chunks(self) -> Sequence[SpeechChunk]:
+        """What there is of the sound that was asked for by `Engine.listen`; it grows. The last one stands
+        before the ticket is done.
+        """
+        return self._chunks
 
     @property
     def done(self) -> bool:
@@ -137,6 +147,10 @@ class Ticket:
         self._change = change
         self._ring()
 
+    def _say(self, chunk: SpeechChunk) -> None:
+        self._chunks.append(chunk)
+        self._ring()
+
     def _finish(self, finished: Finished) -> None:
         with suppress(InvalidStateError):  # cancelled meanwhile
             self._outcome.set_result(finished)
@@ -178,6 +192,17 @@ class _Job:
     going: _Going | None = None
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Listener:
+    """Somebody who hears a request while it goes on. It has its turns beside those in flight and takes no
+    place of theirs, as it waits for one of them.
+    """
+
+    ticket: Ticket
+    source: Ticket
+    heard: Listening = field(default_factory=Listening)
+
+
 class Engine:
     """Owns a model and serves requests with it until `close`. Every method may be called from any thread.
 
@@ -207,6 +232,7 @@ class Engine:
         # Under the condition: who waits for the engine (in order), who is not done, whether it closes.
         self._condition = threading.Condition()
         self._queue: dict[int, _Job] = {}
+        self._listeners: dict[int, _Listener] = {}
         self._unfinished: dict[int, Ticket] = {}
         self._closing = False
         self._broken: BaseException | None = None
@@ -234,6 +260,24 @@ class Engine:
             CoreClosed: the engine is closed.
         """
         return self._enter(value, wait=True)
+
+    def listen(self, source: Ticket) -> Ticket:
+        """Ask for the sound of a request of speech, to be made as far as its codes are decided.
+
+        Its `chunks` grow; it ends with the whole sound, with what the request ends with, or with its own
+        error. Never refused for want of room, as `decode`.
+
+        Raises:
+            CoreClosed: the engine is closed.
+        """
+        with self._condition:
+            if self._closing:
+                raise self._closed()
+            ticket = Ticket(next(self._numbers), self._leave)
+            self._unfinished[ticket.number] = ticket
+            self._listeners[ticket.number] = _Listener(ticket=ticket, source=source)
+            self._condition.notify_all()
+        return ticket
 
     def stop(self) -> None:
         """Take no more requests, end those that are left with `CoreClosed`, make no further model call.
@@ -277,6 +321,7 @@ class Engine:
         with self._condition:
             self._unfinished.pop(ticket.number, None)
             self._queue.pop(ticket.number, None)
+            self._listeners.pop(ticket.number, None)
 
     # From here on: the engine's thread.
 
@@ -303,13 +348,17 @@ class Engine:
         """Let those who are done go and those who wait come. False when the engine is to stop."""
         self._in_flight = [job for job in self._in_flight if not job.ticket.done]
         with self._condition:
-            while not (self._in_flight or self._queue or self._closing):
+            while not (self._in_flight or self._queue or self._closing or self._has_sound_left()):
                 self._condition.wait(_IDLE_SECONDS)
                 if not threading.main_thread().is_alive():
                     self._closing = True
             while self._queue and len(self._in_flight) < self._in_flight_limit:
                 self._in_flight.append(self._queue.pop(next(iter(self._queue))))
             return not self._closing
+
+    def _has_sound_left(self) -> bool:
+        """Whether somebody listens to a request that is done: who listens to others waits for them."""
+        return any(listener.source.done for listener in self._listeners.values())
 
     def _round(self) -> None:
         """One turn for each request in flight."""
@@ -319,6 +368,8 @@ class Engine:
             self._begin(job)
         for group in self._grouping([job.going.shape for job in going if job.going is not None]):
             self._advance([going[index] for index in group])
+        for listener in tuple(self._listeners.values()):
+            self._hear(listener)
 
     def _begin(self, job: _Job) -> None:
         """A job's first turn: the canvas of a request; all of a decoding."""
@@ -360,6 +411,36 @@ class Engine:
         job.ticket._publish(decoding.change(job.ticket.number, job.work.task))
         if decoding.done:
             job.ticket._finish(Finished(value=self._model.value(decoding), confidence=decoding.confidence))
+
+    def _hear(self, listener: _Listener) -> None:
+        """A listener's turn: a chunk of sound, if there are codes for one."""
+        ticket, heard = listener.ticket, listener.heard
+        if listener.source.cancelled:
+            ticket.cancel()
+        if ticket.done:
+            return
+        try:
+            codes, complete = self._decided(listener.source)
+            chunk = heard.turn(self._model, codes, complete=complete)
+            if chunk is not None:
+                ticket._say(chunk)
+                if chunk.last:
+                    ticket._finish(Finished(value=heard.whole(self._model), confidence=None))
+        except Exception as error:
+            ticket._fail(error)
+
+    def _decided(self, source: Ticket) -> tuple[Sequence[int], bool]:
+        """A request's speech codes as far as they are decided from the left, and whether that is all."""
+        if source.done:
+            value = source.result(timeout=0).value
+            speech = value.speech if isinstance(value, Reply) else value
+            assert isinstance(speech, Speech)
+            assert speech.tokens is not None
+            return speech.tokens.ids, True
+        for job in self._in_flight:
+            if job.ticket is source and job.going is not None:
+                return self._model.spoken(job.going.decoding)
+        return (), False
 
     def _going(self, decoding: Decoding) -> _Going:
         return _Going(decoding=decoding, shape=self._model.shape_key(decoding))

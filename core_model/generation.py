@@ -7,12 +7,13 @@ it then finds is the latest state: that is how changes coalesce and how no reade
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Callable, Generator
 from concurrent.futures import CancelledError
 from typing import Any, Self
 
 from omni_agent.core import CanvasChange, Generation, Yield, observer
 from omni_agent.core_model.engine import Finished, Ticket
+from omni_agent.values import GrowingSpeech, Speech, SpeechChunk
 
 __all__ = ["LocalGeneration", "finished"]
 
@@ -52,10 +53,17 @@ class _Bell:
 
 
 class LocalGeneration(Generation):
-    """A request going on in the engine's thread: it goes on whether or not anybody awaits or iterates it."""
+    """A request going on in the engine's thread: it goes on whether or not anybody awaits or iterates it.
 
-    def __init__(self, ticket: Ticket) -> None:
+    Args:
+        ticket: its place at the engine.
+        listen: asks the engine for its sound.
+    """
+
+    def __init__(self, ticket: Ticket, listen: Callable[[], Ticket]) -> None:
         self._ticket = ticket
+        self._listen = listen
+        self._speech: _LocalGrowingSpeech | None = None
         self._observer = observer.get()
         self._observed: CanvasChange | None = None
 
@@ -76,9 +84,17 @@ class LocalGeneration(Generation):
                 else:
                     await bell.heard()
 
+    def speech(self) -> GrowingSpeech:
+        """The sound of its speech while it goes on; see `Generation.speech`."""
+        if self._speech is None:
+            self._speech = _LocalGrowingSpeech(self._listen(), self.cancel)
+        return self._speech
+
     def cancel(self) -> None:
-        """Cancel, unless it is finished: no model call is begun for it any more."""
+        """Cancel, unless it is finished: no model call is begun for it any more, nor is any sound made."""
         self._ticket.cancel()
+        if self._speech is not None:
+            self._speech.cancel()
 
     @property
     def confidence(self) -> float | None:
@@ -104,6 +120,53 @@ class LocalGeneration(Generation):
         if self._observer is not None and change is not self._observed:
             self._observed = change
             self._observer(change)
+
+
+class _LocalGrowingSpeech(GrowingSpeech):
+    """Sound that the engine's thread makes: it goes on whether or not anybody hears it.
+
+    Args:
+        ticket: of who listens.
+        leave: what to do when who awaits the whole is cancelled.
+    """
+
+    def __init__(self, ticket: Ticket, leave: Callable[[], None]) -> None:
+        self._ticket = ticket
+        self._leave = leave
+
+    async def __aiter__(self) -> AsyncIterator[SpeechChunk]:
+        seen = 0
+        with _Bell(self._ticket) as bell:
+            while True:
+                done, chunks = self._ticket.done, self.chunks  # in this order: the end comes last
+                for chunk in chunks[seen:]:
+                    yield chunk
+                seen = len(chunks)
+                if done:
+                    _outcome(self._ticket)
+                    return
+                await bell.heard()
+
+    def __await__(self) -> Generator[Any, None, Speech]:
+        return self._whole().__await__()
+
+    @property
+    def chunks(self) -> tuple[SpeechChunk, ...]:
+        """Those that there are by now."""
+        return tuple(self._ticket.chunks)
+
+    def cancel(self) -> None:
+        """Make no more of it."""
+        self._ticket.cancel()
+
+    async def _whole(self) -> Speech:
+        try:
+            speech = (await finished(self._ticket)).value
+        except asyncio.CancelledError:
+            self._leave()
+            raise
+        assert isinstance(speech, Speech)
+        return speech
 
 
 async def finished(ticket: Ticket) -> Finished:

@@ -16,10 +16,10 @@ from typing import Self, TypeVar, cast
 from omni_agent.core import Core, DType, Modality, Padding, Request, Settings, Task
 from omni_agent.core_model import checkpoints
 from omni_agent.core_model.acceptance import check_request, check_tokens
-from omni_agent.core_model.engine import IN_FLIGHT, QUEUE_SIZE, Engine
+from omni_agent.core_model.engine import IN_FLIGHT, QUEUE_SIZE, Engine, Ticket
 from omni_agent.core_model.generation import LocalGeneration, finished
 from omni_agent.core_model.model import Model
-from omni_agent.errors import CoreClosed, OmniError
+from omni_agent.errors import CoreClosed, InputError, OmniError
 from omni_agent.values import Conversation, Image, Reply, Speech, Text
 
 __all__ = ["LocalCore"]
@@ -118,7 +118,8 @@ class LocalCore(Core):
         """Start filling a blank; see `Core.generate`."""
         engine, model = self._running()
         check_request(request, model)
-        return LocalGeneration(engine.submit(request, wait=wait))
+        ticket = engine.submit(request, wait=wait)
+        return LocalGeneration(ticket, partial(self._listen, request, ticket))
 
     async def decoded(self, value: V) -> V:
         """The same value with pixels or samples; a reply's or a conversation's values too; else itself.
@@ -142,6 +143,16 @@ class LocalCore(Core):
         decoded = (await finished(engine.decode(value))).value
         assert isinstance(decoded, Image | Speech)
         return decoded
+
+    def _listen(self, request: Request, ticket: Ticket) -> Ticket:
+        if request.blank is not Modality.SPEECH:
+            raise InputError(
+                f"{request.task} fills a blank of {request.blank}, which has no sound: ask it of a request"
+                " whose blank is speech"
+            )
+        engine, model = self._running()
+        _ = model.voice  # raises, if it has none
+        return engine.listen(ticket)
 
     def _opened(self) -> Model:
         model = self._open_model()

@@ -68,6 +68,18 @@ class Model(Parts):
             return Reply(text=text, speech=speech)
         return self._made(canvas.blank.modality, canvas.filled.tolist())
 
+    def spoken(self, decoding: Decoding) -> tuple[list[int], bool]:
+        """The speech codes of a canvas on its way, as far as they are decided from the left, and whether
+        those are all that its value will have.
+        """
+        canvas, speech = decoding.canvas, self.vocabulary.speech
+        places = decoding.masked.nonzero()
+        ids = canvas.filled[: int(places[0]) if len(places) else len(canvas.blank)]
+        ended = isinstance(decoding.rule, TypedRule) and bool((ids == self.vocabulary.end).any())
+        row = self._until_end(ids) if ended else ids.tolist()
+        codes = [token - speech.start for token in row if token in speech]
+        return codes, bool(codes) and (ended or decoding.done)
+
     def _made(self, modality: Modality, ids: Sequence[int]) -> Value:
         """A value of the ids that are of its modality: the published decoder sorts them by range."""
         wanted = self.vocabulary.range_of(modality)

@@ -106,6 +106,21 @@ class Parts(nn.Module):
             raise InputError(f"{self.config.name} has no pictures: it neither looks at them nor draws")
         return self.image_tokenizer
 
+    @property
+    def voice(self) -> SpeechCodec:
+        """The speech codec.
+
+        Raises:
+            NotAvailable: the core was loaded without it.
+        """
+        if self.speech_codec is None:
+            raise NotAvailable(
+                f"{self.config.name} was loaded without its speech codec, which makes sound of speech codes:"
+                " put model.safetensors of THUDM/glm-4-voice-tokenizer and flow.pt and hift.pt of"
+                " THUDM/glm-4-voice-decoder beside it, and install the extra 'published'"
+            )
+        return self.speech_codec
+
     @torch.inference_mode()
     def hear(self, speech: Speech) -> Float[Tensor, "t hidden"]:
         """Speech as embeddings for the prompt, one for each 60 ms and each query row.
@@ -144,14 +159,7 @@ class Parts(nn.Module):
         if isinstance(value, Image):
             pixels = self.eyes.decode(codes[None].to(self.device))
             return Image(from_pixels(pixels), tokens=value.tokens)
-        if self.speech_codec is None:
-            raise NotAvailable(
-                f"{self.config.name} was loaded without its speech codec, which makes sound of speech codes:"
-                " put model.safetensors of THUDM/glm-4-voice-tokenizer and flow.pt and hift.pt of"
-                " THUDM/glm-4-voice-decoder beside it, and install the extra 'published'"
-            )
-        samples = self.speech_codec.decode(codes)
-        return Speech(samples, self.speech_codec.sample_rate, tokens=value.tokens)
+        return Speech(self.voice.decode(codes), self.voice.sample_rate, tokens=value.tokens)
 
 
 def _speech_codec(config: TableCodecConfig | Glm4VoiceConfig | None) -> SpeechCodec | None:

@@ -51,7 +51,17 @@ from omni_agent.graph import (
     cancelled,
     emit,
 )
-from omni_agent.values import Conversation, Image, Reply, Speech, Text, Tokens, Turn
+from omni_agent.values import (
+    Conversation,
+    GrowingSpeech,
+    Image,
+    Reply,
+    Speech,
+    SpeechChunk,
+    Text,
+    Tokens,
+    Turn,
+)
 
 __all__ = [
     "CanvasChange",
@@ -67,6 +77,7 @@ __all__ = [
     "Generation",
     "Graph",
     "GraphError",
+    "GrowingSpeech",
     "Image",
     "InputError",
     "MissingExtra",
@@ -92,6 +103,7 @@ __all__ = [
     "Snapshot",
     "SnapshotMismatch",
     "Speech",
+    "SpeechChunk",
     "StepCancelled",
     "StepError",
     "StepFailed",

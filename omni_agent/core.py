@@ -21,7 +21,7 @@ from typing import Any, Literal, Self, TypeAlias, TypeVar, get_args
 from pydantic import TypeAdapter
 
 from omni_agent.errors import InputError, NotAvailable, OmniError
-from omni_agent.values import Conversation, Image, Reply, Speech, Text
+from omni_agent.values import Conversation, GrowingSpeech, Image, Reply, Speech, Text
 
 __all__ = [
     "ALGORITHMS",
@@ -368,9 +368,9 @@ observer: ContextVar[Callable[[CanvasChange], None] | None] = ContextVar("omni_a
 
 
 class Generation(ABC):
-    """One request under way: await it for the value, iterate it for its changes.
+    """One request under way: await it for the value, iterate it for its changes, and hear its `speech`.
 
-    Leaving its ``async with`` cancels it.
+    Leaving its ``async with`` cancels it, with whatever sound of it is still being made.
 
     Awaiting again gives the same value or error again. A failed request raises its error when awaited; a
     cancelled one raises `asyncio.CancelledError`.
@@ -387,9 +387,25 @@ class Generation(ABC):
         A slow reader sees fewer of them, but always the last.
         """
 
+    def speech(self) -> GrowingSpeech:
+        """The speech that fills the blank as sound, made while its tokens are still being decided.
+
+        Sound begins once the tokens at the blank's left end are decided, and goes as far as they do:
+        `Settings(block_length=...)` has them decided from the left. Nothing is made before the first call;
+        calling again gives the same. The value itself stays what awaiting this gives.
+
+        Raises:
+            InputError: the blank is not one of speech.
+            NotAvailable: this core makes no sound, or only of whole values.
+            CoreClosed: the core was left.
+        """
+        raise NotAvailable(
+            f"{type(self).__name__} makes no sound while it goes on: await it, then `await core.decoded(...)`"
+        )
+
     @abstractmethod
     def cancel(self) -> None:
-        """Stop the request before its next model call. Does nothing once it is done."""
+        """Stop the request before its next model call, and its `speech`. Does nothing once both are done."""
 
     @property
     @abstractmethod

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, Self, TypeAlias, TypeVar, cast
 
 from omni_agent.core import CanvasChange, Core, Generation, Modality, Request, Task, Value, observer
 from omni_agent.errors import CoreClosed, InputError, OmniError
-from omni_agent.values import Image, Speech, Text, Tokens
+from omni_agent.values import GrowingSpeech, Image, Speech, SpeechChunk, Text, Tokens
 
 __all__ = ["Line", "ScriptedCore"]
 
@@ -35,7 +36,7 @@ class ScriptedCore(Core):
     """A core that follows a script.
 
     Behaves as a real one does: it must be entered, its media holds only tokens until it is decoded, its
-    requests take steps, are observed and can be cancelled.
+    requests take steps, are observed and can be cancelled, and its speech grows with each step.
 
     Args:
         script: what each task gives.
@@ -80,7 +81,7 @@ class ScriptedCore(Core):
         if not self._is_open:
             raise CoreClosed("this core is closed: use it inside `async with ScriptedCore(...) as core:`")
         self.requests.append(request)
-        generation = _Scripted(len(self.requests), request, self._num_steps, self._pause, self._next)
+        generation = _Scripted(len(self.requests), request, self._num_steps, self._pause, self)
         task = generation.task
         self._running.add(task)
 
@@ -93,6 +94,9 @@ class ScriptedCore(Core):
         return generation
 
     async def decoded(self, value: V) -> V:
+        return self._original(value)
+
+    def _original(self, value: V) -> V:
         if not isinstance(value, Image | Speech) or value.is_decoded:
             return value
         original = self._originals.get(value.tokens) if value.tokens is not None else None
@@ -144,13 +148,15 @@ class _Scripted(Generation):
         request: Request,
         num_steps: int,
         pause: float,
-        line: Callable[[Request], Awaitable[Value]],
+        core: ScriptedCore,
     ) -> None:
         self._number = number
         self._request = request
         self._num_steps = num_steps
         self._pause = pause
-        self._line = line
+        self.core = core
+        self._value: Value | None = None
+        self._steps_done = 0
         self._observe = observer.get()
         self._newest: CanvasChange | None = None
         self._news = asyncio.Event()
@@ -172,6 +178,13 @@ class _Scripted(Generation):
                 self._news.clear()
                 await self._news.wait()
 
+    def speech(self) -> GrowingSpeech:
+        if self._request.blank is not Modality.SPEECH:
+            raise InputError(
+                f"{self._request.task} fills a blank of {self._request.blank}, which has no sound"
+            )
+        return _ScriptedSpeech(self)
+
     def cancel(self) -> None:
         self.task.cancel()
 
@@ -179,14 +192,31 @@ class _Scripted(Generation):
     def confidence(self) -> float | None:
         return 1.0 if self.task.done() and not self.task.cancelled() and not self.task.exception() else None
 
+    def spoken(self) -> tuple[SpeechChunk, ...]:
+        """What the steps until now said of a speech."""
+        if not isinstance(self._value, Speech):
+            return ()
+        whole, steps = self.core._original(self._value), self._num_steps
+        ends = [len(whole.samples) * step // steps for step in range(self._steps_done + 1)]
+        return tuple(
+            SpeechChunk(
+                speech=Speech(whole.samples[start:end], whole.rate),
+                start=start,
+                last=end == len(whole.samples),
+            )
+            for start, end in pairwise(ends)
+            if end > start
+        )
+
     async def _follow(self) -> Value:
-        value = await self._line(self._request)
+        self._value = value = await self.core._next(self._request)
         for step in range(1, self._num_steps + 1):
             await asyncio.sleep(self._pause)
             self._tell(step, value)
         return value
 
     def _tell(self, step: int, value: Value) -> None:
+        self._steps_done = step
         length = max(len(value), 1) if isinstance(value, Text) else 16
         committed = length * step // self._num_steps
         shown = value[:committed] if isinstance(value, Text) else "█" * committed
@@ -207,3 +237,30 @@ class _Scripted(Generation):
         self._news.set()
         if not task.cancelled():
             task.exception()  # one that nobody awaits is no news for the log
+
+
+class _ScriptedSpeech(GrowingSpeech):
+    """The sound of a scripted request: each step gives its share of the samples."""
+
+    def __init__(self, generation: _Scripted) -> None:
+        self._generation = generation
+
+    async def __aiter__(self) -> AsyncIterator[SpeechChunk]:
+        seen = 0
+        async for _ in self._generation:
+            for chunk in self.chunks[seen:]:
+                seen += 1
+                yield chunk
+        await self._generation
+
+    def __await__(self) -> Generator[Any, None, Speech]:
+        return self._whole().__await__()
+
+    @property
+    def chunks(self) -> tuple[SpeechChunk, ...]:
+        return self._generation.spoken()
+
+    async def _whole(self) -> Speech:
+        speech = await self._generation
+        assert isinstance(speech, Speech)
+        return await self._generation.core.decoded(speech)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from typing import Any, assert_type
 
 import numpy as np
@@ -12,12 +13,14 @@ from omni_agent import (
     CanvasChange,
     Conversation,
     Core,
+    GrowingSpeech,
     Image,
     Modality,
     Reply,
     Request,
     Settings,
     Speech,
+    SpeechChunk,
     Task,
     Text,
     Tokens,
@@ -47,6 +50,14 @@ async def verbs(speech: Speech, picture: Image, history: Conversation) -> None:
                 assert_type(change, CanvasChange)
             assert_type(await generation, Text | Image | Speech | Reply)
             assert_type(generation.confidence, float | None)
+            growing = generation.speech()
+            assert_type(growing, GrowingSpeech)
+            async for chunk in growing:
+                assert_type(chunk, SpeechChunk)
+                assert_type(chunk.samples, NDArray[np.float32])
+            assert_type(await growing, Speech)
+            assert_type(await growing.write(BytesIO()), Speech)
+            chunk.last = True  # type: ignore[misc]
 
 
 def values(picture: Image, speech: Speech) -> None:

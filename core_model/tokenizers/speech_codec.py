@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float32, Int
 from torch import Tensor
 
-__all__ = ["SpeechCodec"]
+__all__ = ["SpeechCodec", "SpeechCodecStream"]
 
 
 class SpeechCodec(Protocol):
@@ -26,4 +26,23 @@ class SpeechCodec(Protocol):
 
     def decode(self, codes: Int[Tensor, " codes"] | Sequence[int]) -> Float32[np.ndarray, " n"]:
         """The sound of codes, mono in [-1, 1]; equal codes give equal sounds."""
+        ...
+
+    def stream(self) -> SpeechCodecStream:
+        """A way to the same sound while codes are still to come: as long as what `decode` makes of them."""
+        ...
+
+
+class SpeechCodecStream(Protocol):
+    """One speech on its way from codes to sound."""
+
+    def push(self, codes: Sequence[int], *, last: bool = False) -> Float32[np.ndarray, " n"]:
+        """Take the codes that come next, and give the sound that no later one can change, which may be none.
+
+        What is given does not depend on how many codes came at once. With `last`, no more will come and the
+        rest of the sound is due, at least a sample if there was any code.
+
+        Raises:
+            InputError: a code that there is not, or codes after the last ones.
+        """
         ...

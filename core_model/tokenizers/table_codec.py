@@ -2,9 +2,9 @@
 with.
 
 A code names the table's nearest piece of log-mel spectrogram; to decode, the pieces' spectra are laid side by
-side, smoothed where they join, and Griffin-Lim (with Fast Griffin-Lim's momentum, Perraudin et al. 2013)
-finds a waveform with that spectrogram. Other voices are encoded too, but come back as the table's voice. The
-published speech tokenizer and its flow-matching decoder are something else.
+side, smoothed where they join, and Griffin-Lim finds a waveform with that spectrogram. Other voices are
+encoded too, but come back as the table's voice. The published speech tokenizer and its flow-matching decoder
+are something else.
 """
 
 from __future__ import annotations
@@ -19,23 +19,18 @@ from torch import Tensor, nn
 
 from omni_agent.core_model.config import TableCodecConfig
 from omni_agent.core_model.speech_frontend import at_rate
+from omni_agent.core_model.tokenizers.griffin_lim import BINS, griffin_lim, transformed
+from omni_agent.core_model.tokenizers.table_stream import FRAMES, ITERATIONS, PIECE, TableStream, faded
 from omni_agent.errors import InputError
 
 __all__ = ["TableCodec", "fit_speech_codec"]
 
 RATE = 16_000
-_FFT = 512
-_HOP = 160
 _BANDS = 80
-_FRAMES = 4  # 10 ms each, in a piece
-_PIECE = _HOP * _FRAMES
 _SIZE = 64  # principal components of a piece's 320 numbers
-_BINS = _FFT // 2 + 1
 # 57 dB below the peak that sounds are brought to; quieter is silence, and its details would only cost codes
 _FLOOR = math.log(1e-2)
 _PEAK = 0.8
-_ITERATIONS = 48
-_MOMENTUM = 0.99
 
 
 class TableCodec(nn.Module):
@@ -50,16 +45,16 @@ class TableCodec(nn.Module):
 
     def __init__(self, config: TableCodecConfig) -> None:
         super().__init__()
-        if config.sample_rate != RATE or config.codes_per_second != RATE / _PIECE:
+        if config.sample_rate != RATE or config.codes_per_second != RATE / PIECE:
             raise InputError(
                 f"given a speech codec of {config.sample_rate} Hz and {config.codes_per_second} codes "
-                f"a second; wanted {RATE} Hz and {RATE / _PIECE:g}, the only ones there are"
+                f"a second; wanted {RATE} Hz and {RATE / PIECE:g}, the only ones there are"
             )
         self.config = config
-        self.register_buffer("mean", torch.zeros(_BANDS * _FRAMES))
-        self.register_buffer("components", torch.zeros(_SIZE, _BANDS * _FRAMES))
+        self.register_buffer("mean", torch.zeros(_BANDS * FRAMES))
+        self.register_buffer("components", torch.zeros(_SIZE, _BANDS * FRAMES))
         self.register_buffer("codebook", torch.zeros(config.num_codes, _SIZE))
-        self.register_buffer("spectra", torch.zeros(config.num_codes, _FRAMES, _BINS))
+        self.register_buffer("spectra", torch.zeros(config.num_codes, FRAMES, BINS))
 
     @property
     def sample_rate(self) -> int:
@@ -83,21 +78,32 @@ class TableCodec(nn.Module):
         No codes give 40 ms of silence, since a blank may be left empty. Raises InputError for a code outside
         the table.
         """
-        ids = torch.as_tensor(codes, dtype=torch.long).cpu().flatten()
-        if ids.numel() == 0:
-            return np.zeros(_PIECE, dtype=np.float32)
-        if int(ids.min()) < 0 or int(ids.max()) >= self.config.num_codes:
-            raise InputError(
-                f"given speech codes from {int(ids.min())} to {int(ids.max())}; "
-                f"wanted 0 to {self.config.num_codes - 1}"
-            )
-        log_spectrum = _smoothed(self.spectra.float().cpu()[ids].flatten(0, 1))
-        sound = griffin_lim(log_spectrum.exp(), iterations=_ITERATIONS)[: _PIECE * len(ids)].numpy()
-        fade = np.sin(np.linspace(0, np.pi / 2, _HOP, dtype=np.float32)) ** 2
-        sound[:_HOP] *= fade
-        sound[-_HOP:] *= fade[::-1]
+        row = self.checked(codes)
+        if not row:
+            return np.zeros(PIECE, dtype=np.float32)
+        phase = torch.rand(BINS, FRAMES * len(row) + 1, generator=torch.Generator().manual_seed(0))
+        spectrum = self.log_spectrum(row).exp()
+        made = griffin_lim(spectrum, phase=phase * 2 * math.pi, iterations=ITERATIONS).numpy()
+        sound = faded(made, first=True, last=True)
         peak = max(float(np.abs(sound).max()), 1e-6)
         return np.asarray(sound * (_PEAK / peak), dtype=np.float32)
+
+    def stream(self) -> TableStream:
+        """The same, code by code: sound comes once five codes are there and two more."""
+        return TableStream(self)
+
+    def checked(self, codes: Int[Tensor, " codes"] | Sequence[int]) -> list[int]:
+        """The codes as a list. Raises InputError for one outside the table."""
+        row: list[int] = torch.as_tensor(codes, dtype=torch.long).flatten().tolist()
+        if row and (min(row) < 0 or max(row) >= self.config.num_codes):
+            raise InputError(
+                f"given speech codes from {min(row)} to {max(row)}; wanted 0 to {self.config.num_codes - 1}"
+            )
+        return row
+
+    def log_spectrum(self, codes: Sequence[int]) -> Float[Tensor, "frames 257"]:
+        """The pieces' spectra side by side, smoothed where they join, on the CPU; at least one code."""
+        return _smoothed(self.spectra.float().cpu()[list(codes)].flatten(0, 1))
 
 
 def fit_speech_codec(
@@ -131,7 +137,7 @@ def fit_speech_codec(
     for sound in sounds():
         codes = codec.encode(sound, RATE)
         spectra = _spectrum(_levelled(sound)).clamp(min=math.exp(_FLOOR)).log()
-        sums.index_add_(0, codes, spectra.reshape(-1, _FRAMES, _BINS))
+        sums.index_add_(0, codes, spectra.reshape(-1, FRAMES, BINS))
         counts.index_add_(0, codes, torch.ones(len(codes)))
     codec.spectra.copy_((sums / counts.clamp(min=1)[:, None, None]).half())
     return codec
@@ -145,52 +151,26 @@ def nearest(
     return torch.cat([(half_norm - part @ codebook.T).argmin(1) for part in torch.split(vectors, at_once)])
 
 
-def griffin_lim(spectrum: Float[Tensor, "frames 257"], *, iterations: int) -> Float[Tensor, " n"]:
-    """A waveform, 160 samples a frame, whose magnitudes come close to the spectrum's. Starts from one
-    fixed phase."""
-    window = torch.hann_window(_FFT)
-    wanted = torch.cat([spectrum, spectrum[-1:]]).T  # one frame more, so that the last hop is covered
-    length = _HOP * (wanted.shape[1] - 1)
-    phase = torch.rand(wanted.shape, generator=torch.Generator().manual_seed(0)) * 2 * math.pi
-    estimate = torch.polar(wanted, phase)
-    before = torch.zeros_like(estimate)
-    for _ in range(iterations):
-        sound = torch.istft(estimate, _FFT, _HOP, window=window, length=length)
-        rebuilt = torch.stft(sound, _FFT, _HOP, window=window, return_complex=True, pad_mode="constant")
-        ahead = rebuilt + _MOMENTUM * (rebuilt - before)
-        estimate = wanted * ahead / ahead.abs().clamp(min=1e-9)
-        before = rebuilt
-    return torch.istft(estimate, _FFT, _HOP, window=window, length=length)
-
-
 def _levelled(samples: Float32[np.ndarray, " n"]) -> Float32[np.ndarray, " m"]:
     """At one peak, and filled up to whole pieces."""
     peak = max(float(np.abs(samples).max()), 1e-4)
-    return np.pad(samples * np.float32(_PEAK / peak), (0, -len(samples) % _PIECE))
+    return np.pad(samples * np.float32(_PEAK / peak), (0, -len(samples) % PIECE))
 
 
 def _spectrum(samples: Float32[np.ndarray, " n"]) -> Float[Tensor, "frames 257"]:
-    spectrum = torch.stft(
-        torch.from_numpy(samples),
-        _FFT,
-        _HOP,
-        window=torch.hann_window(_FFT),
-        return_complex=True,
-        pad_mode="constant",
-    )
-    return spectrum.abs().T[:-1]
+    return transformed(torch.from_numpy(samples)).abs().T[:-1]
 
 
 def _pieces(samples: Float32[np.ndarray, " n"]) -> Float[Tensor, "pieces 320"]:
     """Log-mel magnitudes of each whole 40 ms."""
     mels = _spectrum(_levelled(samples)) @ _mel_filters()
-    return mels.clamp(min=math.exp(_FLOOR)).log().reshape(-1, _FRAMES * _BANDS)
+    return mels.clamp(min=math.exp(_FLOOR)).log().reshape(-1, FRAMES * _BANDS)
 
 
 def _mel_filters() -> Float[Tensor, "257 80"]:
     """Triangles of weight one in all, evenly spaced on the mel scale from 0 to 8 kHz."""
     edges = 700 * (10 ** (torch.linspace(0, 2595 * math.log10(1 + RATE / 2 / 700), _BANDS + 2) / 2595) - 1)
-    bins = torch.linspace(0, RATE / 2, _BINS)[:, None]
+    bins = torch.linspace(0, RATE / 2, BINS)[:, None]
     rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
     filters = torch.minimum(rising, falling).clamp(min=0)
@@ -203,7 +183,7 @@ def _mel_filters() -> Float[Tensor, "257 80"]:
 def _smoothed(frames: Float[Tensor, "frames bins"]) -> Float[Tensor, "frames bins"]:
     """The last frame of each piece and the first of the next are averaged with their neighbours, 1-2-1."""
     smooth = frames.clone()
-    joins = torch.arange(_FRAMES, len(frames), _FRAMES)
+    joins = torch.arange(FRAMES, len(frames), FRAMES)
     for places in (joins - 1, joins):
         smooth[places] = (frames[places - 1] + 2 * frames[places] + frames[places + 1]) / 4
     return smooth
