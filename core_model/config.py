@@ -202,6 +202,16 @@ class Glm4VoiceConfig(_Frozen):
         return self
 
 
+class FastConfig(_Frozen):
+    """What mode "fast" leaves out in one task; see `omni_agent.Settings`."""
+
+    num_steps: int | None = Field(default=None, ge=1, description="None: as in mode exact")
+    prompt_cache: bool = True
+    threshold: float = Field(default=1.0, gt=0, le=1)
+    early_end: bool = True
+    guidance_until: float = Field(default=1.0, ge=0, le=1)
+
+
 class TaskConfig(_Frozen):
     """How one task is asked and decoded."""
 
@@ -237,6 +247,7 @@ class TaskConfig(_Frozen):
     )
     repeat_penalty: float = Field(default=1.0, gt=0)
     max_position_penalty: float = Field(default=1.0, gt=0)
+    fast: FastConfig = FastConfig()
     speech_from: float | None = Field(
         default=None,
         ge=0,

@@ -1,106 +1,85 @@
-"""Denoising: the state of a canvas on its way, and what one step makes of it, in both readings.
+"""Denoising: how a canvas begins, and what one step makes of it, in both readings.
 
 Functions of the resident parts and of values; a `Decoding` is replaced, never changed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from omni_agent.core import CanvasChange, Modality, Settings, Task
-from omni_agent.core_model.batching import attended_rows, masked_rows
+from omni_agent.core import Modality, Settings
+from omni_agent.core_model import published_unmasking, unmasking
+from omni_agent.core_model.batching import attended_rows
+from omni_agent.core_model.candidates import Candidates, tiles
 from omni_agent.core_model.canvas import Canvas
 from omni_agent.core_model.config import TaskConfig
+from omni_agent.core_model.decoding import Decoding, Shortcuts
 from omni_agent.core_model.guidance import guided, out_of_line
+from omni_agent.core_model.memory import Memory, Row, States, hidden_states
+from omni_agent.core_model.noise import gumbel
 from omni_agent.core_model.parts import Parts
 from omni_agent.core_model.prompting import without_prompt
-from omni_agent.core_model.published_unmasking import BlockStep, PublishedRule, commit, schedule
+from omni_agent.core_model.published_unmasking import PublishedRule
+from omni_agent.core_model.schedule import (
+    BlockStep,
+    Reading,
+    as_given,
+    check_blocks,
+    counts,
+    even,
+    published,
+)
 from omni_agent.core_model.seeds import seed_of
-from omni_agent.core_model.unmasking import TypedRule, block_counts, candidates, choose, open_places
+from omni_agent.core_model.unmasking import TypedRule
 from omni_agent.errors import InputError
 
-__all__ = ["Decoding", "advance", "after_step", "logits_of", "start"]
+__all__ = ["advance", "after_step", "logits_of", "prepared", "start"]
 
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Decoding:
-    """A canvas on its way: what is decided, and what the next step will do.
-
-    Attributes:
-        canvas: the ids so far.
-        unconditional: the same blank behind an empty prompt, where guidance is wanted.
-        settings: as they were asked for.
-        guidance_scale: how much the prompt is stressed.
-        rule: of the typed reading, or a published one.
-        steps: for each denoising step how many places it commits; published, its block and share.
-        masked: the places without a token.
-        preview: the blank so far, to be shown.
-        step: denoising steps done.
-        confidence: the lowest probability among committed tokens; None before the first.
-    """
-
-    canvas: Canvas
-    unconditional: Canvas | None
-    settings: Settings
-    guidance_scale: float
-    rule: TypedRule | PublishedRule
-    steps: tuple[int, ...] | tuple[BlockStep, ...]
-    masked: Bool[Tensor, " length"]
-    preview: str
-    step: int = 0
-    confidence: float | None = None
-
-    @property
-    def done(self) -> bool:
-        """Whether no step is left, or no place is masked any more."""
-        return self.step == len(self.steps) or not self.masked.any()
-
-    def change(self, request: int, task: Task) -> CanvasChange:
-        """What a watcher is told of this state."""
-        return CanvasChange(
-            request=request,
-            task=task,
-            step=self.step,
-            num_steps=len(self.steps),
-            committed=int((~self.masked).sum()),
-            length=len(self.canvas.blank),
-            preview=self.preview,
-        )
+SURE_OF_PADDING = 0.9
+"""How sure each masked place must be of the end for a published blank to end early."""
 
 
 def start(parts: Parts, canvas: Canvas, settings: Settings) -> Decoding:
     """The state before the first denoising step.
 
     Raises:
-        InputError: a block of the blank would get no step.
+        InputError: a block of the blank would get no step, a schedule does not fit it, or a prompt cache is
+            wanted with padding attended.
     """
-    task = canvas.task_config
-    length = len(canvas.blank)
+    task, length = canvas.task_config, len(canvas.blank)
     scale = task.guidance_scale if settings.guidance_scale is None else settings.guidance_scale
-    rule = _rule(task, settings, length)
-    if isinstance(rule, TypedRule):
-        steps: tuple[int, ...] | tuple[BlockStep, ...] = _typed_steps(
-            rule, settings.num_steps or task.num_steps or length, length
-        )
-    else:
-        steps = _block_steps(rule, length)
-    masked = canvas.filled == parts.vocabulary.mask
-    return Decoding(
-        canvas=canvas,
+    rule = _rule(task, settings)
+    masked = (canvas.filled == parts.vocabulary.mask).nonzero()[:, 0].tolist()
+    steps = _steps(rule, task, settings, length, masked)
+    decoding = Decoding.begun(
+        canvas,
+        mask=parts.vocabulary.mask,
         unconditional=without_prompt(parts, canvas, settings.seed) if scale > 0 else None,
         settings=settings,
         guidance_scale=scale,
         rule=rule,
+        shortcuts=_shortcuts(parts, task, settings),
         steps=steps,
-        masked=masked,
-        preview=_preview(parts, canvas, masked),
+        asked=counts(steps, masked),
     )
+    return prepared(parts, decoding)
+
+
+@torch.inference_mode()
+def prepared(parts: Parts, decoding: Decoding) -> Decoding:
+    """The same with its prefix remembered, which every step looks at and none changes."""
+    canvas = decoding.canvas
+    if not canvas.prefix:
+        return decoding
+    row = Row(embeddings=parts.transformer.embed(canvas.ids[: canvas.prefix]))
+    [states] = hidden_states(parts.transformer, [row], remember=[True])
+    return replace(decoding, prefix=states.memory)
 
 
 @torch.inference_mode()
@@ -114,93 +93,168 @@ def advance(parts: Parts, decodings: Sequence[Decoding]) -> list[Decoding]:
     Raises:
         InputError: with padding attended, blanks of unequal length, or guidance for several.
     """
-    logits = logits_of(parts, decodings)
-    return [after_step(parts, decoding, rows) for decoding, rows in zip(decodings, logits, strict=True)]
+    return [
+        _after(
+            parts,
+            decoding,
+            look.reading,
+            _candidates(parts, decoding, look.reading, look.logits(parts, decoding)),
+            look.memory,
+        )
+        for decoding, look in zip(decodings, _looks(parts, decodings), strict=True)
+    ]
 
 
 def logits_of(parts: Parts, decodings: Sequence[Decoding]) -> list[Float[Tensor, "_ _"]]:
-    """What the next step of each reads, guided where that is wanted.
+    """What the next step of each reads, guided where that is wanted: a row for each place of its `reading`.
 
-    In the typed reading the columns of its modality at every place of the blank; published, every column at
-    the masked places.
+    In the typed reading the columns of its modality, published every column. All rows at once, for those who
+    look at logits; `advance` takes them in tiles.
     """
-    attended = parts.config.padding == "attended"
-    read = [_read(decoding) for decoding in decodings]
+    looks = _looks(parts, decodings)
+    return [
+        look.logits(parts, decoding)(slice(None)) for decoding, look in zip(decodings, looks, strict=True)
+    ]
+
+
+def after_step(parts: Parts, decoding: Decoding, logits: Float[Tensor, "places columns"]) -> Decoding:
+    """The state after a step that reads these logits, which are those of `logits_of`."""
+    reading = _reading(parts, decoding)
+    return _after(
+        parts, decoding, reading, _candidates(parts, decoding, reading, logits.__getitem__), decoding.prompt
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Look:
+    """What a step reads: hidden states at its places, with the prompt and without."""
+
+    reading: Reading
+    hidden: Float[Tensor, "places hidden"]
+    without: Float[Tensor, "places hidden"] | None
+    memory: Memory | None
+
+    def logits(self, parts: Parts, decoding: Decoding) -> Callable[[slice], Tensor]:
+        """Gives the logits of some of the places."""
+
+        def of(rows: slice) -> Tensor:
+            logits = _head(parts, decoding, self.hidden[rows])
+            if self.without is None:
+                return logits
+            return guided(logits, _head(parts, decoding, self.without[rows]), decoding.guidance_scale)
+
+        return of
+
+
+def _looks(parts: Parts, decodings: Sequence[Decoding]) -> list[_Look]:
+    readings = [_reading(parts, decoding) for decoding in decodings]
+    plain = {index: each for index, each in enumerate(decodings) if each.guides}
+    if parts.config.padding == "attended":
+        return _attended(parts, decodings, readings)
+    with_prompt = _hidden(parts, decodings)
+    without = dict(
+        zip(
+            plain,
+            hidden_states(
+                parts.transformer,
+                [
+                    Row(embeddings=_embedded(parts, each.unconditional, 0))
+                    for each in plain.values()
+                    if each.unconditional is not None
+                ],
+            )
+            if plain
+            else [],
+            strict=True,
+        )
+    )
+    looks = []
+    for index, (decoding, reading, states) in enumerate(zip(decodings, readings, with_prompt, strict=True)):
+        memory = decoding.prompt
+        if states.memory is not None:
+            first = decoding.canvas.blank.start + decoding.steps[decoding.step].start
+            memory = states.memory.before(first - 1)
+        unread = None
+        if decoding.unconditional is not None and index in without:
+            unread = _at(decoding.unconditional, reading, without[index])
+        looks.append(
+            _Look(
+                reading=reading, hidden=_at(decoding.canvas, reading, states), without=unread, memory=memory
+            )
+        )
+    return looks
+
+
+def _hidden(parts: Parts, decodings: Sequence[Decoding]) -> list[States]:
+    rows = []
+    for decoding in decodings:
+        memory = decoding.prefix
+        if decoding.prompt is not None and not decoding.refreshes:
+            memory = decoding.prompt
+        first = memory.positions if memory else 0
+        rows.append(Row(embeddings=_embedded(parts, decoding.canvas, first), memory=memory))
+    return hidden_states(parts.transformer, rows, remember=[each.refreshes for each in decodings])
+
+
+def _attended(parts: Parts, decodings: Sequence[Decoding], readings: Sequence[Reading]) -> list[_Look]:
+    """As the published code reads rows of unequal length: what fills them up is looked at, too."""
     canvases = [decoding.canvas for decoding in decodings]
-    guided_ones = [index for index, each in enumerate(decodings) if each.unconditional is not None]
-    plain = [decoding.unconditional for decoding in decodings if decoding.unconditional is not None]
-    if plain and attended:
+    rows = [_embedded(parts, canvas, 0) for canvas in canvases]
+    if any(decoding.guides for decoding in decodings):
         if len(decodings) > 1:
             raise InputError(
                 f"{len(decodings)} requests, some with guidance, were given to one call; with padding"
                 " attended guidance is for one at a time: ask them one by one, or load with padding='masked'"
             )
-        places = canvases[0].blank.start - 1 + read[0]
-        pair = out_of_line(parts.transformer, _row(parts, canvases[0]), _row(parts, plain[0]), places)
-        hidden, without = [pair[0]], [pair[1]]
-    else:
-        hidden = _hidden(parts, canvases, read)
-        without = _hidden(parts, plain, [read[index] for index in guided_ones]) if plain else []
-    logits = [_head(parts, each, states) for each, states in zip(decodings, hidden, strict=True)]
-    for index, states in zip(guided_ones, without, strict=True):
-        each = decodings[index]
-        logits[index] = guided(logits[index], _head(parts, each, states), each.guidance_scale)
-    return logits
+        plain = decodings[0].unconditional
+        assert plain is not None
+        places = canvases[0].blank.start - 1 + readings[0].places
+        hidden, without = out_of_line(parts.transformer, rows[0], _embedded(parts, plain, 0), places)
+        return [_Look(reading=readings[0], hidden=hidden, without=without, memory=None)]
+    longest = max(map(len, rows))
+    if len(set(map(len, rows))) > 1 and len({len(canvas.blank) for canvas in canvases}) > 1:
+        raise InputError(
+            "blanks of unequal length were given to one call; with padding attended they have one length:"
+            " ask them one by one, or load with padding='masked'"
+        )
+    [end] = parts.transformer.embed(torch.tensor([parts.vocabulary.end], device=parts.device))
+    hidden = parts.transformer(attended_rows(rows, end, behind=False))
+    return [
+        _Look(
+            reading=reading,
+            hidden=states[longest - len(row) + canvas.blank.start - 1 + reading.places],
+            without=None,
+            memory=None,
+        )
+        for states, row, canvas, reading in zip(hidden, rows, canvases, readings, strict=True)
+    ]
 
 
-def after_step(parts: Parts, decoding: Decoding, logits: Float[Tensor, "places columns"]) -> Decoding:
-    """The state after a step that reads these logits."""
-    canvas, rule = decoding.canvas, decoding.rule
-    if isinstance(rule, TypedRule):
-        ids, masked, sure = _commit_typed(parts, decoding, rule, logits)
-    else:
-        ids, masked, sure = _commit_published(parts, decoding, rule, logits)
-    lowest = float(sure.min()) if len(sure) else 1.0
-    canvas = canvas.with_filled(ids)
-    return replace(
-        decoding,
-        canvas=canvas,
-        unconditional=None if decoding.unconditional is None else decoding.unconditional.with_filled(ids),
-        masked=masked,
-        step=decoding.step + 1,
-        confidence=lowest if decoding.confidence is None else min(lowest, decoding.confidence),
-        preview=_preview(parts, canvas, masked),
-    )
-
-
-def _read(decoding: Decoding) -> Int[Tensor, " places"]:
-    """The places of the blank that logits are wanted for: published, the masked ones only."""
-    if isinstance(decoding.rule, PublishedRule):
-        return decoding.masked.nonzero()[:, 0]
-    return torch.arange(len(decoding.masked), device=decoding.masked.device)
-
-
-def _row(parts: Parts, canvas: Canvas) -> Float[Tensor, "n hidden"]:
-    row = parts.transformer.embed(canvas.ids)
+def _embedded(parts: Parts, canvas: Canvas, first: int) -> Float[Tensor, "n hidden"]:
+    """The embeddings of a canvas from a position on."""
+    row = parts.transformer.embed(canvas.ids[first:])
     for heard in canvas.frames:
-        row[heard.start : heard.start + len(heard.embeddings)] = heard.embeddings
+        if heard.start >= first:
+            row[heard.start - first : heard.start - first + len(heard.embeddings)] = heard.embeddings
     return row
 
 
-def _hidden(
-    parts: Parts, canvases: Sequence[Canvas], read: Sequence[Int[Tensor, " _"]]
-) -> list[Float[Tensor, "_ hidden"]]:
-    """What each of the wanted places of the blanks is read from: the position to its left."""
-    rows = [_row(parts, canvas) for canvas in canvases]
-    starts = [canvas.blank.start for canvas in canvases]
-    lengths = {len(row) for row in rows}
-    if parts.config.padding == "attended" and len(lengths) > 1:
-        if len({len(canvas.blank) for canvas in canvases}) > 1:
-            raise InputError(
-                "blanks of unequal length were given to one call; with padding attended they have one length:"
-                " ask them one by one, or load with padding='masked'"
-            )
-        [end] = parts.transformer.embed(torch.tensor([parts.vocabulary.end], device=parts.device))
-        starts = [start + max(lengths) - len(row) for start, row in zip(starts, rows, strict=True)]
-        hidden = parts.transformer(attended_rows(rows, end, behind=False))
-    else:
-        hidden = parts.transformer(*masked_rows(rows, [canvas.prefix for canvas in canvases]))
-    return [states[start - 1 + places] for states, start, places in zip(hidden, starts, read, strict=True)]
+def _at(canvas: Canvas, reading: Reading, states: States) -> Float[Tensor, "places hidden"]:
+    """What each of the places is read from: the position to its left."""
+    return states.hidden[canvas.blank.start - 1 - states.first + reading.places]
+
+
+def _reading(parts: Parts, decoding: Decoding) -> Reading:
+    step, rule = decoding.steps[decoding.step], decoding.rule
+    if isinstance(rule, TypedRule):
+        return Reading.of(step, decoding.masked.nonzero()[:, 0])
+    return published_unmasking.reading(
+        rule, step, decoding.canvas.filled, mask=parts.vocabulary.mask, key=_key(decoding, "token")
+    )
+
+
+def _key(decoding: Decoding, purpose: str) -> int:
+    return seed_of(decoding.settings.seed, decoding.step, purpose)
 
 
 def _head(
@@ -219,50 +273,134 @@ def _head(
     return torch.cat([logits, F.linear(hidden, head[parts.vocabulary.end, None])], -1)
 
 
-def _commit_typed(
-    parts: Parts, decoding: Decoding, rule: TypedRule, logits: Float[Tensor, "length columns"]
-) -> tuple[Tensor, Tensor, Tensor]:
-    canvas, settings = decoding.canvas, decoding.settings
-    modality = canvas.blank.modality
+def _candidates(
+    parts: Parts, decoding: Decoding, reading: Reading, logits: Callable[[slice], Tensor]
+) -> Candidates:
+    """What each place of the reading would take."""
+    rule = decoding.rule
+    published_columns = isinstance(rule, PublishedRule)
+    columns = parts.config.transformer.vocab_size
+    if not published_columns:
+        columns = len(parts.vocabulary.columns(decoding.canvas.blank.modality))
+    made = []
+    for rows in tiles(len(reading.places), columns):
+        if isinstance(rule, TypedRule):
+            made.append(_typed(parts, decoding, rule, reading.places[rows], logits(rows)))
+        else:
+            made.append(
+                published_unmasking.candidates(
+                    rule,
+                    logits(rows),
+                    decoding.canvas.filled,
+                    places=reading.places[rows],
+                    ranks=reading.ranks[rows],
+                    masked=reading.masked,
+                    mask=parts.vocabulary.mask,
+                    first=decoding.step == 0,
+                    key=_key(decoding, "token"),
+                )
+            )
+    return Candidates.joined(made)
+
+
+def _typed(
+    parts: Parts,
+    decoding: Decoding,
+    rule: TypedRule,
+    places: Int[Tensor, " m"],
+    logits: Float[Tensor, "m columns"],
+) -> Candidates:
+    modality = decoding.canvas.blank.modality
     if rule.min_length and modality is not Modality.IMAGE:
         logits = logits.clone()
-        logits[: rule.min_length, -1] = -torch.inf
-    noise = order = None
-    if rule.temperature > 0 or rule.order_noise > 0:
-        generator = torch.Generator().manual_seed(seed_of(settings.seed, decoding.step))
-        noise = _gumbel((len(canvas.blank), logits.shape[1]), generator).to(logits.device)
-        order = _gumbel((len(canvas.blank),), generator).to(logits.device)
-    columns, confidence = candidates(
-        logits, temperature=rule.temperature, top_p=rule.top_p, top_k=rule.top_k, noise=noise
+        logits[:, -1].masked_fill_(places < rule.min_length, -torch.inf)
+    columns, sure = unmasking.candidates(
+        logits,
+        temperature=rule.temperature,
+        top_p=rule.top_p,
+        top_k=rule.top_k,
+        noise=lambda columns: gumbel(_key(decoding, "token"), places[:, None], columns),
     )
-    score = confidence
-    if order is not None and rule.order_noise > 0:
-        score = confidence.log() + rule.order_noise * order
-    count = decoding.steps[decoding.step]
-    assert isinstance(count, int)
-    chosen = choose(score, open_places(decoding.masked, rule.block_length), count)
-    ids, masked = canvas.filled.clone(), decoding.masked.clone()
-    ids[chosen] = parts.vocabulary.columns(modality).to(parts.device)[columns[chosen]]
-    masked[chosen] = False
-    return ids, masked, confidence[chosen]
+    score = sure
+    if rule.order_noise > 0:
+        score = sure.log() + rule.order_noise * gumbel(_key(decoding, "order"), places)
+    ids = parts.vocabulary.columns(modality).to(columns.device)
+    return Candidates(tokens=ids[columns], sure=sure, score=score)
 
 
-def _commit_published(
-    parts: Parts, decoding: Decoding, rule: PublishedRule, logits: Float[Tensor, "masked vocab"]
-) -> tuple[Tensor, Tensor, Tensor]:
-    step, mask = decoding.steps[decoding.step], parts.vocabulary.mask
-    assert isinstance(step, BlockStep)
-    generator = None
-    if rule.draws:
-        generator = torch.Generator(device=logits.device)
-        generator.manual_seed(seed_of(decoding.settings.seed, decoding.step))
-    blank = decoding.canvas.filled
-    committed = commit(rule, step, blank, logits, mask=mask, first=decoding.step == 0, generator=generator)
-    ids = committed.put_into(blank)
-    return ids, ids == mask, committed.sure
+def _after(
+    parts: Parts, decoding: Decoding, reading: Reading, candidates: Candidates, memory: Memory | None
+) -> Decoding:
+    """The state after a step for which each place read would take one of the candidates."""
+    step, rule = decoding.steps[decoding.step], decoding.rule
+    if isinstance(rule, TypedRule):
+        chosen = unmasking.choose(candidates.score, step.count(len(reading.places)))
+    else:
+        chosen = published_unmasking.committing(rule, step, reading, candidates.score)
+    scheduled = len(chosen)
+    if decoding.shortcuts.threshold < 1 and reading.inside:
+        also = candidates.sure >= decoding.shortcuts.threshold
+        also[chosen] = True
+        chosen = also.nonzero()[:, 0]
+    places = reading.places[chosen]
+    ids = decoding.canvas.filled.index_copy(0, places, candidates.tokens[chosen])
+    if isinstance(rule, TypedRule):
+        masked = decoding.masked.index_fill(0, places, False)
+    else:
+        masked = ids == parts.vocabulary.mask  # which a place may take
+    if decoding.shortcuts.early_end:
+        ids, masked = _ended(parts, decoding, reading, candidates, ids, masked)
+    run = (*decoding.run, scheduled)
+    steps = decoding.steps
+    if len(chosen) > scheduled:
+        steps = (*steps[: len(run)], *_needed(steps[len(run) :], masked))
+    return replace(
+        decoding,
+        canvas=decoding.canvas.with_filled(ids),
+        unconditional=None if decoding.unconditional is None else decoding.unconditional.with_filled(ids),
+        steps=steps,
+        run=run,
+        masked=masked,
+        tokens=torch.where(
+            masked, decoding.tokens.index_copy(0, reading.places, candidates.tokens.to(ids.dtype)), ids
+        ),
+        sure=decoding.sure.index_copy(0, reading.places, candidates.sure.float()),
+        committed=torch.where(decoding.masked & ~masked, len(run), decoding.committed),
+        prompt=memory,
+        prompt_of=step.start if decoding.shortcuts.prompt_cache else None,
+        refreshed=decoding.forgetful() if decoding.refreshes else decoding.refreshed,
+    )
 
 
-def _rule(task: TaskConfig, settings: Settings, length: int) -> TypedRule | PublishedRule:
+def _needed(steps: Sequence[BlockStep], masked: Tensor) -> list[BlockStep]:
+    """Those of the steps whose block has masked places."""
+    return [step for step in steps if masked[step.start : step.stop].any()]
+
+
+def _ended(
+    parts: Parts, decoding: Decoding, reading: Reading, candidates: Candidates, ids: Tensor, masked: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The blank with the end at every masked place, if only padding is left; else as it is.
+
+    In the typed reading nothing behind the first end is read, so that is where only padding is left.
+    Published, everything counts, so every masked place must be sure of the end.
+    """
+    end = parts.vocabulary.end
+    if isinstance(decoding.rule, TypedRule):
+        if decoding.canvas.blank.modality is Modality.IMAGE:
+            return ids, masked
+        ends = ((ids == end) & ~masked).nonzero()[:, 0]
+        if not len(ends) or masked[: int(ends[0])].any():
+            return ids, masked
+    elif (
+        len(reading.places) < reading.masked
+        or not ((candidates.tokens == end) & (candidates.sure >= SURE_OF_PADDING)).all()
+    ):
+        return ids, masked
+    return ids.masked_fill(masked, end), torch.zeros_like(masked)
+
+
+def _rule(task: TaskConfig, settings: Settings) -> TypedRule | PublishedRule:
     temperature = task.temperature if settings.temperature is None else settings.temperature
     algorithm = settings.algorithm or task.algorithm
     if algorithm is None:
@@ -272,13 +410,10 @@ def _rule(task: TaskConfig, settings: Settings, length: int) -> TypedRule | Publ
             top_k=settings.top_k,
             order_noise=task.order_noise,
             min_length=task.min_length,
-            block_length=settings.block_length,
         )
     position = settings.max_position_penalty
     return PublishedRule(
         algorithm=algorithm,
-        num_steps=settings.num_steps or task.num_steps or length,
-        block_length=settings.block_length,
         temperature=temperature,
         top_p=settings.top_p,
         top_k=settings.top_k,
@@ -287,50 +422,43 @@ def _rule(task: TaskConfig, settings: Settings, length: int) -> TypedRule | Publ
     )
 
 
-def _typed_steps(rule: TypedRule, num_steps: int, length: int) -> tuple[int, ...]:
-    counts = block_counts(length, num_steps, rule.block_length)
-    _check_blocks(num_steps, length, rule.block_length, [bool(each) for each in counts])
-    return tuple(count for each in counts for count in each)
+def _steps(
+    rule: TypedRule | PublishedRule,
+    task: TaskConfig,
+    settings: Settings,
+    length: int,
+    masked: Sequence[int],
+) -> tuple[BlockStep, ...]:
+    block = settings.block_length
+    if settings.schedule is not None:
+        if isinstance(rule, PublishedRule) and rule.algorithm == "origin":
+            raise InputError("a schedule was given for origin, whose steps commit by chance: give num_steps")
+        return as_given(settings.schedule, masked, length, block)
+    num_steps = task.num_steps if settings.mode == "exact" else task.fast.num_steps or task.num_steps
+    num_steps = settings.num_steps or num_steps or length
+    steps = (even if isinstance(rule, TypedRule) else published)(length, num_steps, block)
+    check_blocks(steps, length, num_steps, block)
+    return steps
 
 
-def _block_steps(rule: PublishedRule, length: int) -> tuple[BlockStep, ...]:
-    steps = schedule(rule, length)
-    block = min(rule.block_length or length, length)
-    starts = {step.start for step in steps}
-    _check_blocks(rule.num_steps, length, rule.block_length, [at in starts for at in range(0, length, block)])
-    return tuple(steps)
-
-
-def _check_blocks(num_steps: int, length: int, block_length: int | None, stepped: Sequence[bool]) -> None:
-    """Refuse steps too few for the blocks, given for each whether it has any."""
-    if not all(stepped):
-        block = min(block_length or length, length)
-        raise InputError(
-            f"num_steps={num_steps} was given for {len(stepped)} blocks of {block} places; that from"
-            f" {stepped.index(False) * block} on gets no step and would stay masked: give more steps or"
-            " longer blocks"
+def _shortcuts(parts: Parts, task: TaskConfig, settings: Settings) -> Shortcuts:
+    chosen = Shortcuts()
+    if settings.mode == "fast":
+        fast = task.fast
+        chosen = Shortcuts(
+            prompt_cache=fast.prompt_cache and parts.config.padding != "attended",
+            threshold=fast.threshold,
+            early_end=fast.early_end,
+            guidance_until=fast.guidance_until,
         )
-
-
-def _preview(parts: Parts, canvas: Canvas, masked: Bool[Tensor, " length"]) -> str:
-    """Text as it reads so far, bytes of one character put together; codes as blocks."""
-    vocabulary, is_text = parts.vocabulary, canvas.blank.modality is Modality.TEXT
-    shown: list[str] = []
-    words: list[int] = []
-    for token, hidden in zip(canvas.filled.tolist(), masked.tolist(), strict=True):
-        if not hidden and token in vocabulary.text and (is_text or canvas.task is Task.REPLY):
-            words.append(token)
-            continue
-        shown.append(parts.text_tokenizer.piece(words))
-        words = []
-        if hidden:
-            shown.append(" ░" if is_text else "░")
-        elif token == vocabulary.end and is_text:
-            break
-        elif not is_text or token in vocabulary.speech or token in vocabulary.image:
-            shown.append("█")
-    return "".join([*shown, parts.text_tokenizer.piece(words)]).strip()
-
-
-def _gumbel(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    return -(-torch.rand(shape, generator=generator).clamp(1e-20, 1 - 1e-7).log()).log()
+    if settings.prompt_cache and parts.config.padding == "attended":
+        raise InputError(
+            "a prompt cache was wanted with padding attended, where prompts are looked at as they lie in the"
+            " call: load with padding='masked', or leave it out"
+        )
+    given = {
+        name: value
+        for name in Shortcuts.__dataclass_fields__
+        if (value := getattr(settings, name)) is not None
+    }
+    return replace(chosen, **given)

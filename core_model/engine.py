@@ -23,8 +23,9 @@ from dataclasses import dataclass, field
 import torch
 
 from omni_agent.core import CanvasChange, Request, Value, Yield
+from omni_agent.core_model.decoding import Decoding
 from omni_agent.core_model.listening import Listening
-from omni_agent.core_model.model import Decoding, Model
+from omni_agent.core_model.model import Model
 from omni_agent.errors import CoreClosed, Overloaded
 from omni_agent.values import Reply, Speech, SpeechChunk
 
@@ -37,6 +38,9 @@ IN_FLIGHT = 16
 _IDLE_SECONDS = 1.0
 
 _log = logging.getLogger(__name__)
+
+Describe = Callable[[Decoding, int], CanvasChange]
+"""What watchers are told of a request's state, given its number."""
 
 Grouping = Callable[[Sequence[Hashable]], Sequence[Sequence[int]]]
 """Who goes into one model call.
@@ -73,18 +77,36 @@ class Ticket:
     It ends once: with a value, with an error, or cancelled; the first of them wins.
     """
 
-    def __init__(self, number: int, on_end: Callable[[Ticket], None]) -> None:
+    def __init__(
+        self, number: int, on_end: Callable[[Ticket], None], describe: Describe | None = None
+    ) -> None:
         self.number = number
         self._on_end: Callable[[Ticket], None] | None = on_end
+        self._describe = describe
+        self._state: Decoding | None = None
         self._change: CanvasChange | None = None
         self._chunks: list[SpeechChunk] = []
+        self._looking = threading.Lock()
         self._outcome: Future[Finished] = Future()
         self._watchers: list[Callable[[], None]] = []
 
     @property
+    def state(self) -> Decoding | None:
+        """The latest state of the canvas; the last one stands before the ticket is done."""
+        return self._state
+
+    @property
     def change(self) -> CanvasChange | None:
-        """The latest change of the canvas; the last one stands before the ticket is done."""
-        return self._change
+        """The latest change of the canvas, the same object until there is another; made for who looks first,
+        in his thread.
+        """
+        with self._looking:
+            state = self._state
+            if state is None or not state.run or self._describe is None:
+                return None
+            if self._change is None or self._change.step != state.step:
+                self._change = self._describe(state, self.number)
+            return self._change
 
     @property
     def chunks(self) -> Sequence[SpeechChunk]:
@@ -143,8 +165,8 @@ class Ticket:
         with suppress(ValueError):
             self._watchers.remove(watcher)
 
-    def _publish(self, change: CanvasChange) -> None:
-        self._change = change
+    def _publish(self, state: Decoding) -> None:
+        self._state = state.forgetful() if state.done else state
         self._ring()
 
     def _say(self, chunk: SpeechChunk) -> None:
@@ -225,6 +247,7 @@ class Engine:
                 " and in_flight of 1 or more"
             )
         self._model = model
+        self._describe: Describe = model.teller()
         self._grouping = grouping
         self._in_flight_limit = in_flight
         self._room = queue_size + in_flight
@@ -305,7 +328,7 @@ class Engine:
                     f"the core has {len(self._unfinished)} requests and takes {self._room}:"
                     " ask again later, or let the request wait (wait=True)"
                 )
-            ticket = Ticket(next(self._numbers), self._leave)
+            ticket = Ticket(next(self._numbers), self._leave, self._describe)
             self._unfinished[ticket.number] = ticket
             self._queue[ticket.number] = _Job(ticket=ticket, work=work)
             self._condition.notify_all()
@@ -408,7 +431,7 @@ class Engine:
         """Publish what a denoising step yielded, and finish the request if that was the last."""
         assert isinstance(job.work, Request)
         job.going = self._going(decoding)
-        job.ticket._publish(decoding.change(job.ticket.number, job.work.task))
+        job.ticket._publish(decoding)
         if decoding.done:
             job.ticket._finish(Finished(value=self._model.value(decoding), confidence=decoding.confidence))
 

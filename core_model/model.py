@@ -6,16 +6,16 @@ business.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from omni_agent.core import Modality, Request, Settings, Task, Value, Yield
-from omni_agent.core_model import denoising
+from omni_agent.core import CanvasChange, Modality, Request, Settings, Snapshot, Task, Value, Yield
+from omni_agent.core_model import denoising, snapshots
 from omni_agent.core_model.canvas import Canvas
-from omni_agent.core_model.denoising import Decoding
+from omni_agent.core_model.decoding import Decoding, change_of
 from omni_agent.core_model.parts import Parts
 from omni_agent.core_model.prompting import canvas_of
 from omni_agent.core_model.unmasking import TypedRule
@@ -38,6 +38,19 @@ class Model(Parts):
     def start(self, canvas: Canvas, settings: Settings) -> Decoding:
         """The state before the first denoising step; see `denoising.start`."""
         return denoising.start(self, canvas, settings)
+
+    def restored(self, snapshot: Snapshot, request: Request) -> Decoding:
+        """The state that a snapshot was taken of; see `snapshots.restored`."""
+        return snapshots.restored(self, snapshot, request)
+
+    def teller(self) -> Callable[[Decoding, int], CanvasChange]:
+        """What tells watchers of a state, given its request's number. It holds no weights."""
+        vocabulary, text_tokenizer = self.vocabulary, self.text_tokenizer
+
+        def told(decoding: Decoding, request: int) -> CanvasChange:
+            return change_of(decoding, vocabulary=vocabulary, text_tokenizer=text_tokenizer, request=request)
+
+        return told
 
     def shape_key(self, decoding: Decoding) -> Hashable:
         """Decodings of equal keys have equal shapes in a model call."""

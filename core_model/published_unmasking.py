@@ -9,21 +9,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from omni_agent.core import ALGORITHMS, Algorithm
+from omni_agent.core_model.candidates import Candidates, kept
+from omni_agent.core_model.noise import gumbel, uniform
+from omni_agent.core_model.schedule import BlockStep, Reading
 from omni_agent.errors import InputError
 
-__all__ = ["BlockStep", "Committed", "PublishedRule", "commit", "schedule"]
+__all__ = ["PublishedRule", "candidates", "committing", "reading"]
 
 # The position penalty begins behind so many masked places.
 UNPENALISED = 100
 EPSILON = 1e-10
-# How far a sum of probabilities may be from top_p for rounding to decide, with much to spare.
-NEXT_TO = 1e-4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +35,6 @@ class PublishedRule:
             (`topk_margin`), the negative entropy (`entropy`, and `entropy-penalty`, which also weakens what
             stands in the blank already); `origin` takes places by chance, of whatever block, and is done
             when the first block is.
-        num_steps: denoising steps for the whole blank; no more than it has places.
-        block_length: places that are denoised before the next ones; None takes the blank as one block.
         temperature: 0 takes the likeliest token; above, tokens are drawn.
         top_p: the share of probability that is kept, in (0, 1]; the first token above it stays.
         top_k: tokens kept after that; 0 keeps all.
@@ -46,8 +44,6 @@ class PublishedRule:
     """
 
     algorithm: Algorithm = "entropy"
-    num_steps: int = 64
-    block_length: int | None = None
     temperature: float = 0.0
     top_p: float = 0.9
     top_k: int = 50
@@ -62,10 +58,9 @@ class PublishedRule:
     def __post_init__(self) -> None:
         if self.algorithm not in ALGORITHMS:
             raise InputError(f"the algorithm was {self.algorithm!r}; wanted one of {', '.join(ALGORITHMS)}")
-        for name, least in (("num_steps", 1), ("block_length", 1), ("top_k", 0), ("temperature", 0)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise InputError(f"{name} was {value}; wanted {least} or more")
+        for name in ("top_k", "temperature"):
+            if (value := getattr(self, name)) < 0:
+                raise InputError(f"{name} was {value}; wanted 0 or more")
         if not 0 < self.top_p <= 1:
             raise InputError(f"top_p was {self.top_p}; wanted a share above 0, at most 1")
         for name in ("repeat_penalty", "max_position_penalty"):
@@ -75,166 +70,127 @@ class PublishedRule:
                 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class BlockStep:
-    """One denoising step: the block's places, counted from the blank's start, and the share of those still
-    masked that commit; all of them in a block's last step.
-    """
-
-    start: int
-    stop: int
-    share: float
-    last: bool
-
-    def count(self, masked: int) -> int:
-        """How many of so many masked places of the block commit, in float32 as published: at least one, which
-        is one of a later block where this one has none.
-        """
-        if self.last:
-            return masked
-        return max(1, int(np.float32(masked) * np.float32(self.share)))
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Committed:
-    """What a denoising step decided.
-
-    Attributes:
-        places: counted from the blank's start.
-        tokens: their ids; the mask token's, where that is what the model would have there.
-        sure: the probability of each, after truncation and penalties.
-    """
-
-    places: Int[Tensor, " count"]
-    tokens: Int[Tensor, " count"]
-    sure: Float[Tensor, " count"]
-
-    def put_into(self, blank: Int[Tensor, " length"]) -> Int[Tensor, " length"]:
-        """The blank with what was decided in its places."""
-        return blank.index_copy(0, self.places, self.tokens)
-
-
-def schedule(rule: PublishedRule, length: int) -> list[BlockStep]:
-    """The steps for a blank of `length` places, at least 1.
-
-    As published, a block whose share of the steps is below one gets none, and stays masked.
-    """
-    block_length = min(rule.block_length or length, length)
-    num_steps = min(rule.num_steps, length)
-    steps: list[BlockStep] = []
-    for start in range(0, length, block_length):
-        stop = min(start + block_length, length)
-        count = int(np.float32(stop - start) / np.float32(length) * np.float32(num_steps))
-        times = torch.linspace(1, 1e-3, count + 1)
-        shares = (1 - times[1:] / times[:-1]).tolist()
-        steps += [
-            BlockStep(start=start, stop=stop, share=share, last=index == count - 1)
-            for index, share in enumerate(shares)
-        ]
-    return steps
-
-
-def commit(
+def reading(
     rule: PublishedRule,
     step: BlockStep,
     blank: Int[Tensor, " length"],
-    logits: Float[Tensor, "masked vocab"],
     *,
     mask: int,
-    first: bool,
-    generator: torch.Generator | None = None,
-) -> Committed:
-    """What one denoising step puts into the blank.
+    key: int | None = None,
+) -> Reading:
+    """Which places a step looks at: the masked ones of its block; of any, where the block has none left.
+
+    `origin` takes places by chance, of whatever block, and only what is taken is looked at.
 
     Args:
-        rule: how.
+        rule: how the blank is filled.
         step: of `schedule`.
         blank: ids, with `mask` at masked places, of which there is one at least.
-        logits: one row for every masked place of the blank, in order, of this block or not.
         mask: the mask token's id.
-        first: whether this is the first step of all: tokens that were there before it are not penalised.
-        generator: source of chance for a rule that draws, on the device of the logits.
+        key: seed of this step, for a rule that draws.
 
     Raises:
-        ValueError: the rule draws, and there is nothing to draw from.
+        ValueError: the rule draws, and there is no key to draw with.
     """
-    if rule.draws and generator is None:
-        raise ValueError(f"{rule.algorithm} at temperature {rule.temperature} wants a generator to draw with")
+    if rule.draws and key is None:
+        raise ValueError(f"{rule.algorithm} at temperature {rule.temperature} wants a key to draw with")
     places = (blank == mask).nonzero()[:, 0]
-    if rule.algorithm == "origin":
-        chance = torch.rand(places.shape, generator=generator, device=logits.device)
-        chosen = ((chance < step.share) | step.last).nonzero()[:, 0]
-        # Only what is taken is looked at: the position penalty counts these places.
-        places, logits = places[chosen], logits[chosen]
+    if rule.algorithm != "origin":
+        return Reading.of(step, places)
+    assert key is not None
+    if not step.last:
+        places = places[uniform(key, places, _TAKEN) < step.share]
+    # the position penalty counts what is taken
+    ranks = torch.arange(len(places), device=places.device)
+    return Reading(places=places, ranks=ranks, masked=len(places), inside=len(places))
+
+
+def candidates(
+    rule: PublishedRule,
+    logits: Float[Tensor, "m vocab"],
+    blank: Int[Tensor, " length"],
+    *,
+    places: Int[Tensor, " m"],
+    ranks: Int[Tensor, " m"],
+    masked: int,
+    mask: int,
+    first: bool,
+    key: int | None = None,
+) -> Candidates:
+    """What some of the places of a reading would take, after truncation and penalties. Their rows may come
+    in parts.
+
+    Args:
+        rule: how the blank is filled.
+        logits: one row a place.
+        blank: ids before this step.
+        places: of a `Reading`, as are
+        ranks: and
+        masked: of it.
+        mask: the mask token's id, which may be what a place would take.
+        first: whether this is the first step of all: tokens that were there before it are not penalised.
+        key: seed of this step, for a rule that draws.
+    """
     if rule.temperature > 0:
         logits = logits / rule.temperature
-    logits = _kept(logits, rule.top_p, rule.top_k)
+    values, columns = kept(logits, rule.top_p, rule.top_k)
     if rule.algorithm == "entropy-penalty" and not first:
-        logits = _without_repeats(logits, blank, rule.repeat_penalty, mask)
-    logits = _penalised_by_position(logits, rule.max_position_penalty)
-    probabilities = logits.softmax(-1)
+        values = _without_repeats(values, columns, blank, rule.repeat_penalty, mask, logits.shape[-1])
+    values = _penalised_by_position(values, ranks, masked, rule.max_position_penalty)
+    probabilities = values.softmax(-1)
     if rule.temperature > 0:
-        tokens = torch.multinomial(probabilities, 1, generator=generator)[:, 0]
-        sure = probabilities.gather(-1, tokens[:, None])[:, 0]
+        assert key is not None
+        drawn = (values + gumbel(key, places[:, None], columns)).argmax(-1, keepdim=True)
     else:
-        sure, tokens = probabilities.max(-1)
-    if rule.algorithm != "origin":
-        inside = (places >= step.start) & (places < step.stop)
-        confidence = _confidence(rule.algorithm, probabilities, sure).masked_fill(~inside, -torch.inf)
-        chosen = confidence.topk(step.count(int(inside.sum()))).indices
-        places, tokens, sure = places[chosen], tokens[chosen], sure[chosen]
-    return Committed(places=places, tokens=tokens.to(blank.dtype), sure=sure)
+        drawn = probabilities.argmax(-1, keepdim=True)
+    sure = probabilities.gather(-1, drawn)[:, 0]
+    return Candidates(
+        tokens=columns.gather(-1, drawn)[:, 0].to(blank.dtype),
+        sure=sure,
+        score=_confidence(rule.algorithm, probabilities, sure),
+    )
 
 
-def _kept(logits: Float[Tensor, "m vocab"], top_p: float, top_k: int) -> Float[Tensor, "m vocab"]:
-    """The rest at the lowest number there is: no probability is left, and penalties apply as to any."""
-    if logits.dtype is not torch.float32 or top_p == 1 or not 0 < top_k < logits.shape[-1]:
-        return _kept_by_sorting(logits, top_p, top_k)
-    # Who is kept is among the top_k, so nothing has to be sorted: at the published vocabulary, on a CPU, that
-    # takes 27 times as long.
-    highest = logits.topk(top_k + 1).values
-    best = highest[:, :1]  # taken away first: sums of large numbers round coarsely
-    shares = (highest - best - (logits - best).logsumexp(-1, keepdim=True)).exp().cumsum(-1)
-    count = 1 + (shares[:, :-1] <= top_p).sum(-1, keepdim=True).clamp(max=top_k - 1)
-    last, next_one = highest.gather(-1, count - 1), highest.gather(-1, count)
-    kept = logits.masked_fill(logits < last, torch.finfo(logits.dtype).min)
-    # Where equals lie on both sides of the border, or rounding says on which side of top_p a sum is, sorting
-    # decides.
-    unsure = (last == next_one)[:, 0] | ~((shares - top_p).abs() >= NEXT_TO).all(-1)  # also what is no number
-    if unsure.any():
-        kept[unsure] = _kept_by_sorting(logits[unsure], top_p, top_k)
-    return kept
+def committing(rule: PublishedRule, step: BlockStep, read: Reading, score: Float[Tensor, " m"]) -> Tensor:
+    """Which of the places read commit in a step, as indices into them: the surest of the step's block, and
+    equals as `torch.topk` lets them fall among all masked places.
+    """
+    if rule.algorithm == "origin":
+        return torch.arange(len(score), device=score.device)
+    everywhere = score.new_full((read.masked,), -torch.inf)
+    if read.inside:
+        everywhere[read.ranks] = score
+    chosen = everywhere.topk(step.count(read.inside)).indices
+    return torch.searchsorted(read.ranks, chosen)
 
 
-def _kept_by_sorting(logits: Float[Tensor, "m vocab"], top_p: float, top_k: int) -> Float[Tensor, "m vocab"]:
-    """As the published code does it."""
-    lowest = torch.finfo(logits.dtype).min
-    if top_p < 1:
-        ordered, where = logits.sort(dim=-1, descending=True)
-        beyond = ordered.softmax(-1).cumsum(-1) > top_p
-        beyond = torch.cat([torch.zeros_like(beyond[:, :1]), beyond[:, :-1]], -1)
-        logits = logits.masked_fill(torch.zeros_like(beyond).scatter(-1, where, beyond), lowest)
-    if 0 < top_k < logits.shape[-1]:
-        logits = logits.masked_fill(logits < logits.topk(top_k).values[:, -1:], lowest)
-    return logits
+_TAKEN = -1
+"""Where chance is not about a token."""
 
 
 def _without_repeats(
-    logits: Float[Tensor, "m vocab"], blank: Int[Tensor, " length"], penalty: float, mask: int
-) -> Float[Tensor, "m vocab"]:
+    values: Float[Tensor, "m k"],
+    columns: Int[Tensor, "m k"],
+    blank: Int[Tensor, " length"],
+    penalty: float,
+    mask: int,
+    vocab: int,
+) -> Float[Tensor, "m k"]:
     """Every token of the blank weakened, except the mask and, as published, the token 0."""
-    there = torch.unique(blank)
-    there = there[(there != 0) & (there != mask)]
-    return logits.index_copy(-1, there, _weakened(logits[:, there], penalty))
+    there = torch.zeros(vocab, dtype=torch.bool, device=columns.device)
+    there[blank] = True
+    there[0] = there[mask] = False
+    return torch.where(there[columns], _weakened(values, penalty), values)
 
 
-def _penalised_by_position(logits: Float[Tensor, "m vocab"], most: float) -> Float[Tensor, "m vocab"]:
-    beyond = len(logits) - UNPENALISED
+def _penalised_by_position(
+    values: Float[Tensor, "m k"], ranks: Int[Tensor, " m"], masked: int, most: float
+) -> Float[Tensor, "m k"]:
+    beyond = masked - UNPENALISED
     if most == 1 or beyond <= 0:
-        return logits
-    penalties = torch.arange(beyond, dtype=torch.float64) / beyond * (most - 1) + 1
-    late = _weakened(logits[UNPENALISED:], penalties[:, None].to(logits))
-    return torch.cat([logits[:UNPENALISED], late])
+        return values
+    penalties = 1 + (ranks - UNPENALISED).clamp(min=0).double() / beyond * (most - 1)
+    return _weakened(values, penalties[:, None].to(values))
 
 
 def _weakened(logits: Float[Tensor, "m n"], by: float | Float[Tensor, "m 1"]) -> Float[Tensor, "m n"]:
@@ -242,7 +198,7 @@ def _weakened(logits: Float[Tensor, "m n"], by: float | Float[Tensor, "m 1"]) ->
 
 
 def _confidence(
-    algorithm: Algorithm, probabilities: Float[Tensor, "m vocab"], sure: Float[Tensor, " m"]
+    algorithm: Algorithm, probabilities: Float[Tensor, "m k"], sure: Float[Tensor, " m"]
 ) -> Float[Tensor, " m"]:
     match algorithm:
         case "topk_margin":

@@ -7,7 +7,8 @@ load by name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -16,9 +17,16 @@ from torch.nn import functional as F
 
 from omni_agent.core_model.config import TransformerConfig
 
-__all__ = ["Transformer", "plain_attention"]
+__all__ = ["KeysValues", "Transformer", "plain_attention"]
 
 Attention = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
+
+
+class KeysValues(NamedTuple):
+    """What one layer's attention looks at of positions that were computed before."""
+
+    keys: Float[Tensor, "batch kv_heads past size"]
+    values: Float[Tensor, "batch kv_heads past size"]
 
 
 def plain_attention(
@@ -74,6 +82,28 @@ class Transformer(nn.Module):
         hidden: Tensor = self.model(embeddings, mask, positions)
         return hidden
 
+    def behind(
+        self,
+        past: Sequence[KeysValues],
+        embeddings: Float[Tensor, "batch n hidden"],
+        mask: Bool[Tensor, "#batch 1 n past_and_n"] | None = None,
+        positions: Int[Tensor, "#batch n"] | None = None,
+    ) -> tuple[Float[Tensor, "batch n hidden"], list[KeysValues]]:
+        """Hidden states of positions that follow others, which are remembered and not computed anew.
+
+        Args:
+            past: of each layer what is remembered; none at all where nothing comes before.
+            embeddings: one row a canvas, of the positions behind those.
+            mask: True where a position (row) may look at a remembered one or one of these (column).
+            positions: rotary positions; None counts on from what is remembered.
+
+        Returns:
+            Hidden states after the last norm, and of each layer the keys and values of these positions.
+        """
+        states, made = self.model.behind(past, embeddings, mask, positions)
+        hidden: Tensor = self.model.norm(states)
+        return hidden, made
+
     def hidden_states(
         self,
         embeddings: Float[Tensor, "batch n hidden"],
@@ -106,14 +136,26 @@ class _Stack(nn.Module):
 
     def states(self, x: Tensor, mask: Tensor | None, positions: Tensor | None) -> Iterator[Tensor]:
         """What each layer leaves. One at a time: decoding needs the last only, and keeps no other."""
-        if positions is None:
-            positions = torch.arange(x.shape[1], device=x.device)[None]
-        rotation = _rotation(
-            positions, self.config.hidden_size // self.config.num_heads, self.config.rope_theta
-        )
+        rotation = self._rotation(x, positions, 0)
         for layer in self.layers:
-            x = layer(x, rotation, mask)
+            x, _ = layer(x, rotation, mask, None)
             yield x
+
+    def behind(
+        self, past: Sequence[KeysValues], x: Tensor, mask: Tensor | None, positions: Tensor | None
+    ) -> tuple[Tensor, list[KeysValues]]:
+        """What the last layer leaves, and the keys and values of each."""
+        made = []
+        rotation = self._rotation(x, positions, past[0].keys.shape[2] if past else 0)
+        for index, layer in enumerate(self.layers):
+            x, own = layer(x, rotation, mask, past[index] if past else None)
+            made.append(own)
+        return x, made
+
+    def _rotation(self, x: Tensor, positions: Tensor | None, first: int) -> tuple[Tensor, Tensor]:
+        if positions is None:
+            positions = torch.arange(first, first + x.shape[1], device=x.device)[None]
+        return _rotation(positions, self.config.hidden_size // self.config.num_heads, self.config.rope_theta)
 
 
 class _Layer(nn.Module):
@@ -124,10 +166,12 @@ class _Layer(nn.Module):
         self.input_layernorm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         self.post_attention_layernorm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
 
-    def forward(self, x: Tensor, rotation: tuple[Tensor, Tensor], mask: Tensor | None) -> Tensor:
-        x = x + self.self_attn(self.input_layernorm(x), rotation, mask)
-        after: Tensor = x + self.mlp(self.post_attention_layernorm(x))
-        return after
+    def forward(
+        self, x: Tensor, rotation: tuple[Tensor, Tensor], mask: Tensor | None, past: KeysValues | None
+    ) -> tuple[Tensor, KeysValues]:
+        mixed, own = self.self_attn(self.input_layernorm(x), rotation, mask, past)
+        x = x + mixed
+        return x + self.mlp(self.post_attention_layernorm(x)), own
 
 
 class _Attention(nn.Module):
@@ -141,16 +185,20 @@ class _Attention(nn.Module):
         self.v_proj = nn.Linear(config.hidden_size, self.num_kv * head)
         self.o_proj = nn.Linear(self.num_heads * head, config.hidden_size, bias=False)
 
-    def forward(self, x: Tensor, rotation: tuple[Tensor, Tensor], mask: Tensor | None) -> Tensor:
+    def forward(
+        self, x: Tensor, rotation: tuple[Tensor, Tensor], mask: Tensor | None, past: KeysValues | None
+    ) -> tuple[Tensor, KeysValues]:
         q = _rotate(self.q_proj(x).unflatten(-1, (self.num_heads, -1)).transpose(1, 2), rotation)
         k = _rotate(self.k_proj(x).unflatten(-1, (self.num_kv, -1)).transpose(1, 2), rotation)
         v = self.v_proj(x).unflatten(-1, (self.num_kv, -1)).transpose(1, 2)
+        own = KeysValues(k, v)
+        if past is not None:
+            k, v = torch.cat([past.keys, k], 2), torch.cat([past.values, v], 2)
         if self.num_kv != self.num_heads:
             repeats = self.num_heads // self.num_kv
             k, v = k.repeat_interleave(repeats, 1), v.repeat_interleave(repeats, 1)
         mixed = self.attention(q, k, v, mask)
-        out: Tensor = self.o_proj(mixed.transpose(1, 2).flatten(2))
-        return out
+        return self.o_proj(mixed.transpose(1, 2).flatten(2)), own
 
 
 class _GatedMLP(nn.Module):

@@ -206,8 +206,9 @@ class Settings:
             raise InputError(f"priority was {self.priority!r}; wanted an integer from -100 to 100")
         if self.schedule is None:
             return
-        if not isinstance(self.schedule, tuple) or not self.schedule:
-            raise InputError(f"schedule was {self.schedule!r}; wanted a tuple of integers, one for each step")
+        schedule: object = self.schedule
+        if not isinstance(schedule, tuple) or not schedule:
+            raise InputError(f"schedule was {schedule!r}; wanted a tuple of integers, one for each step")
         for count in self.schedule:
             _check_integer("a step of the schedule", count, least=1)
         if self.num_steps is not None:
@@ -290,9 +291,9 @@ class Snapshot:
         tokens: for each place what it has or would have,
         confidences: how sure that is, -1 where nobody looked,
         committed: and the step that decided, -1 while it is masked.
-        steps: the schedule: for each step how many places commit, or, in the published reading, the first
-            place of its block, the one behind its last, the share that commits, and how many where that is
-            fixed, else -1.
+        steps: the schedule: for each step the first place of its block and the one behind its last, the share
+            of its masked places that commits, whether it is the block's last, and how many places commit
+            where that is fixed, else -1.
         asked: the schedule as it was asked for.
         run: the steps so far, in places.
         seconds_left: until the deadline.
@@ -312,7 +313,7 @@ class Snapshot:
     tokens: tuple[int, ...] = ()
     confidences: tuple[float, ...] = ()
     committed: tuple[int, ...] = ()
-    steps: tuple[int, ...] | tuple[tuple[int, int, float, int], ...] = ()
+    steps: tuple[tuple[int, int, float, int, int], ...] = ()
     asked: tuple[int, ...] = ()
     run: tuple[int, ...] = ()
     seconds_left: float | None = None

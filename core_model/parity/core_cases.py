@@ -18,9 +18,11 @@ from omni_agent.core_model.config import (
     TaskConfig,
     TransformerConfig,
 )
-from omni_agent.core_model.model import Decoding, Model
+from omni_agent.core_model.decoding import Decoding
+from omni_agent.core_model.model import Model
 from omni_agent.core_model.parity.case import Arrays, Case, Kind, Parts
-from omni_agent.core_model.published_unmasking import PublishedRule, schedule
+from omni_agent.core_model.published_unmasking import PublishedRule
+from omni_agent.core_model.schedule import published
 from omni_agent.core_model.speech_encoder import SpeechEncoder, SpeechProjection
 from omni_agent.core_model.tokenizers.image import ImageTokenizer
 from omni_agent.core_model.tokenizers.pixels import from_pixels, to_pixels
@@ -73,7 +75,7 @@ def _encode_speech(case: Case, parts: Parts) -> Arrays:
 
 def _decode(case: Case, parts: Parts) -> Arrays:
     """The blank after each step, begun from the golden blank before it, by the code that serves requests."""
-    rule = _rule(case)
+    rule, block = _rule(case), case.settings.get("block_size", -1)
     prompt = case.tensor("prompt_ids")
     wanted = case.tensor("history")[:, len(prompt) :]
     model = _decoder(case, parts)
@@ -87,15 +89,14 @@ def _decode(case: Case, parts: Parts) -> Arrays:
     plain = None
     if scale:
         plain = _canvas(torch.tensor(case.setting("uncond_ids"), dtype=prompt.dtype), blank)
-    decoding = Decoding(
-        canvas=canvas,
+    decoding = Decoding.begun(
+        canvas,
+        mask=mask,
         unconditional=plain,
         settings=Settings(),
         guidance_scale=scale,
         rule=rule,
-        steps=tuple(schedule(rule, len(blank))),
-        masked=blank == mask,
-        preview="",
+        steps=published(len(blank), case.setting("steps"), block if block > 0 else None),
     )
     after: list[Tensor] = []
     while not decoding.done:
@@ -142,11 +143,9 @@ def _canvas(prompt: Tensor, blank: Tensor, heard: tuple[Frames, ...] = ()) -> Ca
 
 
 def _rule(case: Case) -> PublishedRule:
-    effective, block = case.settings.get("effective", {}), case.settings.get("block_size", -1)
+    effective = case.settings.get("effective", {})
     rule = PublishedRule(
         algorithm=case.setting("alg"),
-        num_steps=case.setting("steps"),
-        block_length=block if block > 0 else None,
         temperature=case.settings.get("temperature", 0.0),
         top_p=effective.get("top_p", case.settings.get("top_p", 1.0)),
         top_k=effective.get("top_k", TOP_K),

@@ -21,7 +21,8 @@ from omni_agent.core import Algorithm, DType, Padding, Request, Settings, Task, 
 from omni_agent.core_model import checkpoints
 from omni_agent.core_model.acceptance import blank_of, check_request
 from omni_agent.core_model.config import CoreConfig
-from omni_agent.core_model.denoising import Decoding, after_step, logits_of
+from omni_agent.core_model.decoding import Decoding
+from omni_agent.core_model.denoising import after_step, logits_of
 from omni_agent.core_model.model import Model
 from omni_agent.core_model.tokenizers.text import TextTokenizer
 from omni_agent.errors import InputError, MissingExtra, NotAvailable

@@ -54,7 +54,7 @@ def test_decoding_commits_each_place_once_and_keeps_it() -> None:
         [decoding] = model.advance([before])
         kept = ~before.masked
         assert torch.equal(decoding.canvas.filled[kept], before.canvas.filled[kept])
-        assert int((before.masked & ~decoding.masked).sum()) == before.steps[before.step]
+        assert int((before.masked & ~decoding.masked).sum()) == before.steps[before.step].places
     images = model.vocabulary.image
     assert all(token in images for token in decoding.canvas.filled.tolist())
 

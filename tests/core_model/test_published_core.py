@@ -9,17 +9,19 @@ import pytest
 import torch
 
 from omni_agent import Core, InputError, Modality, NotAvailable, Request, Settings, Task
-from omni_agent.core_model import denoising
 from omni_agent.core_model.canvas import Canvas
 from omni_agent.core_model.checkpoints.published_tasks import OMNI_TASKS
 from omni_agent.core_model.config import CoreConfig, ImageTokenizerConfig
+from omni_agent.core_model.decoding import MASKED
 from omni_agent.core_model.denoising import logits_of
 from omni_agent.core_model.local_core import LocalCore
 from omni_agent.core_model.model import Decoding, Model
-from omni_agent.core_model.published_unmasking import BlockStep, PublishedRule, commit
+from omni_agent.core_model.published_unmasking import PublishedRule
+from omni_agent.core_model.schedule import BlockStep
 from omni_agent.core_model.speech_encoder import SpeechEncoder
 from omni_agent.values import Image, Reply, Speech, Text
 from tests.core_model.published_core import asked, published_model
+from tests.core_model.published_step import commit
 from tests.core_model.random_core import picture, random_model, sound
 
 
@@ -153,9 +155,7 @@ def test_each_task_has_the_published_settings(
 def test_settings_reach_the_rule_and_a_request_may_change_them(model: Model) -> None:
     request = asked(Task.DRAW, "A dog.")
     rule = model.start(model.canvas(request), request.settings).rule
-    assert rule == PublishedRule(
-        algorithm="entropy-penalty", num_steps=260, repeat_penalty=1.2, max_position_penalty=2.0
-    )
+    assert rule == PublishedRule(algorithm="entropy-penalty", repeat_penalty=1.2, max_position_penalty=2.0)
     changed = asked(
         Task.DRAW,
         "A dog.",
@@ -174,14 +174,13 @@ def test_settings_reach_the_rule_and_a_request_may_change_them(model: Model) -> 
     assert len(decoding.steps) == 50
     assert decoding.rule == PublishedRule(
         algorithm="topk_margin",
-        num_steps=50,
-        block_length=20,
         repeat_penalty=1.0,
         max_position_penalty=1.5,
         temperature=0.5,
         top_p=0.8,
         top_k=7,
     )
+    assert {step.start for step in decoding.steps} == {0, 20, 40, 60, 80}
 
 
 def test_speech_of_a_spoken_answer_begins_at_a_fifth_of_the_blank(model: Model) -> None:
@@ -207,7 +206,9 @@ async def test_a_picture_drawn_is_looked_at_in_the_size_for_that(model: Model) -
 def filled(model: Model, task: Task, *ids: int) -> Decoding:
     request = asked(task, sound() if task is Task.REPLY else "A dog.", length=len(ids))
     decoding = model.start(model.canvas(request), request.settings)
-    return replace(decoding, canvas=decoding.canvas.with_filled(torch.tensor(ids)))
+    blank = torch.tensor(ids)
+    decided = torch.where(blank == model.vocabulary.mask, MASKED, 1)
+    return replace(decoding, canvas=decoding.canvas.with_filled(blank), committed=decided)
 
 
 def test_what_is_generated_is_sorted_by_what_its_ids_are(model: Model) -> None:
@@ -496,8 +497,7 @@ def test_a_preview_puts_the_bytes_of_a_character_together() -> None:
     model = published_model()
     words = model.text_tokenizer.encode("世界 🚀 ok")
     decoding = filled(model, Task.ANSWER, *words, model.vocabulary.mask)
-    masked = decoding.canvas.filled == model.vocabulary.mask
-    assert denoising._preview(model, decoding.canvas, masked) == "世界 🚀 ok ░"
+    assert model.teller()(decoding, 1).preview == "世界 🚀 ok ░"
 
 
 @pytest.mark.parametrize(

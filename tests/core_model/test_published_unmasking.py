@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,24 +11,25 @@ from hypothesis import strategies as st
 
 from omni_agent import InputError
 from omni_agent.core import ALGORITHMS, Algorithm
-from omni_agent.core_model import published_unmasking
-from omni_agent.core_model.published_unmasking import BlockStep, PublishedRule, commit, schedule
+from omni_agent.core_model import candidates
+from omni_agent.core_model.published_unmasking import PublishedRule
+from omni_agent.core_model.schedule import BlockStep, published
+from tests.core_model.published_step import commit
 
 MASK, VOCAB = 90, 97
 
 
-def decoded(rule: PublishedRule, length: int, seed: int) -> list[torch.Tensor]:
+def decoded(rule: PublishedRule, steps: Sequence[BlockStep], length: int, seed: int) -> list[torch.Tensor]:
     """The blank after each step, on logits of chance."""
     generator = torch.Generator().manual_seed(seed)
     blank, after = torch.full((length,), MASK), []
-    for index, step in enumerate(schedule(rule, length)):
+    for index, step in enumerate(steps):
         masked = int((blank == MASK).sum())
         if not masked:
             break
         logits = 3 * torch.randn(masked, VOCAB, generator=generator)
         logits[:, MASK] = -1e4
-        committed = commit(rule, step, blank, logits, mask=MASK, first=index == 0, generator=generator)
-        blank = committed.put_into(blank)
+        blank = commit(rule, step, blank, logits, mask=MASK, first=index == 0, key=seed + index).blank
         after.append(blank)
     return after
 
@@ -44,15 +47,13 @@ def test_a_blank_is_filled_block_by_block_and_what_is_committed_stays(
 ) -> None:
     rule = PublishedRule(
         algorithm=algorithm,
-        num_steps=num_steps,
-        block_length=block_length,
         temperature=temperature,
         repeat_penalty=1.3,
         max_position_penalty=2.0,
     )
-    steps = schedule(rule, length)
+    steps = published(length, num_steps, block_length)
     assert len(steps) <= min(num_steps, length)
-    blanks = decoded(rule, length, seed=3)
+    blanks = decoded(rule, steps, length, seed=3)
     before = torch.full((length,), MASK)
     if steps and all(step.stop - step.start == length for step in steps):
         assert not (blanks[-1] == MASK).any(), "one block is filled"
@@ -86,8 +87,10 @@ def test_what_is_kept_without_sorting_is_what_sorting_keeps(
     logits[1, :3] = -torch.inf
     logits[2, 5] = torch.inf
     logits[3, 5] = torch.nan
-    wanted = published_unmasking._kept_by_sorting(logits, top_p, top_k)
-    kept = published_unmasking._kept(logits, top_p, top_k)
+    wanted = candidates._by_sorting(logits, top_p, top_k)
+    values, columns = candidates.kept(logits, top_p, top_k)
+    assert (columns.diff() > 0).all()
+    kept = torch.full_like(logits, torch.finfo(logits.dtype).min).scatter(-1, columns, values)
     torch.testing.assert_close(kept, wanted, rtol=0, atol=0, equal_nan=True)
 
 
@@ -96,8 +99,7 @@ def test_origin_takes_each_place_by_the_share_of_the_step_and_draws_from_what_is
     step = BlockStep(start=0, stop=20_000, share=0.3, last=False)
     logits = torch.tensor([0.4, 0.3, 0.15, 0.1, 0.05]).log().expand(20_000, 5)
     blank = torch.full((20_000,), 5)
-    generator = torch.Generator().manual_seed(1)
-    after = commit(rule, step, blank, logits, mask=5, first=True, generator=generator).put_into(blank)
+    after = commit(rule, step, blank, logits, mask=5, first=True, key=1).blank
     taken = after[after != 5]
     assert len(taken) / 20_000 == pytest.approx(0.3, abs=0.015)
     shares = torch.bincount(taken, minlength=5) / len(taken)
@@ -115,7 +117,7 @@ def test_ties_fall_as_topk_lets_them_among_all_masked_places(algorithm: Algorith
     blank = torch.full((10,), 11)
     blank[4] = 3
     step = BlockStep(start=2, stop=9, share=0.6, last=False)
-    after = commit(rule, step, blank, logits, mask=11, first=True).put_into(blank)
+    after = commit(rule, step, blank, logits, mask=11, first=True).blank
     sure = torch.tensor([1.0, 1, 0, 1, 1, 1, 1, 0, 1])
     sure[[0, 1, 8]] = -torch.inf
     where = torch.cat([torch.arange(4), torch.arange(5, 10)])[sure.topk(3).indices]
@@ -128,14 +130,14 @@ def test_a_repeat_is_weakened_from_the_second_step_on_and_the_token_0_never() ->
     logits = torch.tensor([[3.0, -9, 3.1, 2, -9], [-1.0, -9, -0.9, -2, -9]])
     step = BlockStep(start=0, stop=4, share=1.0, last=True)
     for first, wanted in ((True, [2, 0, 2, 2]), (False, [2, 0, 0, 0])):
-        after = commit(rule, step, blank, logits, mask=4, first=first).put_into(blank)
+        after = commit(rule, step, blank, logits, mask=4, first=first).blank
         assert after.tolist() == wanted
 
 
 def test_chance_is_never_taken_from_where_nobody_gave_it() -> None:
     step, blank = BlockStep(start=0, stop=2, share=0.5, last=False), torch.full((2,), 3)
     for rule in (PublishedRule(algorithm="origin"), PublishedRule(temperature=0.5)):
-        with pytest.raises(ValueError, match="wants a generator"):
+        with pytest.raises(ValueError, match="wants a key"):
             commit(rule, step, blank, torch.zeros(2, 4), mask=3, first=True)
 
 
@@ -143,8 +145,6 @@ def test_chance_is_never_taken_from_where_nobody_gave_it() -> None:
     ("wrong", "said"),
     [
         ({"algorithm": "best"}, "the algorithm was 'best'; wanted one of origin, maskgit_plus"),
-        ({"num_steps": 0}, "num_steps was 0; wanted 1 or more"),
-        ({"block_length": 0}, "block_length was 0"),
         ({"top_p": 0.0}, "top_p was 0.0; wanted a share above 0"),
         ({"top_k": -1}, "top_k was -1"),
         ({"temperature": -0.1}, "temperature was -0.1"),

@@ -7,54 +7,19 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omni_agent.core_model.unmasking import block_counts, candidates, choose, commit_counts, open_places
-
-lengths = st.integers(1, 300)
-
-
-@given(lengths, st.integers(1, 400))
-def test_steps_commit_every_place_once_and_none_commits_nothing(length: int, steps: int) -> None:
-    counts = commit_counts(length, steps)
-    assert sum(counts) == length
-    assert len(counts) == min(length, steps)
-    assert min(counts) >= 1
-    assert max(counts) - min(counts) <= 1
-
-
-@given(lengths, st.integers(1, 400), st.integers(1, 320))
-def test_blocks_share_the_steps_by_their_places(length: int, steps: int, block: int) -> None:
-    counts = block_counts(length, steps, block)
-    sizes = [min(block, length - start) for start in range(0, length, block)]
-    assert len(counts) == len(sizes)
-    assert sum(map(len, counts)) == min(length, steps)
-    for each, size in zip(counts, sizes, strict=True):
-        assert sum(each) in (0, size)
-        assert abs(len(each) - min(length, steps) * size / length) < 1
-    assert block_counts(length, steps, None) == [commit_counts(length, steps)]
-
-
-@given(st.lists(st.booleans(), min_size=1, max_size=60), st.integers(1, 70))
-def test_the_first_block_with_a_masked_place_is_open_and_no_other(masked: list[bool], block: int) -> None:
-    opened = open_places(torch.tensor(masked), block).tolist()
-    first = next((i // block for i, each in enumerate(masked) if each), None)
-    assert opened == [each and i // block == first for i, each in enumerate(masked)]
-    assert open_places(torch.tensor(masked), None).tolist() == masked
+from omni_agent.core_model.unmasking import candidates, choose
 
 
 @given(st.integers(1, 40), st.data())
-def test_the_surest_masked_places_are_chosen_and_equals_go_to_the_lower_position(
+def test_the_surest_places_are_chosen_and_equals_go_to_the_lower_position(
     length: int, data: st.DataObject
 ) -> None:
     confidence = torch.tensor(
         data.draw(st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0]), min_size=length, max_size=length))
     )
-    masked = torch.tensor(data.draw(st.lists(st.booleans(), min_size=length, max_size=length)))
-    open_places = int(masked.sum())
-    count = data.draw(st.integers(0, open_places))
-    expected = sorted((i for i in range(length) if masked[i]), key=lambda i: (-confidence[i].item(), i))[
-        :count
-    ]
-    assert choose(confidence, masked, count).tolist() == sorted(expected)
+    count = data.draw(st.integers(0, length))
+    expected = sorted(range(length), key=lambda i: (-confidence[i].item(), i))[:count]
+    assert choose(confidence, count).tolist() == sorted(expected)
 
 
 def test_without_temperature_the_likeliest_column_is_the_candidate_and_ties_go_to_the_first() -> None:
@@ -67,7 +32,9 @@ def test_without_temperature_the_likeliest_column_is_the_candidate_and_ties_go_t
 def test_confidence_is_taken_before_truncation() -> None:
     logits = torch.randn(5, 50, generator=torch.Generator().manual_seed(0))
     noise = torch.zeros_like(logits)
-    columns, confidence = candidates(logits, temperature=1.0, top_p=0.3, top_k=4, noise=noise)
+    columns, confidence = candidates(
+        logits, temperature=1.0, top_p=0.3, top_k=4, noise=lambda columns: noise.gather(-1, columns)
+    )
     assert columns.tolist() == logits.argmax(-1).tolist()
     torch.testing.assert_close(confidence, logits.softmax(-1).max(-1).values)
 
@@ -77,7 +44,13 @@ def test_draws_follow_the_truncated_distribution() -> None:
     generator = torch.Generator().manual_seed(1)
     count = 20_000
     noise = -(-torch.rand(count, 4, generator=generator).clamp(1e-9).log()).log()
-    drawn, _ = candidates(logits.expand(count, -1), temperature=1.0, top_k=3, top_p=1.0, noise=noise)
+    drawn, _ = candidates(
+        logits.expand(count, -1),
+        temperature=1.0,
+        top_k=3,
+        top_p=1.0,
+        noise=lambda columns: noise.gather(-1, columns),
+    )
     shares = torch.bincount(drawn, minlength=4) / count
     torch.testing.assert_close(
         shares, torch.cat([logits[0, :3].softmax(-1), torch.zeros(1)]), atol=0.02, rtol=0
@@ -87,7 +60,7 @@ def test_draws_follow_the_truncated_distribution() -> None:
 def test_top_p_keeps_the_first_column_above_the_threshold() -> None:
     logits = torch.tensor([[0.6, 0.3, 0.1]]).log().expand(4000, -1)
     noise = -(-torch.rand(4000, 3, generator=torch.Generator().manual_seed(2)).clamp(1e-9).log()).log()
-    drawn, _ = candidates(logits, temperature=1.0, top_p=0.7, noise=noise)
+    drawn, _ = candidates(logits, temperature=1.0, top_p=0.7, noise=lambda columns: noise.gather(-1, columns))
     assert set(drawn.tolist()) == {0, 1}
 
 

@@ -1,0 +1,120 @@
+"""What masked places would take, made of their logits a few rows at a time.
+
+At the published vocabulary a row of logits is 176,264 numbers, of which truncation keeps fifty. So the head,
+the sum of exponentials and the choice of the kept columns go through the places in tiles, and no more than a
+tile of logits exists at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+__all__ = ["Candidates", "kept", "tiles"]
+
+TILE_BYTES = 64 * 2**20
+"""What a tile's logits and what is made of them may take together."""
+
+_COPIES = 4
+"""Logits, those without the prompt, and two of their size on the way to what is kept."""
+
+# How far a sum of probabilities may be from top_p for rounding to decide, with much to spare.
+NEXT_TO = 1e-4
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Candidates:
+    """For each place that was read the token it would take.
+
+    Attributes:
+        tokens: ids.
+        sure: the probability of each.
+        score: what decides which places commit first, the highest.
+    """
+
+    tokens: Int[Tensor, " m"]
+    sure: Float[Tensor, " m"]
+    score: Float[Tensor, " m"]
+
+    @staticmethod
+    def joined(parts: Sequence[Candidates]) -> Candidates:
+        """Those of several tiles, in their order."""
+        if len(parts) == 1:
+            return parts[0]
+        return Candidates(
+            tokens=torch.cat([each.tokens for each in parts]),
+            sure=torch.cat([each.sure for each in parts]),
+            score=torch.cat([each.score for each in parts]),
+        )
+
+
+def tiles(rows: int, columns: int, itemsize: int = 4) -> Iterator[slice]:
+    """The rows in pieces whose logits fit `TILE_BYTES`; one piece where there are no rows."""
+    size = max(1, TILE_BYTES // (columns * itemsize * _COPIES))
+    for start in range(0, max(rows, 1), size):
+        yield slice(start, min(start + size, rows))
+
+
+def kept(
+    logits: Float[Tensor, "m vocab"], top_p: float, top_k: int
+) -> tuple[Float[Tensor, "m k"], Int[Tensor, "m k"]]:
+    """What the published truncation keeps, without sorting the vocabulary.
+
+    Args:
+        logits: one row a place.
+        top_p: the share of probability that is kept, in (0, 1]; the first token above it stays.
+        top_k: tokens kept after that, with all equals of the last; 0 keeps all.
+
+    Returns:
+        Logits and columns of what is kept, by ascending column, and of so many others that all rows are as
+        long; those have the lowest number there is, as all that is not kept has in the published code: no
+        probability is left, and penalties apply to them as to any.
+    """
+    columns = logits.shape[-1]
+    if logits.dtype is not torch.float32 or not 0 < top_k < columns:
+        return _by_sorting(logits, top_p, top_k), _every_column(logits)
+    # Who is kept is among the top_k, so nothing has to be sorted: at the published vocabulary, on a CPU, that
+    # takes 27 times as long.
+    highest, where = logits.topk(top_k + 1)
+    if top_p < 1:
+        best = highest[:, :1]  # taken away first: sums of large numbers round coarsely
+        shares = (highest - best - (logits - best).logsumexp(-1, keepdim=True)).exp().cumsum(-1)
+        count = 1 + (shares[:, :-1] <= top_p).sum(-1, keepdim=True).clamp(max=top_k - 1)
+        close = ~((shares - top_p).abs() >= NEXT_TO).all(-1)  # also what is no number
+    else:
+        count = torch.full_like(where[:, :1], top_k)
+        close = highest.isnan().any(-1)
+    # Where equals lie on both sides of the border, or rounding says on which side of top_p a sum is, sorting
+    # decides.
+    unsure = close | (highest.gather(-1, count - 1) == highest.gather(-1, count))[:, 0]
+    lowest = torch.finfo(logits.dtype).min
+    values = highest.masked_fill(torch.arange(top_k + 1, device=logits.device) >= count, lowest)
+    if unsure.any():
+        dense = _by_sorting(logits[unsure], top_p, top_k)
+        widest = int((dense != lowest).sum(-1).max())
+        if widest > top_k + 1:
+            return _by_sorting(logits, top_p, top_k), _every_column(logits)
+        values[unsure], where[unsure] = dense.topk(top_k + 1)
+    where, order = where.sort(-1)
+    return values.gather(-1, order), where
+
+
+def _by_sorting(logits: Float[Tensor, "m vocab"], top_p: float, top_k: int) -> Float[Tensor, "m vocab"]:
+    """As the published code does it."""
+    lowest = torch.finfo(logits.dtype).min
+    if top_p < 1:
+        ordered, where = logits.sort(dim=-1, descending=True)
+        beyond = ordered.softmax(-1).cumsum(-1) > top_p
+        beyond = torch.cat([torch.zeros_like(beyond[:, :1]), beyond[:, :-1]], -1)
+        logits = logits.masked_fill(torch.zeros_like(beyond).scatter(-1, where, beyond), lowest)
+    if 0 < top_k < logits.shape[-1]:
+        logits = logits.masked_fill(logits < logits.topk(top_k).values[:, -1:], lowest)
+    return logits
+
+
+def _every_column(logits: Float[Tensor, "m vocab"]) -> Int[Tensor, "m vocab"]:
+    return torch.arange(logits.shape[-1], device=logits.device).expand(logits.shape)

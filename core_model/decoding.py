@@ -1,0 +1,199 @@
+"""The state of a request between two model calls: what is decided, and what the next step will do.
+
+A `Decoding` is replaced, never changed, and holds no weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from omni_agent.core import CanvasChange, Modality, Place, Schedule, Settings, Task
+from omni_agent.core_model.canvas import Canvas
+from omni_agent.core_model.memory import Memory
+from omni_agent.core_model.published_unmasking import PublishedRule
+from omni_agent.core_model.schedule import BlockStep, fewer
+from omni_agent.core_model.tokenizers.text import TextTokenizer
+from omni_agent.core_model.unmasking import TypedRule
+from omni_agent.core_model.vocabulary import Vocabulary
+
+__all__ = ["MASKED", "Decoding", "Shortcuts", "change_of", "hurried", "schedule_of"]
+
+MASKED = -1
+"""The step that committed a place which is masked."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shortcuts:
+    """What is left out, though it may change a token; see `omni_agent.Settings`."""
+
+    prompt_cache: bool = False
+    threshold: float = 1.0
+    early_end: bool = False
+    guidance_until: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Decoding:
+    """A canvas on its way.
+
+    Attributes:
+        canvas: the ids so far.
+        unconditional: the same blank behind an empty prompt, where guidance is wanted.
+        settings: as they were asked for.
+        guidance_scale: how much the prompt is stressed.
+        rule: of the typed reading, or a published one.
+        shortcuts: what is left out.
+        steps: those that were made, and those to be made.
+        asked: how many places each step was to commit.
+        run: how many each step so far committed, by its schedule.
+        masked: the places without a token.
+        tokens: of each place what it has or, as far as it was looked at, would have.
+        sure: how sure that was; below 0 where nobody looked.
+        committed: the step that decided, from 1; 0 where it was given; `MASKED` while it is masked.
+        prefix: what is remembered of the prefix.
+        prompt: what is remembered of the prompt and the blocks before the present one.
+        prompt_of: the block for which that was made, by its first place.
+        refreshed: the state before it was made.
+    """
+
+    canvas: Canvas
+    unconditional: Canvas | None
+    settings: Settings
+    guidance_scale: float
+    rule: TypedRule | PublishedRule
+    shortcuts: Shortcuts = Shortcuts()
+    steps: tuple[BlockStep, ...]
+    asked: tuple[int, ...] = ()
+    run: tuple[int, ...] = ()
+    masked: Bool[Tensor, " length"]
+    tokens: Int[Tensor, " length"]
+    sure: Float[Tensor, " length"]
+    committed: Int[Tensor, " length"]
+    prefix: Memory | None = None
+    prompt: Memory | None = None
+    prompt_of: int | None = None
+    refreshed: Decoding | None = None
+
+    @staticmethod
+    def begun(
+        canvas: Canvas,
+        *,
+        mask: int,
+        unconditional: Canvas | None,
+        settings: Settings,
+        guidance_scale: float,
+        rule: TypedRule | PublishedRule,
+        steps: tuple[BlockStep, ...],
+        shortcuts: Shortcuts = Shortcuts(),
+        asked: tuple[int, ...] = (),
+    ) -> Decoding:
+        """The state before the first step, of a canvas with `mask` at the masked places of its blank."""
+        masked = canvas.filled == mask
+        return Decoding(
+            canvas=canvas,
+            unconditional=unconditional,
+            settings=settings,
+            guidance_scale=guidance_scale,
+            rule=rule,
+            shortcuts=shortcuts,
+            steps=steps,
+            asked=asked,
+            masked=masked,
+            tokens=canvas.filled,
+            sure=torch.full(masked.shape, -1.0, device=masked.device),
+            committed=-masked.long(),
+        )
+
+    @property
+    def step(self) -> int:
+        """Denoising steps done."""
+        return len(self.run)
+
+    @property
+    def done(self) -> bool:
+        """Whether no step is left, or no place is masked any more."""
+        return self.step == len(self.steps) or not self.masked.any()
+
+    @property
+    def guides(self) -> bool:
+        """Whether the next step has guidance."""
+        return self.unconditional is not None and self.step < self.shortcuts.guidance_until * len(self.steps)
+
+    @property
+    def refreshes(self) -> bool:
+        """Whether the next step computes the prompt anew, to remember it."""
+        return self.shortcuts.prompt_cache and self.prompt_of != self.steps[self.step].start
+
+    @property
+    def confidence(self) -> float | None:
+        """The lowest probability among committed tokens; None before the first."""
+        sure = self.sure[self.committed > 0]
+        return float(sure.min()) if len(sure) else None
+
+    def forgetful(self) -> Decoding:
+        """The same without what is remembered."""
+        return replace(self, prefix=None, prompt=None, prompt_of=None, refreshed=None)
+
+
+def hurried(decoding: Decoding, num_steps: int) -> Decoding:
+    """The same with so many steps left, or fewer, each at least 1 place."""
+    places = decoding.masked.nonzero()[:, 0].tolist()
+    left = fewer(decoding.steps[decoding.step :], places, max(num_steps, 1))
+    return replace(decoding, steps=(*decoding.steps[: decoding.step], *left))
+
+
+def schedule_of(decoding: Decoding) -> Schedule:
+    """What was asked and what was run so far."""
+    return Schedule(asked=decoding.asked, run=decoding.run)
+
+
+def change_of(
+    decoding: Decoding, *, vocabulary: Vocabulary, text_tokenizer: TextTokenizer, request: int
+) -> CanvasChange:
+    """What a watcher is told of a state; made when somebody looks, in whatever thread that is."""
+    tokens, sure, committed = (each.tolist() for each in (decoding.tokens, decoding.sure, decoding.committed))
+    return CanvasChange(
+        request=request,
+        task=decoding.canvas.task,
+        step=decoding.step,
+        num_steps=len(decoding.steps),
+        committed=sum(step != MASKED for step in committed),
+        length=len(committed),
+        preview=_preview(decoding.canvas, committed, vocabulary, text_tokenizer),
+        places=tuple(
+            Place(
+                token=token if chance >= 0 or step != MASKED else None,
+                step=None if step == MASKED else step,
+                confidence=chance if chance >= 0 else None,
+            )
+            for token, chance, step in zip(tokens, sure, committed, strict=True)
+        ),
+    )
+
+
+def _preview(
+    canvas: Canvas, committed: Sequence[int], vocabulary: Vocabulary, text_tokenizer: TextTokenizer
+) -> str:
+    """Text as it reads so far, bytes of one character put together; codes as blocks."""
+    is_text = canvas.blank.modality is Modality.TEXT
+    shown: list[str] = []
+    words: list[int] = []
+    for token, step in zip(canvas.filled.tolist(), committed, strict=True):
+        hidden = step == MASKED
+        if not hidden and token in vocabulary.text and (is_text or canvas.task is Task.REPLY):
+            words.append(token)
+            continue
+        shown.append(text_tokenizer.piece(words))
+        words = []
+        if hidden:
+            shown.append(" ░" if is_text else "░")
+        elif token == vocabulary.end and is_text:
+            break
+        elif not is_text or token in vocabulary.speech or token in vocabulary.image:
+            shown.append("█")
+    return "".join([*shown, text_tokenizer.piece(words)]).strip()

@@ -1,0 +1,147 @@
+"""What of a row is computed once and looked at in many denoising steps: keys and values of its front.
+
+Two fronts. A *prefix* looks only at itself (`prompt_attention: prefix`), so what is remembered of it is what
+would be computed anew: exact. A *prompt*, and what blocks before the present one hold, also look at the
+blank; remembered over a block, they look at it as it was at the block's first step: fast, and not exact.
+
+Logits are read shifted by one, so the position before a block is never in its memory: it is computed with the
+block in each step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from omni_agent.core_model.transformer import KeysValues, Transformer
+
+__all__ = ["Memory", "Row", "States", "hidden_states"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Memory:
+    """Keys and values, of each layer, of so many positions at the front of a row."""
+
+    positions: int
+    layers: tuple[KeysValues, ...]
+
+    def before(self, position: int) -> Memory:
+        """What is remembered of the positions before one."""
+        layers = tuple(
+            KeysValues(each.keys[:, :, :position], each.values[:, :, :position]) for each in self.layers
+        )
+        return Memory(positions=position, layers=layers)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Row:
+    """What is computed of a canvas: the embeddings of the positions behind what is remembered."""
+
+    embeddings: Float[Tensor, "n hidden"]
+    memory: Memory | None = None
+
+    @property
+    def first(self) -> int:
+        """The position of the first of them."""
+        return self.memory.positions if self.memory else 0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class States:
+    """Hidden states of a row's positions from `first` on, and, asked for, the memory of all of them."""
+
+    first: int
+    hidden: Float[Tensor, "n hidden"]
+    memory: Memory | None = None
+
+
+def hidden_states(
+    transformer: Transformer, rows: Sequence[Row], *, remember: Sequence[bool] = ()
+) -> list[States]:
+    """Hidden states of each row, in one model call. Nobody looks at what fills the shorter ones up.
+
+    Args:
+        transformer: whose.
+        rows: of any lengths, behind memories of any lengths.
+        remember: for each row whether to give its memory of all positions, too; none, where that is left out.
+    """
+    lengths, pasts = [len(row.embeddings) for row in rows], [row.first for row in rows]
+    longest, deepest = max(lengths), max(pasts)
+    embeddings = torch.stack(
+        [F.pad(row.embeddings, (0, 0, 0, longest - len(row.embeddings))) for row in rows]
+    )
+    if len(set(lengths)) == 1 and len(set(pasts)) == 1:
+        mask = positions = None
+    else:
+        mask, positions = _sees(lengths, pasts, embeddings.device)
+    past = _side_by_side([row.memory for row in rows], deepest, transformer) if deepest else []
+    hidden, made = transformer.behind(past, embeddings, mask, positions)
+    return [
+        States(
+            first=row.first,
+            hidden=hidden[index, :length],
+            memory=_grown(row.memory, made, index, length)
+            if index < len(remember) and remember[index]
+            else None,
+        )
+        for index, (row, length) in enumerate(zip(rows, lengths, strict=True))
+    ]
+
+
+def _sees(
+    lengths: Sequence[int], pasts: Sequence[int], device: torch.device
+) -> tuple[Bool[Tensor, "batch 1 longest past_and_longest"], Tensor]:
+    """What every position of each row may look at, and where the positions are."""
+    there = torch.tensor([lengths, pasts], device=device)
+    places = torch.arange(max(lengths), device=device)
+    own = places < there[0, :, None]
+    before = torch.arange(max(pasts), device=device) < there[1, :, None]
+    mask = torch.cat([before, own], 1)[:, None, None, :].expand(-1, 1, max(lengths), -1)
+    return mask, there[1, :, None] + places
+
+
+def _side_by_side(
+    memories: Sequence[Memory | None], positions: int, transformer: Transformer
+) -> list[KeysValues]:
+    """The memories of several rows as one, filled up behind to so many positions."""
+    if len(memories) == 1 and memories[0] is not None:
+        return list(memories[0].layers)
+    [like] = {
+        memory.layers[0].keys.shape[1:2] + memory.layers[0].keys.shape[3:] for memory in memories if memory
+    }
+    weight = transformer.lm_head.weight
+    nothing = weight.new_zeros(1, like[0], 0, like[1])
+    result = []
+    for layer in range(transformer.config.num_layers):
+        both = [
+            torch.cat(
+                [
+                    F.pad(each, (0, 0, 0, positions - each.shape[2]))
+                    for each in (
+                        nothing if memory is None else memory.layers[layer][kind] for memory in memories
+                    )
+                ]
+            )
+            for kind in (0, 1)
+        ]
+        result.append(KeysValues(*both))
+    return result
+
+
+def _grown(memory: Memory | None, made: Sequence[KeysValues], index: int, length: int) -> Memory:
+    own = [
+        KeysValues(each.keys[index : index + 1, :, :length], each.values[index : index + 1, :, :length])
+        for each in made
+    ]
+    if memory is None:
+        return Memory(positions=length, layers=tuple(own))
+    layers = tuple(
+        KeysValues(torch.cat([old.keys, new.keys], 2), torch.cat([old.values, new.values], 2))
+        for old, new in zip(memory.layers, own, strict=True)
+    )
+    return Memory(positions=memory.positions + length, layers=layers)

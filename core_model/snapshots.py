@@ -1,0 +1,184 @@
+"""Snapshots: a request between two model calls as plain data, and the way back.
+
+What the prompt's pictures and texts came to is in its ids; heard sounds, whose embeddings are no plain data,
+are heard anew. So what is resumed stands where it stood, and ends in the same tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import torch
+
+from omni_agent.core import Modality, Request, Snapshot, Value
+from omni_agent.core_model import denoising
+from omni_agent.core_model.canvas import Canvas, Frames, Span
+from omni_agent.core_model.decoding import Decoding
+from omni_agent.core_model.parts import Parts
+from omni_agent.core_model.prompting import given
+from omni_agent.core_model.schedule import BlockStep
+from omni_agent.errors import InputError, SnapshotMismatch
+from omni_agent.values import Image, Speech, Text
+
+__all__ = ["Origin", "check", "request_of", "restored", "taken"]
+
+_NOWHERE = -1
+"""A step that commits a share, no fixed number of places."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """What a snapshot is of: it goes on there only."""
+
+    weights: str
+    device: str
+    dtype: str
+
+    @staticmethod
+    def of(parts: Parts) -> Origin:
+        """That of resident weights. The first time it goes through all of them."""
+        return Origin(
+            weights=parts.fingerprint,
+            device=parts.device.type,
+            dtype=str(parts.transformer.lm_head.weight.dtype).removeprefix("torch."),
+        )
+
+
+def taken(
+    origin: Origin, request: Request, decoding: Decoding | None, seconds_left: float | None = None
+) -> Snapshot:
+    """The snapshot of a request, which may not have begun."""
+    snapshot = Snapshot(
+        weights=origin.weights,
+        device=origin.device,
+        dtype=origin.dtype,
+        task=request.task,
+        blank=request.blank,
+        settings=request.settings,
+        content=tuple(map(_named, request.content)),
+        seconds_left=seconds_left,
+    )
+    if decoding is None:
+        return snapshot
+    state = decoding if decoding.refreshed is None else decoding.refreshed
+    canvas = state.canvas
+    return replace(
+        snapshot,
+        prompt=tuple(canvas.ids[: canvas.blank.start].tolist()),
+        prefix=canvas.prefix,
+        heard=tuple(frames.start for frames in canvas.frames),
+        filled=tuple(canvas.filled.tolist()),
+        tokens=tuple(state.tokens.tolist()),
+        confidences=tuple(state.sure.tolist()),
+        committed=tuple(state.committed.tolist()),
+        steps=tuple(
+            (
+                step.start,
+                step.stop,
+                step.share,
+                int(step.last),
+                _NOWHERE if step.places is None else step.places,
+            )
+            for step in state.steps
+        ),
+        asked=state.asked,
+        run=state.run,
+    )
+
+
+def check(snapshot: Snapshot, origin: Origin) -> None:
+    """Refuse what was taken elsewhere.
+
+    Raises:
+        InputError: no snapshot was given.
+        SnapshotMismatch: it was taken on other weights, another kind of device or another type.
+    """
+    if not isinstance(snapshot, Snapshot):
+        raise InputError(f"resume was given {type(snapshot).__name__}; wanted a Snapshot")
+    for name in ("weights", "device", "dtype"):
+        there, here = getattr(snapshot, name), getattr(origin, name)
+        if there != here:
+            raise SnapshotMismatch(
+                f"the snapshot was taken on {name} {there[:16]!r}; this core has {here[:16]!r}: resume it"
+                " on a core loaded as the one it was taken on"
+            )
+
+
+def request_of(snapshot: Snapshot, media: Iterable[Image | Speech]) -> Request:
+    """The request of a snapshot. What has gone into its ids may be missing and is then left out.
+
+    Raises:
+        InputError: what it takes to go on is missing.
+    """
+    by_hash: dict[str, Image | Speech] = {value.content_hash: value for value in media}
+    content: list[Value] = []
+    for modality, text in snapshot.content:
+        if modality is Modality.TEXT:
+            content.append(Text(text))
+        elif text in by_hash:
+            content.append(by_hash[text])
+        elif not snapshot.prompt or modality is Modality.SPEECH:
+            kind = "a sound" if modality is Modality.SPEECH else "a picture"
+            raise InputError(
+                f"the snapshot needs {kind} of content hash {text}, which was not given: pass the request's"
+                " own, resume(snapshot, media=[...])"
+            )
+    # A picture alone is what `describe` is asked of: the ids have it, and nobody looks at the content.
+    return Request(
+        task=snapshot.task,
+        content=tuple(content) or (Text("-"),),
+        blank=snapshot.blank,
+        settings=snapshot.settings,
+    )
+
+
+@torch.inference_mode()
+def restored(parts: Parts, snapshot: Snapshot, request: Request) -> Decoding:
+    """The state that a snapshot, of a request that was begun, was taken of.
+
+    Raises:
+        InputError: its parts do not fit together.
+    """
+    task = parts.config.task(snapshot.task, [modality for modality, _ in snapshot.content])
+    lengths = {
+        len(each) for each in (snapshot.filled, snapshot.tokens, snapshot.confidences, snapshot.committed)
+    }
+    if task is None or len(lengths) != 1 or len(snapshot.run) > len(snapshot.steps):
+        raise InputError("the snapshot's parts do not fit together: it was changed or cut")
+    sounds = [value for value in request.content if isinstance(value, Speech)]
+    if len(sounds) != len(snapshot.heard):
+        raise InputError(f"{len(sounds)} sounds are there; the snapshot's prompt hears {len(snapshot.heard)}")
+    start = len(snapshot.prompt)
+    canvas = Canvas(
+        task=snapshot.task,
+        task_config=task,
+        ids=torch.tensor([*snapshot.prompt, *snapshot.filled], device=parts.device),
+        blank=Span(start=start, stop=start + len(snapshot.filled), modality=snapshot.blank),
+        prefix=snapshot.prefix,
+        frames=tuple(
+            Frames(start=at, embeddings=parts.hear(sound))
+            for at, sound in zip(snapshot.heard, sounds, strict=True)
+        ),
+    )
+    begun = denoising.start(parts, canvas, replace(snapshot.settings, schedule=None))
+    return replace(
+        begun,
+        settings=snapshot.settings,
+        steps=tuple(
+            BlockStep(
+                start=first, stop=stop, share=share, last=bool(last), places=None if places < 0 else places
+            )
+            for first, stop, share, last, places in snapshot.steps
+        ),
+        asked=snapshot.asked,
+        run=snapshot.run,
+        tokens=torch.tensor(snapshot.tokens, device=parts.device),
+        sure=torch.tensor(snapshot.confidences, device=parts.device),
+        committed=torch.tensor(snapshot.committed, device=parts.device),
+    )
+
+
+def _named(value: Value) -> tuple[Modality, str]:
+    [modality] = given([value])
+    return modality, value if isinstance(value, Text) else value.content_hash

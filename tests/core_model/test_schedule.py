@@ -1,0 +1,72 @@
+"""Laws of schedules."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from omni_agent.core_model.schedule import as_given, check_blocks, counts, even, fewer, published
+from omni_agent.errors import InputError
+
+lengths = st.integers(1, 300)
+blocks = st.none() | st.integers(1, 320)
+
+
+@given(lengths, st.integers(1, 400))
+def test_steps_commit_every_place_once_and_none_commits_nothing(length: int, num_steps: int) -> None:
+    places = [step.places or 0 for step in even(length, num_steps)]
+    assert sum(places) == length
+    assert len(places) == min(length, num_steps)
+    assert min(places) >= 1
+    assert max(places) - min(places) <= 1
+
+
+@given(lengths, st.integers(1, 400), st.integers(1, 320))
+def test_blocks_share_the_steps_by_their_places(length: int, num_steps: int, block: int) -> None:
+    steps = even(length, num_steps, block)
+    assert len(steps) == min(length, num_steps)
+    for start in range(0, length, block):
+        size = min(block, length - start)
+        inside = [step.places or 0 for step in steps if step.start == start]
+        assert sum(inside) in (0, size)
+        assert abs(len(inside) - min(length, num_steps) * size / length) < 1
+
+
+@given(lengths, st.integers(1, 400), blocks, st.sampled_from([even, published]), st.data())
+def test_a_hurried_schedule_still_commits_every_place(
+    length: int, num_steps: int, block: int | None, make: type[object], data: st.DataObject
+) -> None:
+    steps = make(length, num_steps, block)  # type: ignore[call-arg]
+    try:
+        check_blocks(steps, length, num_steps, block)  # type: ignore[arg-type]
+    except InputError:
+        return
+    masked = sorted(data.draw(st.sets(st.integers(0, length - 1), min_size=1)))
+    wanted = data.draw(st.integers(1, 50))
+    left = fewer(steps, masked, wanted)  # type: ignore[arg-type]
+    assert len(left) == min(wanted, len(masked))
+    assert sum(counts(left, masked)) == len(masked)
+    assert [step.start for step in left] == sorted(step.start for step in left)
+
+
+@given(lengths, st.integers(1, 400), blocks)
+def test_a_schedule_given_as_it_was_run_is_the_same_schedule(
+    length: int, num_steps: int, block: int | None
+) -> None:
+    steps, masked = even(length, num_steps, block), list(range(length))
+    try:
+        check_blocks(steps, length, num_steps, block)
+    except InputError:
+        return
+    assert as_given(counts(steps, masked), masked, length, block) == steps
+
+
+def test_a_schedule_that_does_not_fit_the_blank_is_refused() -> None:
+    with pytest.raises(InputError, match="5 places in 2 steps was given for a blank with 4 to fill"):
+        as_given((2, 3), range(4), 4)
+
+
+def test_too_few_steps_for_the_blocks_are_refused() -> None:
+    with pytest.raises(InputError, match="num_steps=1 was given for 2 blocks of 4 places"):
+        check_blocks(even(8, 1, 4), 8, 1, 4)
