@@ -5,8 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-# The voices that ask (and, in training, are heard), and the font that the world's pictures are drawn with.
-APT := espeak-ng festival festvox-kallpc16k festvox-kdlpc16k festvox-us-slt-hts flite fonts-noto-color-emoji
+# The voices that ask (and, in training, are heard), the font that the world's pictures are drawn with, and the
+# database that the tests of durable runs start for themselves.
+APT := espeak-ng festival festvox-kallpc16k festvox-kdlpc16k festvox-us-slt-hts flite fonts-noto-color-emoji postgresql
 
 .PHONY: demo check setup system links format lint types contracts test scores clean
 

@@ -14,6 +14,11 @@
     ├── StepError                        a step failed; its cause is what the step raised
     │   └── StepTimedOut (TimeoutError)  the same, where the cause is a timeout
     ├── RunTimedOut (TimeoutError)       a run took longer than its options allow
+    ├── StoreError                       a store of runs cannot do what was asked
+    │   ├── NoSuchRun (LookupError)      the store has no such run, or the run no such step
+    │   ├── NotStorable (TypeError)      a value would not come back from the store as it is
+    │   ├── RunConflict                  a run of this id was begun with other inputs, or by another graph
+    │   └── RunHeld                      another process holds the run, or took it over
     ├── WrongReturn (TypeError)          a step returned another type than it is annotated with
     └── NoSuchResult (LookupError)       a result was asked for what the run does not keep
 
@@ -38,14 +43,19 @@ __all__ = [
     "InputError",
     "MissingExtra",
     "NoSuchResult",
+    "NoSuchRun",
     "NotAvailable",
     "NotDecoded",
+    "NotStorable",
     "OmniError",
     "Overloaded",
+    "RunConflict",
+    "RunHeld",
     "RunTimedOut",
     "SnapshotMismatch",
     "StepError",
     "StepTimedOut",
+    "StoreError",
     "WrongReturn",
 ]
 
@@ -177,3 +187,35 @@ class WrongReturn(OmniError, TypeError):
 
 class NoSuchResult(OmniError, LookupError):
     """A result was asked for a step whose value the run does not keep, or that the graph does not have."""
+
+
+class StoreError(OmniError):
+    """A store of runs cannot be reached, or cannot do what was asked."""
+
+
+class NoSuchRun(StoreError, LookupError):
+    """The store has no run of this id, or the run no such step."""
+
+
+class NotStorable(StoreError, TypeError):
+    """A value, or all of a declared type, cannot be stored so that it comes back as it is."""
+
+
+class RunConflict(StoreError):
+    """A run of this id was begun with other inputs, or by a graph that has changed since."""
+
+
+class RunHeld(StoreError):
+    """Another process, or another run in this one, holds the run of this id.
+
+    Attributes:
+        run_id: the run.
+        holder: who holds it: host, process and a number of its own.
+        seconds: until its lease expires, if it is not renewed; 0 or less where it was lost to the holder.
+    """
+
+    def __init__(self, message: str, *, run_id: str, holder: str, seconds: float) -> None:
+        super().__init__(message)
+        self.run_id = run_id
+        self.holder = holder
+        self.seconds = seconds

@@ -22,6 +22,7 @@ from omni_agent.graph.options import RunOptions
 from omni_agent.graph.result import Result
 from omni_agent.graph.run import Run
 from omni_agent.graph.scope import cancelled, emit
+from omni_agent.graph.store import RunInfo, RunStore
 
 __all__ = [
     "CanvasChanged",
@@ -33,8 +34,10 @@ __all__ = [
     "RunCancelled",
     "RunFailed",
     "RunFinished",
+    "RunInfo",
     "RunOptions",
     "RunStarted",
+    "RunStore",
     "StepCancelled",
     "StepFailed",
     "StepFinished",

@@ -110,4 +110,4 @@ def _fields(turn: Turn, info: core_schema.SerializationInfo) -> dict[str, object
     kind = next(kind for kind, of in KINDS.items() if isinstance(turn.value, of))
     if isinstance(turn.value, Text) or not info.mode_is_json():
         return {"role": turn.role, kind: turn.value}
-    return {"role": turn.role, kind: turn.value.to_data_uri()}
+    return {"role": turn.role, kind: turn.value.to_json(info.context)}

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Self
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self, TypeVar
 
 from numpy.typing import NDArray
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, core_schema
+from pydantic_core import CoreSchema, PydanticSerializationUnexpectedValue, core_schema
 
 from omni_agent.errors import InputError, NotDecoded
 from omni_agent.values.data_uri import (
@@ -21,7 +22,28 @@ from omni_agent.values.data_uri import (
 )
 from omni_agent.values.tokens import Tokens
 
-__all__ = ["Media"]
+__all__ = ["Media", "MediaKeeper"]
+
+M = TypeVar("M", bound="Media")
+
+
+class MediaKeeper(ABC):
+    """Keeps media out of JSON: as pydantic's context, it puts a reference where a data URI would be.
+
+    A reference is an object of its own form, so that it is never taken for a text.
+    """
+
+    @abstractmethod
+    def keep(self, media: Media) -> dict[str, str]:
+        """The reference that stands for `media`."""
+
+    @abstractmethod
+    def find(self, kind: type[M], reference: Mapping[str, Any]) -> M:
+        """What a reference stands for.
+
+        Raises:
+            InputError: no reference, or one to another kind of media.
+        """
 
 
 class Media(ABC):
@@ -60,7 +82,15 @@ class Media(ABC):
         Raises:
             InputError: not a data URI, or of something else.
         """
-        parts = DataURI.parse(uri, most_bytes=cls.MOST_BYTES)
+        return cls.from_parts(DataURI.parse(uri, most_bytes=cls.MOST_BYTES))
+
+    @classmethod
+    def from_parts(cls, parts: DataURI) -> Self:
+        """Read what `parts` gave.
+
+        Raises:
+            InputError: parts of something else.
+        """
         if parts.media_type == cls._tokens_type():
             return cls.from_tokens(tokens_from_document(parts.data))
         if not parts.media_type.startswith(f"{cls.TYPE}/"):
@@ -95,16 +125,20 @@ class Media(ABC):
 
     def to_data_uri(self) -> str:
         """A data URI that `from_data_uri` reads back to an equal value."""
+        return str(self.parts())
+
+    def parts(self) -> DataURI:
+        """The data URI before it is written out: its bytes, what they are, and the tokens."""
         if self._decoded is None:
             assert self._tokens is not None
-            return str(DataURI(media_type=self._tokens_type(), data=tokens_document(self._tokens)))
+            return DataURI(media_type=self._tokens_type(), data=tokens_document(self._tokens))
         parameters = {} if self._tokens is None else {"tokens": tokens_parameter(self._tokens)}
         if self._encoded is None:
             parameters["original"] = self.ELEMENTS
             encoded = self._losslessly_encoded()
         else:
             encoded = self._encoded
-        return str(DataURI(media_type=self._media_type(encoded), data=encoded, parameters=parameters))
+        return DataURI(media_type=self._media_type(encoded), data=encoded, parameters=parameters)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, type(self)) and self.content_hash == other.content_hash
@@ -127,11 +161,29 @@ class Media(ABC):
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         from_uri = core_schema.no_info_after_validator_function(cls.from_data_uri, core_schema.str_schema())
+
+        def from_json(given: Any, uri: Any, info: core_schema.ValidationInfo) -> Any:
+            keeper = info.context
+            if isinstance(given, dict) and isinstance(keeper, MediaKeeper):
+                return keeper.find(cls, given)
+            return uri(given)
+
+        def to_json(media: Any, info: core_schema.SerializationInfo) -> object:
+            if not isinstance(media, cls):  # in a union, another of its types
+                raise PydanticSerializationUnexpectedValue(f"{type(media).__name__} is no {cls.__name__}")
+            return media.to_json(info.context)
+
         return core_schema.json_or_python_schema(
-            json_schema=from_uri,
+            json_schema=core_schema.with_info_wrap_validator_function(from_json, from_uri),
             python_schema=core_schema.union_schema([core_schema.is_instance_schema(cls), from_uri]),
-            serialization=core_schema.plain_serializer_function_ser_schema(cls.to_data_uri, when_used="json"),
+            serialization=core_schema.plain_serializer_function_ser_schema(
+                to_json, info_arg=True, when_used="json"
+            ),
         )
+
+    def to_json(self, context: object) -> str | dict[str, str]:
+        """What stands for it in JSON: a data URI, or a reference where the context is a `MediaKeeper`."""
+        return context.keep(self) if isinstance(context, MediaKeeper) else self.to_data_uri()
 
     @classmethod
     def __get_pydantic_json_schema__(

@@ -49,6 +49,5 @@ class Text(str):
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_after_validator_function(
-            cls, core_schema.str_schema(), serialization=core_schema.to_string_ser_schema()
-        )
+        # written by the schema of a string, which looks at what it is given: in a union it may be no text
+        return core_schema.no_info_after_validator_function(cls, core_schema.str_schema())

@@ -1,0 +1,167 @@
+"""One opened database: connections, transactions, and errors that name it.
+
+SQLite writes ahead (WAL) and syncs every commit, so that what was stored survives a power cut too; each write
+takes its lock at its beginning, so that none has to be undone because another came first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, nullcontext
+from typing import Any, TypeVar
+
+from asyncpg import PostgresError
+from sqlalchemy import URL, Connection, event, inspect, literal_column, text
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from omni_agent.errors import StoreError
+from omni_agent.graph.store.sql.migrations import HEAD, migrate
+
+__all__ = ["Database", "now"]
+
+T = TypeVar("T")
+
+TRIES = 10
+"""How often a write is tried whose transaction another one crossed; one of the two always gets through."""
+
+PATIENCE = 60.0
+"""Seconds a write waits for another process's write."""
+
+MIGRATING = 0x6F6D6E69
+"""The advisory lock under which PostgreSQL migrates: "omni"."""
+
+CLOCKS = {
+    "sqlite": "((julianday('now') - 2440587.5) * 86400.0)",
+    "postgresql": "extract(epoch from clock_timestamp())::double precision",
+}
+CROSSED = ("40001", "40P01")
+"""SQLSTATEs of transactions that crossed another: serialization failure, deadlock."""
+
+
+def now(connection: Connection) -> Any:
+    """The database's clock, as an expression: seconds since 1970."""
+    return literal_column(CLOCKS[connection.dialect.name])
+
+
+class Database:
+    """A database that is open in this event loop. `Database.opened` makes one."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._shown = engine.url.render_as_string(hide_password=True)
+        self._is_sqlite = engine.dialect.name == "sqlite"
+        # SQLite lets one connection write; the others of this process wait here and not in its polling
+        self._turn: asyncio.Lock | nullcontext[None] = asyncio.Lock() if self._is_sqlite else nullcontext()
+
+    @classmethod
+    async def opened(cls, url: URL) -> Database:
+        """Open a database, make its tables, or bring them to this version.
+
+        Raises:
+            StoreError: it cannot be reached, or a newer version wrote it.
+        """
+        if url.get_backend_name() == "sqlite":
+            engine = create_async_engine(url, connect_args={"timeout": PATIENCE})
+            event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+            event.listen(engine.sync_engine, "begin", _begin_sqlite)
+        else:
+            engine = create_async_engine(url, pool_pre_ping=True)
+        database = cls(engine)
+        try:
+            if not await database.read(_is_current):
+                await database.write(_bring_to_head)
+        except BaseException:
+            await asyncio.shield(engine.dispose())
+            raise
+        return database
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """Call `work` in a transaction that sees one state of the database.
+
+        Raises:
+            StoreError: the database cannot be reached or read.
+        """
+        options = {} if self._is_sqlite else {"isolation_level": "REPEATABLE READ"}
+        async with self._named(), self._engine.connect() as connection:
+            await connection.execution_options(**options, reads=True)
+            async with connection.begin():
+                return await connection.run_sync(work)
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        """Call `work` in a transaction; again, where another transaction crossed it.
+
+        Raises:
+            StoreError: the database cannot be reached or written.
+        """
+        async with self._named(), self._turn:
+            for tries_left in reversed(range(TRIES)):
+                try:
+                    async with self._engine.begin() as connection:
+                        return await connection.run_sync(work)
+                except DBAPIError as error:
+                    if not tries_left or not _was_crossed(error):
+                        raise
+        raise AssertionError("the last try returns or raises")
+
+    async def shrink(self) -> None:
+        """Give the space of what was deleted back to the file system, where that has to be asked for."""
+        if not self._is_sqlite:
+            return  # PostgreSQL vacuums by itself
+        async with self._named(), self._turn, self._engine.connect() as connection:
+            driver = (await connection.get_raw_connection()).driver_connection
+            assert driver is not None
+            # it frees a page each time it is asked for the next row, and says that it has no rows
+            await driver.execute_fetchall("PRAGMA incremental_vacuum")
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._engine.dispose()
+
+    @asynccontextmanager
+    async def _named(self) -> AsyncIterator[None]:
+        try:
+            yield
+        except (SQLAlchemyError, PostgresError, OSError) as error:
+            reason = getattr(error, "orig", None) or error
+            raise StoreError(
+                f"the store {self._shown} failed ({type(reason).__name__}: {str(reason).strip()}): see that"
+                " it is there, that it may be written, and that its disk has room"
+            ) from error
+
+
+def _prepare_sqlite(connection: Any, record: Any) -> None:
+    # transactions begin where `_begin_sqlite` says, not at the driver's guess
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in (
+        "auto_vacuum = INCREMENTAL",  # heeded before the first table only
+        "journal_mode = WAL",
+        "synchronous = FULL",
+        "foreign_keys = ON",
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    options = connection.get_execution_options()
+    connection.exec_driver_sql("BEGIN" if options.get("reads") else "BEGIN IMMEDIATE")
+
+
+def _is_current(connection: Connection) -> bool:
+    if not inspect(connection).has_table("alembic_version"):
+        return False
+    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == HEAD
+
+
+def _bring_to_head(connection: Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.execute(text(f"SELECT pg_advisory_xact_lock({MIGRATING})"))
+    migrate(connection)
+
+
+def _was_crossed(error: DBAPIError) -> bool:
+    # a foreign key fails where media was collected between being found there and being used
+    return isinstance(error, IntegrityError) or getattr(error.orig, "sqlstate", None) in CROSSED

@@ -1,0 +1,132 @@
+"""Which database is meant, what it is prepared with, and what is said when it is not there."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, text
+
+from omni_agent.errors import InputError, MissingExtra, StoreError
+from omni_agent.graph.store import RunStore
+from omni_agent.graph.store.sql import migrations
+from omni_agent.graph.store.sql.address import address_of
+from omni_agent.graph.store.sql.database import Database
+from omni_agent.graph.store.sql.tables import metadata
+
+
+async def test_the_migrations_make_the_tables_of_this_version(url: str) -> None:
+    def differences(connection: Connection) -> list[Any]:
+        options = {"compare_type": True}
+        return list(compare_metadata(MigrationContext.configure(connection, opts=options), metadata))
+
+    database = await Database.opened(address_of(url))
+    try:
+        assert await database.read(differences) == []
+    finally:
+        await database.aclose()
+
+
+def test_the_last_migration_is_the_one_the_code_is_for() -> None:
+    script = ScriptDirectory(str(Path(migrations.__file__).parent))
+    assert script.get_current_head() == migrations.HEAD
+
+
+async def test_many_processes_may_open_a_new_database_at_once(url: str) -> None:
+    program = f"import asyncio; from omni_agent import RunStore; print(asyncio.run(RunStore({url!r}).list()))"
+    started = [
+        await asyncio.create_subprocess_exec(
+            sys.executable, "-c", program, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        for _ in range(4)
+    ]
+    for process in started:
+        out, error = await process.communicate()
+        assert out == b"[]\n", error.decode()[-2000:]
+
+
+async def test_a_store_of_a_newer_version_is_refused(url: str) -> None:
+    store = RunStore(url)
+    await store.list()
+    database = await Database.opened(address_of(url))
+    await database.write(
+        lambda connection: connection.execute(text("UPDATE alembic_version SET version_num='9'"))
+    )
+    await database.aclose()
+    with pytest.raises(StoreError, match="revision '9'; wanted '0001' or older: a newer version"):
+        await store.list()
+
+
+async def test_sqlite_writes_ahead_and_syncs(tmp_path: Path) -> None:
+    async with RunStore(tmp_path / "runs.db") as store:
+        await store.list()
+        assert (tmp_path / "runs.db-wal").exists()
+    assert not (tmp_path / "runs.db-wal").exists()
+    connection = sqlite3.connect(tmp_path / "runs.db")
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("", "was ''; wanted the path of a SQLite file"),
+        (3, "was 3; wanted"),
+        ("mysql://host/db", "begins with 'mysql'; wanted"),
+        ("postgresql+psycopg://host/db", r"begins with 'postgresql\+psycopg'"),
+        ("sqlite://", "in memory would be gone with its process"),
+        (":memory:", "in memory would be gone"),
+        ("://", "no URL"),
+    ],
+)
+def test_a_url_of_something_else_is_refused(url: Any, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        RunStore(url)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"lease": 0}, {"lease": "1"}, {"lease": float("inf")}, {"snapshot_every": -1}, {"lease": True}],
+)
+def test_numbers_out_of_range_are_refused(tmp_path: Path, options: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=f"{next(iter(options))} was .*; wanted seconds"):
+        RunStore(tmp_path / "runs.db", **options)
+
+
+def test_a_password_is_not_shown() -> None:
+    store = RunStore("postgresql://me:secret@host/db")
+    assert "secret" not in repr(store)
+    assert "postgresql" in repr(store)
+
+
+async def test_a_database_that_is_not_there_is_an_error_that_names_it(tmp_path: Path) -> None:
+    with pytest.raises(
+        StoreError, match=r"the store sqlite.*nowhere/runs.db failed \(OperationalError: unable"
+    ):
+        await RunStore(tmp_path / "nowhere" / "runs.db").list()
+    (tmp_path / "text.db").write_text("no database, but longer than a header would have to be" * 100)
+    with pytest.raises(StoreError, match="file is not a database"):
+        await RunStore(tmp_path / "text.db").list()
+    with pytest.raises(StoreError, match=r"the store postgresql.*failed"):
+        await RunStore(f"postgresql://me:secret@/db?host={tmp_path}").list()
+
+
+def test_a_store_without_its_extra_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "sqlalchemy", None)
+    for name in [name for name in sys.modules if name.startswith("omni_agent.graph.store.sql")]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(MissingExtra, match=r"omni_agent.RunStore needs the extra 'store'"):
+        RunStore(tmp_path / "runs.db")
+
+
+def test_nothing_of_sqlalchemy_is_imported_before_a_store_is_made() -> None:
+    program = "import sys, omni_agent; sys.exit('sqlalchemy' in sys.modules or 'asyncpg' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program]).returncode == 0
