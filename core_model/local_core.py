@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Self, TypeVar, cast
 
-from omni_agent.core import Core, DType, Modality, Padding, Request, Settings, Task
+from omni_agent.core import Core, DType, Generation, Modality, Padding, Request, Settings, Task, asked
 from omni_agent.core_model import checkpoints
 from omni_agent.core_model.acceptance import check_request, check_tokens
 from omni_agent.core_model.engine import IN_FLIGHT, QUEUE_SIZE, Engine, Ticket
@@ -114,12 +114,16 @@ class LocalCore(Core):
                 self._engine = self._model = None
                 self._entered = False
 
-    def generate(self, request: Request, *, wait: bool = True) -> LocalGeneration:
+    def generate(self, request: Request, *, wait: bool = True) -> Generation:
         """Start filling a blank; see `Core.generate`."""
         engine, model = self._running()
         check_request(request, model)
-        ticket = engine.submit(request, wait=wait)
-        return LocalGeneration(ticket, partial(self._listen, request, ticket))
+
+        def begin(request: Request) -> Generation:
+            ticket = engine.submit(request, wait=wait)
+            return LocalGeneration(ticket, partial(self._listen, request, ticket))
+
+        return asked(request, begin)
 
     async def decoded(self, value: V) -> V:
         """The same value with pixels or samples; a reply's or a conversation's values too; else itself.

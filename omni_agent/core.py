@@ -26,6 +26,7 @@ from omni_agent.values import Conversation, GrowingSpeech, Image, Reply, Speech,
 __all__ = [
     "ALGORITHMS",
     "Algorithm",
+    "Begin",
     "CanvasChange",
     "Core",
     "DType",
@@ -41,6 +42,8 @@ __all__ = [
     "Task",
     "Value",
     "Yield",
+    "asked",
+    "caller",
     "observer",
 ]
 
@@ -366,6 +369,28 @@ observer: ContextVar[Callable[[CanvasChange], None] | None] = ContextVar("omni_a
 
 `Core.generate` reads it once, when called. Changes are delivered on the event loop of the caller.
 """
+
+Begin: TypeAlias = "Callable[[Request], Generation]"
+"""Begins a request at a core."""
+
+caller: ContextVar[Callable[[Request, Begin], Generation] | None] = ContextVar(
+    "omni_agent.caller", default=None
+)
+"""Stands between who asks in this context and the core: a request goes through it, and the
+generation comes from it.
+
+A graph sets it around each step, to know what the step asked for. It may change the request (its seed), or
+answer without beginning it.
+"""
+
+
+def asked(request: Request, begin: Begin) -> Generation:
+    """Begin a request, through the `caller` of this context if there is one.
+
+    Every core's `generate` ends in this, after it has checked the request.
+    """
+    through = caller.get()
+    return begin(request) if through is None else through(request, begin)
 
 
 class Generation(ABC):

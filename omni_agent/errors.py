@@ -12,7 +12,8 @@
     ├── MissingExtra (ImportError)       an optional extra is not installed
     ├── GraphError                       a graph has faults; `.faults` holds all of them
     ├── StepError                        a step failed; its cause is what the step raised
-    │   └── StepTimedOut (TimeoutError)  the same, where the cause is a timeout
+    │   ├── StepTimedOut (TimeoutError)  the same, where the cause is a timeout
+    │   └── LoopExhausted                a loop reached its bound before its condition held
     ├── RunTimedOut (TimeoutError)       a run took longer than its options allow
     ├── StoreError                       a store of runs cannot do what was asked
     │   ├── NoSuchRun (LookupError)      the store has no such run, or the run no such step
@@ -21,6 +22,7 @@
     │   └── RunHeld                      another process holds the run, or took it over
     ├── WrongReturn (TypeError)          a step returned another type than it is annotated with
     └── NoSuchResult (LookupError)       a result was asked for what the run does not keep
+        └── StepWasSkipped               a result was asked for a step that was skipped
 
 A message says what was given, what was wanted, and what to do. Cancellation is not in the tree: it stays
 `asyncio.CancelledError`.
@@ -41,6 +43,7 @@ __all__ = [
     "Fault",
     "GraphError",
     "InputError",
+    "LoopExhausted",
     "MissingExtra",
     "NoSuchResult",
     "NoSuchRun",
@@ -56,6 +59,7 @@ __all__ = [
     "StepError",
     "StepTimedOut",
     "StoreError",
+    "StepWasSkipped",
     "WrongReturn",
 ]
 
@@ -177,6 +181,21 @@ class StepTimedOut(StepError, TimeoutError):
     """A step failed because something it waited for took too long."""
 
 
+class LoopExhausted(StepError):
+    """A loop ran as many rounds as it may, and its condition never held."""
+
+    def __init__(
+        self,
+        step: str,
+        reason: str,
+        *,
+        path: tuple[str | int, ...] = (),
+        inputs: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        mend = "allow more with max_rounds=..., or take the last round's value with on_bound='last'"
+        super().__init__(step, cause=OmniError(f"{reason}: {mend}"), path=path, inputs=inputs)
+
+
 class RunTimedOut(OmniError, TimeoutError):
     """A run took longer than `RunOptions.timeout`; its steps were cancelled."""
 
@@ -219,3 +238,5 @@ class RunHeld(StoreError):
         self.run_id = run_id
         self.holder = holder
         self.seconds = seconds
+class StepWasSkipped(NoSuchResult):
+    """A result was asked for a step that was skipped: by its `when`, or because what it reads was skipped."""

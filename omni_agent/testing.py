@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mappi
 from itertools import pairwise
 from typing import Any, Self, TypeAlias, TypeVar, cast
 
-from omni_agent.core import CanvasChange, Core, Generation, Modality, Request, Task, Value, observer
+from omni_agent.core import CanvasChange, Core, Generation, Modality, Request, Task, Value, asked, observer
 from omni_agent.errors import CoreClosed, InputError, OmniError
 from omni_agent.values import GrowingSpeech, Image, Speech, SpeechChunk, Text, Tokens
 
@@ -80,6 +80,9 @@ class ScriptedCore(Core):
     def generate(self, request: Request, *, wait: bool = True) -> Generation:
         if not self._is_open:
             raise CoreClosed("this core is closed: use it inside `async with ScriptedCore(...) as core:`")
+        return asked(request, self._begin)
+
+    def _begin(self, request: Request) -> Generation:
         self.requests.append(request)
         generation = _Scripted(len(self.requests), request, self._num_steps, self._pause, self)
         task = generation.task

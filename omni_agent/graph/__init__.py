@@ -1,14 +1,19 @@
 """Graphs of typed steps: building, checking, running and watching them.
 
-`build` declares, `check` turns declarations into a `plan`, `execution` carries the plan out, `run` is what
-the user holds meanwhile, `events` is what it tells. Knows cores only by the protocol in `omni_agent.core`.
+`build` declares, `check` turns declarations into a `plan`, `execution` is a run of it: each `scope` of the
+run starts what is ready, `forms` carries that out, `call` calls functions. `run` is what the user holds
+meanwhile, `events` is what it tells. Knows cores only by the protocol in `omni_agent.core`.
 """
 
 from omni_agent.graph.build import Graph
+from omni_agent.graph.context import StepContext, cancelled, emit
+from omni_agent.graph.control import Control, Unsure
 from omni_agent.graph.events import (
     CanvasChanged,
     Custom,
     Event,
+    InputAwaited,
+    RoundStarted,
     RunCancelled,
     RunFailed,
     RunFinished,
@@ -16,20 +21,27 @@ from omni_agent.graph.events import (
     StepCancelled,
     StepFailed,
     StepFinished,
+    StepRetried,
+    StepSkipped,
     StepStarted,
+    StreamChunk,
 )
 from omni_agent.graph.options import RunOptions
 from omni_agent.graph.result import Result
 from omni_agent.graph.run import Run
 from omni_agent.graph.scope import cancelled, emit
 from omni_agent.graph.store import RunInfo, RunStore
+from omni_agent.graph.stream import Stream
 
 __all__ = [
     "CanvasChanged",
+    "Control",
     "Custom",
     "Event",
     "Graph",
+    "InputAwaited",
     "Result",
+    "RoundStarted",
     "Run",
     "RunCancelled",
     "RunFailed",
@@ -39,9 +51,15 @@ __all__ = [
     "RunStarted",
     "RunStore",
     "StepCancelled",
+    "StepContext",
     "StepFailed",
     "StepFinished",
+    "StepRetried",
+    "StepSkipped",
     "StepStarted",
+    "Stream",
+    "StreamChunk",
+    "Unsure",
     "cancelled",
     "emit",
 ]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, TypeVar, overload
+from typing import Any, Literal, TypeVar, Unpack, overload
 
-from omni_agent.errors import InputError
+from omni_agent.errors import Fault, GraphError, InputError
 from omni_agent.graph.check import check
+from omni_agent.graph.control import Control
+from omni_agent.graph.declared import Choice, Declared, Loop, Step
 from omni_agent.graph.execution import Execution
 from omni_agent.graph.log import EventLog
 from omni_agent.graph.offer import accepted
@@ -16,7 +18,6 @@ from omni_agent.graph.options import RunOptions
 from omni_agent.graph.plan import Plan
 from omni_agent.graph.result import Result
 from omni_agent.graph.run import Run
-from omni_agent.graph.step import Step
 
 __all__ = ["Graph"]
 
@@ -34,6 +35,7 @@ class Graph:
     Args:
         name: what errors and events call the graph.
         inputs: what a run is given, by name, with their types.
+        late: what it is sent while it is under way, by name, with their types: see `Run.send`.
         resources: types of which a run is given one object each, beside `Core`, which needs no mention.
 
     Raises:
@@ -41,62 +43,156 @@ class Graph:
     """
 
     def __init__(
-        self, name: str, *, inputs: Mapping[str, Any] = NOTHING, resources: Sequence[type] = ()
+        self,
+        name: str,
+        *,
+        inputs: Mapping[str, Any] = NOTHING,
+        late: Mapping[str, Any] = NOTHING,
+        resources: Sequence[type] = (),
     ) -> None:
-        if not isinstance(inputs, Mapping):
-            raise InputError(
-                f"the graph's inputs were {type(inputs).__name__}; wanted a mapping of names to types, as in"
-                " {'question': Speech}"
-            )
+        for what, given in (("inputs", inputs), ("late inputs", late)):
+            if not isinstance(given, Mapping):
+                raise InputError(
+                    f"the graph's {what} were {type(given).__name__}; wanted a mapping of names to types, as"
+                    " in {'question': Speech}"
+                )
         self.name = name
         self.inputs: Mapping[str, Any] = MappingProxyType(dict(inputs))
+        self.late: Mapping[str, Any] = MappingProxyType(dict(late))
         self.resources = tuple(resources)
-        self._steps: list[Step] = []
+        self._steps: list[Declared] = []
         self._plan: Plan | None = None
+        self._inner_plans: tuple[Plan | None, ...] = ()
+        self._is_checking = False
 
     @overload
     def step(
-        self, function: F, /, *, as_: str | None = None, reads: Mapping[str, str] = ..., output: bool = False
+        self,
+        function: Graph,
+        /,
+        *,
+        as_: str | None = None,
+        reads: Mapping[str, str] = ...,
+        output: bool | str = False,
+        **control: Unpack[Control],
+    ) -> Graph: ...
+    @overload
+    def step(
+        self,
+        function: F,
+        /,
+        *,
+        as_: str | None = None,
+        reads: Mapping[str, str] = ...,
+        output: bool = False,
+        **control: Unpack[Control],
     ) -> F: ...
     @overload
     def step(
-        self, /, *, as_: str | None = None, reads: Mapping[str, str] = ..., output: bool = False
+        self,
+        /,
+        *,
+        as_: str | None = None,
+        reads: Mapping[str, str] = ...,
+        output: bool = False,
+        **control: Unpack[Control],
     ) -> Callable[[F], F]: ...
     def step(
         self,
-        function: F | None = None,
+        function: Any = None,
         /,
         *,
         as_: str | None = None,
         reads: Mapping[str, str] = NOTHING,
-        output: bool = False,
-    ) -> F | Callable[[F], F]:
+        output: bool | str = False,
+        **control: Unpack[Control],
+    ) -> Any:
         """Make a function a step, and return it unchanged. A decorator, with or without arguments.
 
         Args:
             function: sync or async, with every parameter and its return annotated. A sync one runs in a
-                worker thread.
+                worker thread; an async generator yields chunks, which others can read as a `Stream`. Or
+                another graph: its inputs are the parameters.
             as_: the step's name, if not the function's.
             reads: parameters that read a step or an input of another name.
             output: keep the step's value as a result of the run. Without any such mark the outputs are the
-                steps nobody reads.
+                steps nobody reads. Of a graph, the name of the step inside whose value is taken.
+            control: see `Control`: `when`, `map`, `width`, `on_error`, `retries`, `backoff`, `timeout`,
+                `unsure`, `join`.
         """
         frame = sys._getframe(1)
 
-        def declared(function: F) -> F:
-            self._steps.append(
+        def declared(function: Any) -> Any:
+            name = function.name if isinstance(function, Graph) else getattr(function, "__name__", "")
+            self._declare(
                 Step(
-                    name=as_ if as_ is not None else getattr(function, "__name__", ""),
+                    name=as_ if as_ is not None else name,
                     function=function,
                     reads=reads,
-                    output=output,
+                    output=output is True,
+                    pick=output if isinstance(output, str) else None,
+                    control=control,
                     frame=frame,
                 )
             )
-            self._plan = None
             return function
 
         return declared if function is None else declared(function)
+
+    def first_of(self, name: str, /, *steps: str | Callable[..., Any], output: bool = False) -> None:
+        """A step whose value is that of the first of `steps`, in this order, that is not skipped.
+
+        Never a race: a step that is done waits for those before it.
+
+        Args:
+            name: of the new step.
+            steps: functions that are steps, or names.
+            output: keep the value as a result of the run.
+        """
+        self._declare(Choice(name=name, of=steps, output=output, frame=sys._getframe(1)))
+
+    def loop(
+        self,
+        function: Callable[..., Any] | Graph,
+        /,
+        *,
+        as_: str | None = None,
+        reads: Mapping[str, str] = NOTHING,
+        carry: Mapping[str, str],
+        until: Callable[..., Any],
+        max_rounds: int,
+        on_bound: Literal["raise", "last"] = "raise",
+        output: bool | str = False,
+    ) -> None:
+        """A step that runs a function or a graph again and again, until a condition holds.
+
+        Args:
+            function: what runs each round. Its parameters, or a graph's inputs, are edges in the first round.
+            as_: the step's name, if not the function's.
+            reads: parameters that read a step or an input of another name.
+            carry: parameters that take, from the second round on, what a step inside came to in the round
+                before. A function is itself the only step inside, by its name.
+            until: a plain function of steps and inputs inside, by its parameters' names.
+            max_rounds: rounds at most, 1 or more.
+            on_bound: whether to fail with `LoopExhausted` after them, or to take the last round's value.
+            output: keep the value as a result of the run; of a graph, the name of the step inside whose
+                value is taken.
+        """
+        name = function.name if isinstance(function, Graph) else getattr(function, "__name__", "")
+        self._declare(
+            Loop(
+                name=as_ if as_ is not None else name,
+                function=function,
+                reads=reads,
+                output=output is True,
+                pick=output if isinstance(output, str) else None,
+                carry=carry,
+                until=until,
+                max_rounds=max_rounds,
+                on_bound=on_bound,
+                frame=sys._getframe(1),
+            )
+        )
 
     def check(self) -> None:
         """Check names, types and order. Runs nothing.
@@ -112,7 +208,7 @@ class Graph:
         Args:
             resources: one object for each resource the steps take, in any order: the core, ...
             options: how to run.
-            inputs: the declared inputs.
+            inputs: the declared inputs; late ones may be given as well.
 
         Raises:
             GraphError: the graph has faults.
@@ -125,7 +221,8 @@ class Graph:
 
         Raises:
             GraphError: the graph has faults.
-            InputError: an input, a resource or a given value is missing, unknown or of the wrong type.
+            InputError: an input, a resource or a given value is missing, unknown or of the wrong type; also a
+                late one, as nobody could send it.
             StepError: a step failed.
             RunTimedOut: the run took longer than its options allow.
         """
@@ -136,9 +233,34 @@ class Graph:
     def __repr__(self) -> str:
         return f"<Graph {self.name!r}: {', '.join(step.name for step in self._steps) or 'no steps'}>"
 
+    def _declare(self, step: Declared) -> None:
+        self._steps.append(step)
+        self._plan = None
+
     def _checked(self) -> Plan:
-        if self._plan is None:
-            self._plan = check(self.name, self.inputs, self.resources, self._steps)
+        inner = [step.function for step in self._steps if isinstance(step, Step)]
+        plans = tuple(each._plan for each in inner if isinstance(each, Graph))
+        if self._plan is None or plans != self._inner_plans:
+            if self._is_checking:
+                fault = Fault(
+                    subject="the graph",
+                    given="it is a step of itself",
+                    wanted="another graph",
+                    mend="Use graph.loop(...) to repeat it.",
+                )
+                raise GraphError(self.name, (fault,))
+            self._is_checking = True
+            try:
+                self._plan = check(
+                    self.name,
+                    inputs=self.inputs,
+                    late=self.late,
+                    resources=self.resources,
+                    steps=self._steps,
+                )
+            finally:
+                self._is_checking = False
+            self._inner_plans = tuple(each._plan for each in inner if isinstance(each, Graph))
         return self._plan
 
     def _run(
@@ -152,7 +274,14 @@ class Graph:
         plan = self._checked()
         chosen = options or RunOptions()
         offer = accepted(plan, resources, inputs, chosen.given)
-        return Run(Execution(plan, offer, chosen, EventLog(kept=watched)), self._names_of)
+        execution = Execution(plan, offer, chosen, EventLog(kept=watched))
+        if not watched and execution.unsent:
+            missing = ", ".join(sorted({"/".join(map(str, path)) for path in execution.unsent}))
+            raise InputError(
+                f"graph {self.name!r} was run without the late input {missing}: pass it by name, or use"
+                " graph.start(...) and send it by run.send(...)"
+            )
+        return Run(execution, self._names_of)
 
     def _names_of(self, function: Callable[..., Any]) -> tuple[str, ...]:
         return tuple(step.name for step in self._steps if step.is_made_of(function))

@@ -16,6 +16,8 @@ __all__ = [
     "CanvasChanged",
     "Custom",
     "Event",
+    "InputAwaited",
+    "RoundStarted",
     "RunCancelled",
     "RunFailed",
     "RunFinished",
@@ -23,7 +25,10 @@ __all__ = [
     "StepCancelled",
     "StepFailed",
     "StepFinished",
+    "StepRetried",
+    "StepSkipped",
     "StepStarted",
+    "StreamChunk",
 ]
 
 
@@ -34,6 +39,7 @@ class Event:
     sequence: int
     """Counts the run's events from 0. Numbers are missing where canvas changes were left out."""
     path: tuple[str | int, ...]
+    """Steps, indices of maps and rounds of loops, the outermost first: ``("game", 2, "guess")``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,9 +53,62 @@ class RunStarted(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class StepStarted(Event):
-    """A step's function was called."""
+    """A step's function was called, or a graph inside, a loop or a map began."""
 
     step: str
+    attempt: int
+    """Counts the calls of the function, from 1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepRetried(Event):
+    """A step failed or was unsure, and its function is called again."""
+
+    step: str
+    attempt: int
+    """The number of the attempt that follows."""
+    error: BaseException | None
+    """What the last attempt failed with; None where it was unsure."""
+    confidence: float | None
+    """How sure the last attempt was; None where it failed."""
+    wait: float
+    """Seconds until the next attempt."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepSkipped(Event):
+    """A step does not run, because of its `when` or of what it reads; or an item failed and is left out."""
+
+    step: str
+    reason: str
+    error: OmniError | None
+    """What an item of a map failed with; None otherwise."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundStarted(Event):
+    """A loop goes round once more. Its path ends in the round's number."""
+
+    step: str
+    round: int
+    """From 0."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputAwaited(Event):
+    """A step waits for nothing but late inputs: send this one to its path by `Run.send`."""
+
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamChunk(Event):
+    """A step that yields came to its next chunk."""
+
+    step: str
+    index: int
+    """From 0; again from 0 where the step is retried."""
+    chunk: Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,12 +136,14 @@ class StepFinished(Event):
 
     step: str
     value: Any
+    confidence: float | None
+    """The lowest of what the step asked of a core, 0 to 1; None where it asked nothing that tells one."""
     seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepFailed(Event):
-    """A step failed; the run cancels the others and fails."""
+    """A step failed; what it is a part of cancels the others and fails too."""
 
     step: str
     error: OmniError
@@ -102,7 +163,7 @@ class RunFinished(Event):
     """The run's outputs are there."""
 
     outputs: dict[str, Any]
-    """The values of the outputs, by step."""
+    """The values of the outputs that were not skipped, by step."""
     seconds: float
 
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Hashable
-from typing import Any, TypeVar
+from typing import Any
 
 from omni_agent.graph.events import CanvasChanged, Event
 
 __all__ = ["EventLog"]
-
-E = TypeVar("E", bound=Event)
 
 
 class EventLog:
@@ -31,18 +29,19 @@ class EventLog:
         self._news = asyncio.Event()
         self.is_closed = False
 
-    def add(self, kind: type[E], *, path: tuple[str | int, ...] = (), **fields: Any) -> E:
+    def add(self, kind: type[Event], path: tuple[str | int, ...] = (), **fields: Any) -> None:
         """Number an event and put it behind the others."""
-        event = kind(sequence=self._sequence, path=path, **fields)
+        sequence = self._sequence
         self._sequence += 1
-        if self._kept:
-            key: Hashable = event.sequence
-            if isinstance(event, CanvasChanged):
-                key = (path, event.change.request)
-                self._waiting.pop(key, None)
-            self._waiting[key] = event
-            self._news.set()
-        return event
+        if not self._kept:
+            return
+        event = kind(sequence=sequence, path=path, **fields)
+        key: Hashable = sequence
+        if isinstance(event, CanvasChanged):
+            key = (path, event.change.request)
+            self._waiting.pop(key, None)
+        self._waiting[key] = event
+        self._news.set()
 
     def close(self) -> None:
         """Let the reader stop after what is waiting."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from omni_agent.errors import InputError
 from omni_agent.graph.brief import brief
+from omni_agent.graph.context import StepContext
 from omni_agent.graph.names import listed, nearest
-from omni_agent.graph.plan import Plan
+from omni_agent.graph.plan import Call, Nested, Node, Plan, Rounds, stream_of
+from omni_agent.graph.stream import Stream
 from omni_agent.graph.types import conforms, name_of, wrapped
 
 __all__ = ["Offer", "accepted"]
@@ -20,10 +22,8 @@ class Offer:
     """What a run starts from."""
 
     values: Mapping[str, Any]
-    """Of the inputs and of the steps whose values were given."""
+    """Of the inputs and of the steps whose values were given, by source."""
     resources: Mapping[type, object]
-    needed: frozenset[str]
-    """The steps to run, and the inputs they read."""
 
 
 def accepted(
@@ -34,16 +34,33 @@ def accepted(
     Raises:
         InputError: something is unknown, of the wrong type, given twice or missing.
     """
-    needed = plan.needed(given)
+    returns = {key: node.returns for key, node in plan.nodes.items() if ":" not in key}
     values = {
-        **_values(plan, "input", inputs, plan.inputs),
-        **_values(plan, "given step", given, {name: step.returns for name, step in plan.steps.items()}),
+        **_values(plan, "input", inputs, {**plan.inputs, **plan.late}),
+        **_values(plan, "given step", given, returns),
+        **_beside(plan, given),
     }
-    missing = [name for name in plan.inputs if name in needed and name not in values]
+    wiring = plan.wiring(given)
+    read = wiring.readers.keys() - given.keys()
+    missing = [name for name in plan.inputs if name in read and name not in values]
     if missing:
         wanted = ", ".join(f"{name}: {name_of(plan.inputs[name])}" for name in missing)
         raise InputError(f"graph {plan.graph!r} was run without {wanted}: pass it by name")
-    return Offer(values=values, resources=_resources(plan, resources, needed), needed=needed)
+    return Offer(values=values, resources=_resources(plan, resources, wiring.nodes.values()))
+
+
+def _beside(plan: Plan, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What given steps offer beside their values, where others read it."""
+    values: dict[str, Any] = {}
+    for name, value in given.items():
+        node = plan.nodes[name]
+        if any(edge.source.endswith(":unsure") for each in node.conditions for edge in each.edges):
+            raise InputError(
+                f"given step {name!r} stands in for another where that is unsure: give that one instead"
+            )
+        if stream_of(name) in node.offers:
+            values[stream_of(name)] = Stream(value if isinstance(value, list) else [value])
+    return values
 
 
 def _values(plan: Plan, what: str, given: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
@@ -63,7 +80,7 @@ def _values(plan: Plan, what: str, given: Mapping[str, Any], wanted: Mapping[str
     return values
 
 
-def _resources(plan: Plan, given: tuple[object, ...], needed: frozenset[str]) -> dict[type, object]:
+def _resources(plan: Plan, given: tuple[object, ...], nodes: Iterable[Node]) -> dict[type, object]:
     matched: dict[type, object] = {}
     for each in given:
         kinds = [kind for kind in plan.resources if isinstance(each, kind)]
@@ -78,12 +95,7 @@ def _resources(plan: Plan, given: tuple[object, ...], needed: frozenset[str]) ->
                     f"graph {plan.graph!r} was given two objects for {name_of(kind)}; wanted one"
                 )
             matched[kind] = each
-    wanted = {
-        kind: step.name
-        for step in plan.steps.values()
-        if step.name in needed
-        for kind in step.resources.values()
-    }
+    wanted = dict(_wanted(nodes))
     for kind, step in wanted.items():
         if kind not in matched:
             raise InputError(
@@ -94,4 +106,13 @@ def _resources(plan: Plan, given: tuple[object, ...], needed: frozenset[str]) ->
 
 
 def _named(kinds: tuple[type, ...]) -> str:
-    return ", ".join(name_of(kind) for kind in kinds)
+    return ", ".join(name_of(kind) for kind in kinds if kind is not StepContext)
+
+
+def _wanted(nodes: Iterable[Node]) -> Iterator[tuple[type, str]]:
+    """What the steps of a run take, also those of the graphs inside."""
+    for node in nodes:
+        if isinstance(node.body, Call):
+            yield from ((kind, node.name) for kind in node.body.resources.values() if kind is not StepContext)
+        elif isinstance(node.body, Nested | Rounds):
+            yield from _wanted(node.body.plan.wiring().nodes.values())

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import Any, TypeVar, overload
 
-from omni_agent.errors import NoSuchResult
+from omni_agent.errors import NoSuchResult, StepWasSkipped
 from omni_agent.graph.names import listed, nearest
+from omni_agent.graph.scope import SKIPPED
 
 __all__ = ["Result"]
 
@@ -17,10 +18,10 @@ class Result:
     """The outputs of a finished run, by step.
 
     ``result[spoken]`` has the type `spoken` is annotated to return; ``result["spoken"]`` is Any.
-    ``dict(result)`` gives them all by name.
+    ``dict(result)`` gives them all by name. Steps that were skipped are not among them.
     """
 
-    __slots__ = ("_graph", "_names", "_values")
+    __slots__ = ("_graph", "_names", "_skipped", "_values")
 
     def __init__(
         self,
@@ -29,7 +30,8 @@ class Result:
         names: Callable[[Callable[..., Any]], tuple[str, ...]],
     ) -> None:
         self._graph = graph
-        self._values = dict(values)
+        self._values = {name: value for name, value in values.items() if value is not SKIPPED}
+        self._skipped = frozenset(values) - frozenset(self._values)
         self._names = names
 
     @overload
@@ -43,12 +45,18 @@ class Result:
 
         Raises:
             NoSuchResult: the graph has no such step, the step is no output, or a function stands for several.
+            StepWasSkipped: it was skipped, and has no value.
         """
         name = step if isinstance(step, str) else self._name_of(step)
         try:
             return self._values[name]
         except KeyError:
             pass
+        if name in self._skipped:
+            raise StepWasSkipped(
+                f"step {name!r} of graph {self._graph!r} was skipped, so it has no value: ask"
+                f" `{name!r} in result` before, or let graph.first_of(...) choose what there is"
+            )
         hint = nearest(name, self._values)
         raise NoSuchResult(
             f"{name!r} is not an output of graph {self._graph!r}, which keeps {listed(self._values)}."

@@ -67,6 +67,22 @@ class Run:
             raise asyncio.CancelledError("the run was left before it was done")
         return Result(self._execution.graph, self._execution.outputs, self._names)
 
+    async def send(self, path: str | tuple[str | int, ...], value: Any) -> None:
+        """Give a late input to the run. It is stored, if the run is, when this returns.
+
+        Args:
+            path: its name; inside of other graphs, the path that `InputAwaited` tells, as a tuple or joined
+                by "/": ``"game/2/guess"``. It may be sent before anything waits for it.
+            value: of the declared type.
+
+        Raises:
+            InputError: there is no such late input, it is of another type, it was sent before, or the run is
+                over.
+        """
+        if self._task is None:
+            raise RuntimeError("the run has not begun: enter it with `async with`")
+        await self._execution.send(path, value)
+
     def __aiter__(self) -> AsyncIterator[Event]:
         return self
 

@@ -35,8 +35,9 @@ class Parameter:
 
     name: str
     hint: Any
-    positional_only: bool
-    variadic: bool
+    positional_only: bool = False
+    variadic: bool = False
+    has_default: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +46,11 @@ class Signature:
 
     parameters: tuple[Parameter, ...]
     returns: Any
-    is_async: bool
-    is_generator: bool
+    is_async: bool = True
+    is_generator: bool = False
+    """Whether it is a plain generator, which no step can be."""
+    yields: bool = False
+    """Whether it is an async generator."""
 
     @property
     def is_resolved(self) -> bool:
@@ -89,13 +93,15 @@ def signature_of(function: Callable[..., Any], frame: FrameType | None) -> Signa
                 hint=resolve(each.annotation),
                 positional_only=each.kind is each.POSITIONAL_ONLY,
                 variadic=each.kind in (each.VAR_POSITIONAL, each.VAR_KEYWORD),
+                has_default=each.default is not each.empty,
             )
             for each in signature.parameters.values()
             if each.name not in bound
         ),
         returns=resolve(signature.return_annotation),
         is_async=_is(inspect.iscoroutinefunction, function),
-        is_generator=_is(inspect.isgeneratorfunction, function) or _is(inspect.isasyncgenfunction, function),
+        is_generator=_is(inspect.isgeneratorfunction, function),
+        yields=_is(inspect.isasyncgenfunction, function),
     )
 
 

@@ -9,7 +9,7 @@ from concurrent.futures import Executor
 from contextvars import copy_context
 from typing import Any
 
-from omni_agent.graph.scope import Scope
+from omni_agent.graph.context import UnderWay
 
 __all__ = ["call_in_thread"]
 
@@ -19,10 +19,10 @@ PATIENCE = 5.0
 log = logging.getLogger("omni_agent.graph")
 
 
-async def call_in_thread(call: Callable[[], Any], *, name: str, scope: Scope, threads: Executor) -> Any:
+async def call_in_thread(call: Callable[[], Any], *, name: str, step: UnderWay, threads: Executor) -> Any:
     """Call in a thread, with the context variables of the caller.
 
-    Cancelled, it sets ``scope.cancelled``, waits until the call has returned, drops what it returned or
+    Cancelled, it sets ``step.cancelled``, waits until the call has returned, drops what it returned or
     raised, and only then raises `asyncio.CancelledError`.
     """
 
@@ -37,7 +37,7 @@ async def call_in_thread(call: Callable[[], Any], *, name: str, scope: Scope, th
     try:
         value, error = await asyncio.shield(future)
     except asyncio.CancelledError:
-        scope.cancelled.set()
+        step.cancelled = True
         await _outlast(future, name)
         raise
     if error is not None:

@@ -10,16 +10,26 @@ import inspect
 import types
 from abc import ABCMeta
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from beartype import BeartypeConf
 from beartype.door import is_bearable, is_subhint
 
+from omni_agent.graph.signature import MISSING
 from omni_agent.values import Text
 
-__all__ = ["assignable", "conforms", "is_checkable", "name_of", "wants_text", "wrapped"]
+__all__ = [
+    "assignable",
+    "chunk_of",
+    "conforms",
+    "is_checkable",
+    "item_of",
+    "name_of",
+    "wants_text",
+    "wrapped",
+]
 
 TOWER = BeartypeConf(is_pep484_tower=True)
 bearable = partial(is_bearable, conf=TOWER)
@@ -73,6 +83,27 @@ def is_checkable(hint: Any) -> bool:
     except Exception:  # beartype's own tree, and whatever a class's __instancecheck__ raises
         return False
     return not isinstance(hint, str)
+
+
+def item_of(hint: Any) -> Any:
+    """The type of a list's items; `MISSING` where `hint` is no list or other sequence."""
+    if get_origin(hint) is Annotated:
+        return item_of(get_args(hint)[0])
+    if hint is Any:
+        return Any
+    kind, arguments = get_origin(hint) or hint, get_args(hint)
+    if not inspect.isclass(kind) or not issubclass(kind, Sequence) or issubclass(kind, str | bytes):
+        return MISSING
+    if kind is tuple and arguments and arguments[-1] is not Ellipsis:
+        return Union[arguments]  # noqa: UP007 - of a tuple
+    return arguments[0] if arguments else Any
+
+
+def chunk_of(hint: Any) -> Any:
+    """The type of an async generator's chunks; `MISSING` where `hint` is not that of one."""
+    if get_origin(hint) in (AsyncGenerator, AsyncIterator, AsyncIterable):
+        return get_args(hint)[0]
+    return MISSING
 
 
 def name_of(hint: Any) -> str:

@@ -174,14 +174,14 @@ def test_an_empty_graph_is_a_fault() -> None:
 def test_what_is_no_function_is_a_fault() -> None:
     graph = Graph("g")
     graph.step(3, as_="three")  # type: ignore[type-var]
-    graph.step(Graph("other"), as_="other")  # type: ignore[type-var]
-    assert [each.given for each in faults(graph)] == [
-        "int has no signature to read",
-        "Graph has no signature to read",
+    graph.step(Graph("other"), as_="other")
+    assert [(each.subject, each.given) for each in faults(graph)] == [
+        ("step 'three'", "int has no signature to read"),
+        ("step 'other', the graph", "it has no steps"),
     ]
 
 
-def test_steps_that_yield_are_a_fault() -> None:
+def test_a_plain_generator_is_a_fault_and_an_async_one_is_a_step() -> None:
     graph = Graph("g")
 
     @graph.step
@@ -192,7 +192,7 @@ def test_steps_that_yield_are_a_fault() -> None:
     async def more() -> AsyncIterator[int]:
         yield 1
 
-    assert [each.given for each in faults(graph)] == ["its function is a generator"] * 2
+    assert fault(graph).given == "its function is a generator"
 
 
 def test_reads_renames_an_edge() -> None:

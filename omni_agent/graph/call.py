@@ -1,0 +1,169 @@
+"""Calling a step's function: attempts, a time for each, and what its value is held against."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from contextlib import aclosing, nullcontext
+from functools import partial
+from inspect import isawaitable
+from typing import Any
+
+from omni_agent.core import Begin, CanvasChange, Generation, Request, caller, observer
+from omni_agent.errors import WrongReturn
+from omni_agent.graph.activity import Activity, Outcome
+from omni_agent.graph.brief import brief
+from omni_agent.graph.context import StepContext, UnderWay, current
+from omni_agent.graph.events import CanvasChanged, Custom, StepRetried, StreamChunk
+from omni_agent.graph.keeper import Kept
+from omni_agent.graph.plan import Call, stream_of
+from omni_agent.graph.retry import redrawn, retried
+from omni_agent.graph.scope import Scope
+from omni_agent.graph.stream import Stream, StreamLog
+from omni_agent.graph.thread import call_in_thread
+from omni_agent.graph.types import conforms, name_of, wrapped
+
+__all__ = ["call"]
+
+
+async def call(activity: Activity, body: Call, scope: Scope | None) -> Outcome:
+    """Call a step's function until it returns, as often as it may be.
+
+    Args:
+        activity: the step, or the item of it.
+        body: its function.
+        scope: where its chunks are offered while they come; None where nobody can read them.
+    """
+    run = activity.run
+    if run.keeper is not None:
+        kept = await run.keeper.stored(activity.path)
+        if kept is not None:
+            return _outcome(body, kept, Stream(kept.value) if body.yields else None)
+    log = StreamLog() if body.yields else None
+    if log is not None and scope is not None:
+        # readers count as running too, and may only wait for one who does: a step that yields keeps its place
+        async with run.places:
+            scope.offer(stream_of(activity.node.key), log.reader())
+            kept = await _attempts(activity, body, log)
+    else:
+        kept = await _attempts(activity, body, log)
+    if run.keeper is not None:
+        await run.keeper.keep(activity.path, kept)
+    return _outcome(body, kept, None)
+
+
+async def _attempts(activity: Activity, body: Call, log: StreamLog | None) -> Kept:
+    if not body.retries and body.unsure is None:
+        return await _attempt(activity, body, log, 1)
+
+    def tell(attempt: int, error: BaseException | None, confidence: float | None, wait: float) -> None:
+        activity.run.tell(
+            StepRetried,
+            activity.path,
+            step=activity.node.name,
+            attempt=attempt,
+            error=error,
+            confidence=confidence,
+            wait=wait,
+        )
+
+    return await retried(
+        partial(_attempt, activity, body, log),
+        body,
+        may_retry=lambda: log is None or not log.was_read,
+        tell=tell,
+    )
+
+
+async def _attempt(activity: Activity, body: Call, log: StreamLog | None, number: int) -> Kept:
+    run, node = activity.run, activity.node
+    async with run.places if log is None else nullcontext():
+        activity.begin(number)
+        context = StepContext(step=node.name, path=activity.path, attempt=number, run_id=run.run_id)
+        under_way = _under_way(activity, context)
+        try:
+            if node.timeout is None:
+                value = await _value(activity, body, log, under_way, context)
+            else:
+                async with asyncio.timeout(node.timeout):
+                    value = await _value(activity, body, log, under_way, context)
+            return Kept(value=value, confidence=under_way.confidence)
+        finally:
+            under_way.close()
+
+
+async def _value(
+    activity: Activity, body: Call, log: StreamLog | None, under_way: UnderWay, context: StepContext
+) -> Any:
+    run = activity.run
+    named = dict(activity.arguments)
+    for name, kind in body.resources.items():
+        named[name] = context if kind is StepContext else run.resources[kind]
+    positional = [named.pop(name) for name in body.positional if name in named]
+    if log is not None:
+        return await _chunks(activity, body, log, body.function(*positional, **named))
+    if body.is_async:
+        value = await body.function(*positional, **named)
+    else:
+        function = partial(body.function, *positional, **named)
+        value = await call_in_thread(function, name=activity.node.name, step=under_way, threads=run.threads)
+        if isawaitable(value):  # a decorator's plain function around an async one
+            value = await value
+    return _checked(value, body.returns, "returned")
+
+
+async def _chunks(activity: Activity, body: Call, log: StreamLog, generator: Any) -> list[Any]:
+    log.chunks.clear()  # of an attempt that nobody read
+    run, path, name = activity.run, activity.path, activity.node.name
+    async with aclosing(generator) as chunks:
+        async for chunk in chunks:
+            chunk = _checked(chunk, body.returns, "yielded")
+            run.tell(StreamChunk, path, step=name, index=len(log.chunks), chunk=chunk)
+            log.add(chunk)
+    log.end()
+    return list(log.chunks)
+
+
+def _checked(value: Any, hint: Any, verb: str) -> Any:
+    """`value`, wrapped as its annotation says and held against it."""
+    value = wrapped(value, hint)
+    if not conforms(value, hint):
+        raise WrongReturn(
+            f"it {verb} {brief(value)} ({type(value).__name__}); wanted {name_of(hint)},"
+            " as its annotation says: mend one of the two"
+        )
+    return value
+
+
+def _outcome(body: Call, kept: Kept, stream: Stream[Any] | None) -> Outcome:
+    value = kept.value
+    if body.join is not None:
+        value = _checked(body.join(list(value)), body.joined, "was joined to")
+    unsure = body.unsure
+    is_unsure = unsure is not None and kept.confidence is not None and kept.confidence < unsure.below
+    return Outcome(value=value, confidence=kept.confidence, is_unsure=is_unsure, stream=stream)
+
+
+def _under_way(activity: Activity, context: StepContext) -> UnderWay:
+    """Around the call of a step's function: what it and its requests tell becomes events of the run."""
+    run, path, name = activity.run, activity.path, activity.node.name
+
+    def tell(kind: type[Any], **fields: Any) -> None:
+        if threading.get_ident() != run.thread:
+            run.loop.call_soon_threadsafe(partial(tell, kind, **fields))
+        elif under_way.is_open:
+            run.tell(kind, path, step=name, **fields)
+
+    def ask(request: Request, begin: Begin) -> Generation:
+        drawn = redrawn(request, context.attempt)
+        return begin(drawn) if run.keeper is None else run.keeper.ask(context, drawn, begin)
+
+    def changed(change: CanvasChange) -> None:
+        tell(CanvasChanged, change=change)
+
+    under_way = UnderWay(lambda data: tell(Custom, data=data), ask)
+    # set for the rest of this task, which has a context of its own
+    current.set(under_way)
+    observer.set(changed)
+    caller.set(under_way.asked)
+    return under_way

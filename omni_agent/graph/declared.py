@@ -1,0 +1,139 @@
+"""What was declared of a graph: steps, loops and choices. Says nothing about whether it is right."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from types import FrameType, MethodType
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from omni_agent.graph.control import Control
+from omni_agent.graph.signature import Signature, place_of, signature_of
+
+if TYPE_CHECKING:
+    from omni_agent.graph.build import Graph
+
+__all__ = ["Choice", "Declared", "Loop", "Step"]
+
+
+class Step:
+    """A function or a graph under a name.
+
+    Args:
+        name: the step's name in its graph.
+        function: what it calls, or the graph it runs.
+        reads: the names that parameters read, where they are not the parameters' own.
+        output: whether a run keeps its value.
+        pick: of a graph, the step whose value is taken.
+        control: how it is run.
+        frame: where it was declared; annotations may use the names that are local there.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        function: Callable[..., Any] | Graph,
+        reads: Mapping[str, str],
+        output: bool,
+        pick: str | None,
+        control: Control,
+        frame: FrameType,
+    ) -> None:
+        self.name = name
+        self.function = function
+        self.reads = dict(reads)
+        self.output = output
+        self.pick = pick
+        self.control = control
+        self.place = place_of(function, frame)
+        """``file:line`` of the function."""
+        self._frame: FrameType | None = frame
+        self._signature: Signature | None = None
+
+    @property
+    def signature(self) -> Signature:
+        """What the function takes and gives.
+
+        Annotations that cannot be resolved yet are tried again, since a name may be defined later.
+
+        Raises:
+            TypeError: the function is none.
+            ValueError: it is written in C and has no signature.
+        """
+        if self._signature is not None:
+            return self._signature
+        if not callable(self.function):
+            raise TypeError
+        signature = signature_of(self.function, self._frame)
+        if signature.is_resolved:
+            # the frame would keep all of its local names alive
+            self._signature, self._frame = signature, None
+        return signature
+
+    def alone(self) -> Step:
+        """The same function as the only step of a graph of its own."""
+        signature = self.signature
+        step = Step(
+            name=getattr(self.function, "__name__", self.name),
+            function=self.function,
+            reads={},
+            output=True,
+            pick=None,
+            control={},
+            frame=sys._getframe(),
+        )
+        step.place, step._frame, step._signature = self.place, self._frame, signature
+        return step
+
+    def is_made_of(self, function: object) -> bool:
+        """Whether this step was declared with `function`; methods are made anew at each access."""
+        own = self.function
+        if isinstance(function, MethodType) and isinstance(own, MethodType):
+            return function.__func__ is own.__func__ and function.__self__ is own.__self__
+        return function is own
+
+
+class Loop(Step):
+    """A function or a graph that runs again and again: a step, and what is carried until when."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        function: Callable[..., Any] | Graph,
+        reads: Mapping[str, str],
+        output: bool,
+        pick: str | None,
+        carry: Mapping[str, str],
+        until: Callable[..., Any],
+        max_rounds: int,
+        on_bound: str,
+        frame: FrameType,
+    ) -> None:
+        super().__init__(
+            name=name, function=function, reads=reads, output=output, pick=pick, control={}, frame=frame
+        )
+        self.carry = carry
+        self.until = until
+        self.max_rounds = max_rounds
+        self.on_bound = on_bound
+
+
+class Choice:
+    """The first of some steps that was not skipped."""
+
+    def __init__(
+        self, *, name: str, of: tuple[str | Callable[..., Any], ...], output: bool, frame: FrameType
+    ) -> None:
+        self.name = name
+        self.of = of
+        self.output = output
+        self.place = f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+    def is_made_of(self, function: object) -> bool:
+        """No function stands for it."""
+        return False
+
+
+Declared: TypeAlias = Step | Choice
