@@ -157,7 +157,7 @@ async def _mapped(scope: Scope, activity: Activity, each: Each) -> Outcome:
             outcome = await one.settle(_once(siblings, one, None))
         except StepError as error:
             siblings.failed(error)
-            raise
+            return
         results[index] = outcome.value
         begin()
 

@@ -216,7 +216,7 @@ class Scope:
             outcome = await self._run.perform(self, node, (*self.path, node.name), arguments, failure)
         except StepError as error:
             self.siblings.failed(error)
-            raise
+            return
         if self.siblings.are_ending:
             return
         if outcome.value is SKIPPED:

@@ -14,7 +14,10 @@ __all__ = ["Siblings"]
 
 
 class Siblings:
-    """A task group whose tasks fail with `StepError`, and which then fails with the first of these.
+    """A task group whose tasks end with `failed` instead of raising.
+
+    Raising would make the group cancel the task that waits for it, too, and in Python 3.11 that task could
+    not tell it from being cancelled from outside.
 
     Args:
         parent: the siblings of the task that enters this. What fails here while all of it is being
@@ -24,6 +27,7 @@ class Siblings:
     def __init__(self, parent: Siblings | None = None) -> None:
         self._parent = parent
         self._group = asyncio.TaskGroup()
+        self._tasks: set[asyncio.Task[None]] = set()
         self.failures: list[StepError] = []
         self.aftermath: list[StepError] = []
         """Steps that failed while they were being cancelled."""
@@ -35,34 +39,48 @@ class Siblings:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """Wait for all tasks.
+
+        Raises:
+            StepError: the first failure; the others are in its `others`.
+            asyncio.CancelledError: the waiting task was cancelled, and nothing had failed before.
+        """
         try:
             await self._group.__aexit__(kind, error, trace)
-        except BaseExceptionGroup:
+        finally:
             if self.failures:
                 first, *others = self.failures
                 first.others = (*first.others, *others, *self.aftermath)
-                raise first from first.__cause__
-            if not self.aftermath:
-                raise
-            # cancelled, and untidy about it: cancellation is what those outside have to see
+                raise first
             if self._parent is not None:
                 self._parent.aftermath.extend(self.aftermath)
-            raise asyncio.CancelledError from None
 
     def start(self, work: Coroutine[Any, Any, None], *, name: str, context: Context) -> asyncio.Task[None]:
         """Run a coroutine as one of these tasks."""
-        return self._group.create_task(work, name=name, context=context)
+        task = self._group.create_task(work, name=name, context=context)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     def failed(self, error: StepError) -> None:
-        """Note what the current task is about to raise."""
-        (self.aftermath if _is_cancelled() else self.failures).append(error)
+        """The current task failed: the others are cancelled. It is to return after this."""
+        current = asyncio.current_task()
+        if current is not None and current.cancelling():
+            self.aftermath.append(error)
+            return
+        self.failures.append(error)
+        if len(self.failures) == 1:
+            # not at once: what fails in the same moment has failed too, and was not cancelled
+            asyncio.get_running_loop().call_soon(self._cancel)
+
+    def _cancel(self) -> None:
+        for task in self._tasks:
+            task.cancel()
 
     @property
     def are_ending(self) -> bool:
         """Whether no task may be started any more, seen from one of them."""
-        return bool(self.failures) or _is_cancelled()
-
-
-def _is_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
+        if self.failures:
+            return True
+        task = asyncio.current_task()
+        return task is not None and task.cancelling() > 0

@@ -52,8 +52,13 @@ def wants_text(hint: Any) -> bool:
 
 
 def wrapped(value: Any, hint: Any) -> Any:
-    """`value`, as `Text` where it is a plain `str` and `hint` asks for `Text`."""
-    return Text(value) if type(value) is str and wants_text(hint) else value
+    """`value`, as `Text` where it is a plain `str` and `hint` asks for `Text`; also the items of a list."""
+    if type(value) is str:
+        return Text(value) if wants_text(hint) else value
+    if type(value) is list and get_origin(hint) is list and str in map(type, value):
+        (item,) = get_args(hint)
+        return [wrapped(each, item) for each in value]
+    return value
 
 
 def conforms(value: object, hint: Any) -> bool:
