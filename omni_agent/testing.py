@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Self, TypeAlias, TypeVar, cast
 
@@ -12,16 +13,25 @@ from omni_agent.core import CanvasChange, Core, Generation, Modality, Request, T
 from omni_agent.errors import CoreClosed, InputError, OmniError
 from omni_agent.values import GrowingSpeech, Image, Speech, SpeechChunk, Text, Tokens
 
-__all__ = ["Line", "ScriptedCore"]
+__all__ = ["Line", "ScriptedCore", "Sure"]
 
 V = TypeVar("V")
 
-Line: TypeAlias = (
-    str | Value | Exception | Callable[[Request], str | Value | Awaitable[str | Value]] | Sequence["Line"]
-)
+
+@dataclass(frozen=True)
+class Sure:
+    """A value of the script, and how sure the core is of it: its confidence, 0 to 1."""
+
+    value: str | Value
+    confidence: float
+
+
+Given: TypeAlias = str | Value | Sure
+Line: TypeAlias = Given | Exception | Callable[[Request], Given | Awaitable[Given]] | Sequence["Line"]
 """What the script has for a task.
 
-A value, an error to raise, a function of the request, or a list of these to be used up one by one.
+A value, one with a confidence, an error to raise, a function of the request, or a list of these to be used up
+one by one.
 """
 
 TOKENIZER = "scripted"
@@ -107,7 +117,7 @@ class ScriptedCore(Core):
             raise InputError(f"{value!r} does not come from this core, and it cannot decode it")
         return cast(V, original)
 
-    async def _next(self, request: Request) -> Value:
+    async def _next(self, request: Request) -> Sure:
         """What the script has for a request, as a core gives it: media as tokens."""
         line = self._script.get(request.task)
         if isinstance(line, list):
@@ -123,13 +133,14 @@ class ScriptedCore(Core):
         given: Any = line(request) if callable(line) else line
         if inspect.isawaitable(given):
             given = await given
-        value = Text(given) if isinstance(given, str) else given
+        sure = given if isinstance(given, Sure) else Sure(given, 1.0)
+        value = Text(sure.value) if isinstance(sure.value, str) else sure.value
         kind = KINDS[request.blank]
         if not isinstance(value, kind):
             raise OmniError(
-                f"the script has {type(given).__name__} for {request.task}; wanted {kind.__name__}"
+                f"the script has {type(value).__name__} for {request.task}; wanted {kind.__name__}"
             )
-        return self._as_tokens(value)
+        return Sure(self._as_tokens(value), sure.confidence)
 
     def _as_tokens(self, value: Value) -> Value:
         if isinstance(value, Text) or not value.is_decoded:
@@ -159,6 +170,7 @@ class _Scripted(Generation):
         self._pause = pause
         self.core = core
         self._value: Value | None = None
+        self._confidence = 1.0
         self._steps_done = 0
         self._observe = observer.get()
         self._newest: CanvasChange | None = None
@@ -193,7 +205,8 @@ class _Scripted(Generation):
 
     @property
     def confidence(self) -> float | None:
-        return 1.0 if self.task.done() and not self.task.cancelled() and not self.task.exception() else None
+        is_done = self.task.done() and not self.task.cancelled() and not self.task.exception()
+        return self._confidence if is_done else None
 
     def spoken(self) -> tuple[SpeechChunk, ...]:
         """What the steps until now said of a speech."""
@@ -212,7 +225,9 @@ class _Scripted(Generation):
         )
 
     async def _follow(self) -> Value:
-        self._value = value = await self.core._next(self._request)
+        sure = await self.core._next(self._request)
+        self._confidence = sure.confidence
+        self._value = value = cast(Value, sure.value)
         for step in range(1, self._num_steps + 1):
             await asyncio.sleep(self._pause)
             self._tell(step, value)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from contextlib import aclosing, nullcontext
 from functools import partial
@@ -22,6 +21,7 @@ from omni_agent.graph.scope import Scope
 from omni_agent.graph.stream import Stream, StreamLog
 from omni_agent.graph.thread import call_in_thread
 from omni_agent.graph.types import conforms, name_of, wrapped
+from omni_agent.graph.within import within
 
 __all__ = ["call"]
 
@@ -85,7 +85,7 @@ async def _attempt(activity: Activity, body: Call, log: StreamLog | None, number
             if node.timeout is None:
                 value = await _value(activity, body, log, under_way, context)
             else:
-                async with asyncio.timeout(node.timeout):
+                async with within(node.timeout):
                     value = await _value(activity, body, log, under_way, context)
             return Kept(value=value, confidence=under_way.confidence)
         finally:

@@ -54,8 +54,7 @@ def check(
                 known.steps.setdefault(step.name, each)
         else:
             known.choices.setdefault(step.name, step)
-        known.names.append(step.name)
-    known.names = [*known.names, *inputs, *late]
+    known.names = Counter([*(step.name for step in steps), *inputs, *late])
     _check_names(faults, known.names, steps)
 
     nodes: dict[str, Node] = {}
@@ -111,8 +110,8 @@ def _check_graph(
             )
 
 
-def _check_names(faults: Faults, names: Sequence[str], steps: Sequence[Declared]) -> None:
-    for name, count in Counter(names).items():
+def _check_names(faults: Faults, names: Mapping[str, int], steps: Sequence[Declared]) -> None:
+    for name, count in names.items():
         if count > 1:
             places = tuple(step.place for step in steps if step.name == name)
             faults.add(

@@ -31,7 +31,8 @@ class Known:
     late: Mapping[str, Any]
     resources: tuple[type, ...]
     faults: Faults
-    names: list[str] = field(default_factory=list)
+    names: Mapping[str, int] = field(default_factory=dict)
+    """All names, and how many things have each."""
     steps: dict[str, CheckedStep] = field(default_factory=dict)
     choices: dict[str, Choice] = field(default_factory=dict)
 
@@ -293,7 +294,7 @@ class CheckedStep:
                 return
             given = item
         elif get_origin(wanted) is Stream and producer is not None:
-            if not self.signature.is_async:
+            if not (self.signature.is_async or self.signature.yields):
                 mend = "Make it `async def`: a thread cannot read a stream."
                 self._fault_types(parameter, "its function is not async", "an async function", source, mend)
                 return

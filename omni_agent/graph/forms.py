@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from omni_agent.errors import InputError, StepError
@@ -15,6 +13,7 @@ from omni_agent.graph.events import RoundStarted
 from omni_agent.graph.plan import Call, Each, First, Nested, Node, Rounds
 from omni_agent.graph.scope import SKIPPED, Scope, decided
 from omni_agent.graph.siblings import Siblings
+from omni_agent.graph.within import within
 from omni_agent.values import Text
 
 if TYPE_CHECKING:
@@ -80,15 +79,11 @@ async def _once(siblings: Siblings, activity: Activity, scope: Scope | None) -> 
     if isinstance(body, Call):
         return await call(activity, body, scope)
     activity.begin()
-    async with _limit(activity.node.timeout):
+    async with within(activity.node.timeout):
         if isinstance(body, Nested):
             return await _nested(siblings, activity, body)
         assert isinstance(body, Rounds)
         return await _rounds(siblings, activity, body)
-
-
-def _limit(timeout: float | None) -> AbstractAsyncContextManager[Any]:
-    return nullcontext() if timeout is None else asyncio.timeout(timeout)
 
 
 async def _nested(siblings: Siblings, activity: Activity, body: Nested) -> Outcome:

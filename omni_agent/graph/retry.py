@@ -54,7 +54,7 @@ async def retried(
         unsure += 1
         return body.unsure is None or unsure > body.unsure.retry
 
-    backoff = wait_exponential_jitter(initial=body.backoff, max=LONGEST, jitter=body.backoff)
+    backoff = wait_exponential_jitter(multiplier=body.backoff, max=LONGEST, jitter=body.backoff)
 
     def wait(state: RetryCallState) -> float:
         return 0 if _failure(state) is None else backoff(state)

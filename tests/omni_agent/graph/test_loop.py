@@ -100,7 +100,9 @@ async def test_rounds_count_from_zero() -> None:
 
 
 async def test_a_bound_that_is_reached_is_an_error_that_says_what_to_do() -> None:
-    with pytest.raises(LoopExhausted, match=r"did not hold in 7 rounds: .* max_rounds=.* on_bound='last'") as caught:
+    with pytest.raises(
+        LoopExhausted, match=r"did not hold in 7 rounds: .* max_rounds=.* on_bound='last'"
+    ) as caught:
         await guessing().run(secret=1000, low=0, high=100)
     assert isinstance(caught.value, StepError)
     assert (caught.value.step, caught.value.path) == ("game", ("game",))
@@ -201,7 +203,12 @@ async def test_loops_in_loops_under_a_limit_do_not_wait_for_each_other() -> None
     inner.loop(one, as_="inner", carry={"n": "one"}, until=lambda one: one % 5 == 0, max_rounds=5)
     outer = Graph("outer", inputs={"n": int})
     outer.loop(
-        inner, as_="outer", carry={"n": "inner"}, until=lambda inner: inner == 20, max_rounds=5, output="inner"
+        inner,
+        as_="outer",
+        carry={"n": "inner"},
+        until=lambda inner: inner == 20,
+        max_rounds=5,
+        output="inner",
     )
     async with asyncio.timeout(5):
         assert (await outer.run(n=0, options=RunOptions(limit=1)))["outer"] == 20
@@ -235,8 +242,14 @@ def test_bad_loops_are_faults() -> None:
     graph.loop(more, as_="h", carry=["n"], until=3, max_rounds=1)  # type: ignore[arg-type]
     graph.loop(lambda n: n, as_="i", carry={}, until=until, max_rounds=1)
     found = {each.subject: (each.given, each.mend) for each in faults(graph)}
-    assert found["step 'a', carry={'m': 'more'}"] == ("there is no input 'm' inside", "Carry what the next round takes.")
-    assert found["step 'b', carry={'n': 'moer'}"] == ("there is no step 'moer' inside", "Did you mean 'more'?")
+    assert found["step 'a', carry={'m': 'more'}"] == (
+        "there is no input 'm' inside",
+        "Carry what the next round takes.",
+    )
+    assert found["step 'b', carry={'n': 'moer'}"] == (
+        "there is no step 'moer' inside",
+        "Did you mean 'more'?",
+    )
     assert found["step 'c', until"] == ("there is no step or input 'mor'", "Did you mean 'more'?")
     assert found["step 'd', max_rounds"][0] == "it is 0"
     assert found["step 'e', on_bound"][0] == "it is 'stop'"

@@ -87,8 +87,8 @@ async def test_a_wrong_return_is_retried_too() -> None:
         return next(values)  # type: ignore[return-value]
 
     assert (await graph.run())[picky] == 1
+    values = iter(["x", "y"])
     with pytest.raises(StepError) as caught:
-        values = iter(["x", "y"])
         await graph.run()
     assert isinstance(caught.value.__cause__, WrongReturn)
 
@@ -116,7 +116,7 @@ async def test_a_step_that_takes_too_long_is_a_timeout() -> None:
         return await core.answer("q")
 
     async with ScriptedCore({Task.ANSWER: "yes"}, pause=60) as core:
-        with pytest.raises(TimeoutError, match="took longer than its 0.01 s") as caught:
+        with pytest.raises(TimeoutError, match=r"took longer than its 0\.01 s") as caught:
             await graph.run(core)
         await asyncio.sleep(0)
         assert core.running == 0
@@ -229,7 +229,10 @@ async def test_an_unsure_step_is_called_again_and_the_surest_value_is_kept() -> 
         events = [event async for event in run]
         assert (await run.result())["answer"] == "b"
     retried = [event for event in events if isinstance(event, StepRetried)]
-    assert [(event.confidence, event.error, event.wait) for event in retried] == [(0.3, None, 0), (0.5, None, 0)]
+    assert [(event.confidence, event.error, event.wait) for event in retried] == [
+        (0.3, None, 0),
+        (0.5, None, 0),
+    ]
 
 
 async def test_a_sure_step_is_not_called_again() -> None:
@@ -242,9 +245,9 @@ async def test_a_retry_draws_anew() -> None:
     graph, core = unsure([Sure("a", 0.3)] * 3, retry=2)
     async with core:
         await graph.run(core)
-        await_seeds = [request.settings.seed for request in core.requests]
-    assert await_seeds[0] == 0
-    assert len(set(await_seeds)) == 3
+        seeds = [request.settings.seed for request in core.requests]
+    assert seeds[0] == 0
+    assert len(set(seeds)) == 3
 
 
 async def test_failures_and_doubts_are_counted_apart() -> None:
@@ -362,7 +365,9 @@ def test_a_stand_in_that_depends_on_what_it_stands_in_for_is_a_cycle() -> None:
     assert "each reads the next" in fault.given
 
 
-@pytest.mark.parametrize("options", [{"below": 0}, {"below": 2}, {"below": 0.5, "retry": -1}, {"below": 0.5, "then": 3}])
+@pytest.mark.parametrize(
+    "options", [{"below": 0}, {"below": 2}, {"below": 0.5, "retry": -1}, {"below": 0.5, "then": 3}]
+)
 def test_unsure_outside_its_range_is_refused(options: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="wanted"):
         Unsure(**options)

@@ -323,6 +323,7 @@ async def test_a_function_of_a_stream_is_called_alone() -> None:
 
 async def test_speech_begins_before_the_last_word_of_an_answer_is_decided() -> None:
     graph = Graph("g", inputs={"question": Text})
+    sounded = asyncio.Event()
 
     @graph.step(join=" ".join)
     async def words(question: Text, core: Core) -> AsyncIterator[Text]:
@@ -334,6 +335,7 @@ async def test_speech_begins_before_the_last_word_of_an_answer_is_decided() -> N
                 for word in decided[said:-1]:
                     yield Text(word)
                     said += 1
+                    await sounded.wait()  # no further word is looked at before there is sound
             answer = await generation
         for word in str(answer).split(" ")[said:]:
             yield Text(word)
@@ -342,6 +344,7 @@ async def test_speech_begins_before_the_last_word_of_an_answer_is_decided() -> N
     async def spoken(words: Stream[Text], core: Core) -> AsyncIterator[Speech]:
         async for word in words:
             yield await core.decoded(await core.speak(word))
+            sounded.set()
 
     script: dict[Task, Any] = {
         Task.ANSWER: "a dog on the grass",
@@ -389,7 +392,10 @@ def test_bad_streams_are_faults() -> None:
 
     found = {each.subject: (each.given, each.wanted) for each in faults(graph)}
     assert found == {
-        "step 'untyped', return": ("it yields, and is annotated int", "AsyncIterator[...] with the type of its chunks"),
+        "step 'untyped', return": (
+            "it yields, and is annotated int",
+            "AsyncIterator[...] with the type of its chunks",
+        ),
         "step 'a', parameter 'one'": ("step 'one' returns int", "a step that yields"),
         "step 'b', parameter 'words'": ("its function is not async", "an async function"),
         "step 'c', parameter 'words'": ("step 'words' yields str", "Stream[int]"),
