@@ -35,8 +35,8 @@ from omni_agent.errors import (
     SnapshotMismatch,
     StepError,
     StepTimedOut,
-    StoreError,
     StepWasSkipped,
+    StoreError,
     WrongReturn,
 )
 from omni_agent.graph import (
@@ -139,8 +139,8 @@ __all__ = [
     "StepSkipped",
     "StepStarted",
     "StepTimedOut",
-    "StoreError",
     "StepWasSkipped",
+    "StoreError",
     "Stream",
     "StreamChunk",
     "Task",

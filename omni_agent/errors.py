@@ -58,8 +58,8 @@ __all__ = [
     "SnapshotMismatch",
     "StepError",
     "StepTimedOut",
-    "StoreError",
     "StepWasSkipped",
+    "StoreError",
     "WrongReturn",
 ]
 
@@ -208,6 +208,10 @@ class NoSuchResult(OmniError, LookupError):
     """A result was asked for a step whose value the run does not keep, or that the graph does not have."""
 
 
+class StepWasSkipped(NoSuchResult):
+    """A result was asked for a step that was skipped: by its `when`, or because what it reads was skipped."""
+
+
 class StoreError(OmniError):
     """A store of runs cannot be reached, or cannot do what was asked."""
 
@@ -238,5 +242,3 @@ class RunHeld(StoreError):
         self.run_id = run_id
         self.holder = holder
         self.seconds = seconds
-class StepWasSkipped(NoSuchResult):
-    """A result was asked for a step that was skipped: by its `when`, or because what it reads was skipped."""

@@ -29,7 +29,6 @@ from omni_agent.graph.events import (
 from omni_agent.graph.options import RunOptions
 from omni_agent.graph.result import Result
 from omni_agent.graph.run import Run
-from omni_agent.graph.scope import cancelled, emit
 from omni_agent.graph.store import RunInfo, RunStore
 from omni_agent.graph.stream import Stream
 

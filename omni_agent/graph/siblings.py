@@ -27,7 +27,7 @@ class Siblings:
     def __init__(self, parent: Siblings | None = None) -> None:
         self._parent = parent
         self._group = asyncio.TaskGroup()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], None] = {}  # in the order they started
         self.failures: list[StepError] = []
         self.aftermath: list[StepError] = []
         """Steps that failed while they were being cancelled."""
@@ -58,8 +58,8 @@ class Siblings:
     def start(self, work: Coroutine[Any, Any, None], *, name: str, context: Context) -> asyncio.Task[None]:
         """Run a coroutine as one of these tasks."""
         task = self._group.create_task(work, name=name, context=context)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = None
+        task.add_done_callback(self._tasks.pop)
         return task
 
     def failed(self, error: StepError) -> None:
