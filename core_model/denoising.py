@@ -39,7 +39,7 @@ from omni_agent.core_model.seeds import seed_of
 from omni_agent.core_model.unmasking import TypedRule
 from omni_agent.errors import InputError
 
-__all__ = ["advance", "after_step", "logits_of", "prepared", "start"]
+__all__ = ["advance", "after_step", "alike", "logits_of", "prepared", "start"]
 
 SURE_OF_PADDING = 0.9
 """How sure each masked place must be of the end for a published blank to end early."""
@@ -103,6 +103,20 @@ def advance(parts: Parts, decodings: Sequence[Decoding]) -> list[Decoding]:
         )
         for decoding, look in zip(decodings, _looks(parts, decodings), strict=True)
     ]
+
+
+@torch.inference_mode()
+def alike(parts: Parts, decodings: Sequence[Decoding]) -> bool:
+    """Whether one model call for all reads, bit for bit, what one for each reads."""
+    together = _looks(parts, decodings)
+    for decoding, among in zip(decodings, together, strict=True):
+        [alone] = _looks(parts, [decoding])
+        both = [(alone.hidden, among.hidden)]
+        if alone.without is not None and among.without is not None:
+            both.append((alone.without, among.without))
+        if not all(torch.equal(*each) for each in both):
+            return False
+    return True
 
 
 def logits_of(parts: Parts, decodings: Sequence[Decoding]) -> list[Float[Tensor, "_ _"]]:

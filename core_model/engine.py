@@ -1,13 +1,14 @@
 """The engine: one thread that owns the weights and advances the denoising steps of all requests.
 
 It goes in rounds. In each round every request in flight has one turn: its canvas first, then one denoising
-step at a time. So requests go on side by side, and a short one is not kept waiting by a long one. Whatever
+step at a time. So requests go on side by side, and a short one is not kept waiting by a long one. Those of
+lower priority have fewer turns; while one with a deadline needs its turns, it has them first. Whatever
 computes with the weights happens in this thread and nowhere else. Nothing here knows of asyncio: a `Ticket`
 rings its watchers, and `generation.py` makes that awaitable.
 
 What holds in every round: a cancelled request gets no further model call; a failing request fails alone; what
-a request yields does not depend on what else is in flight, as its state is a value and its noise is keyed by
-its own seed.
+a request yields does not depend on what else is in flight, as its state is a value and its noise is a
+function of its own seed.
 """
 
 from __future__ import annotations
@@ -15,21 +16,26 @@ from __future__ import annotations
 import itertools
 import logging
 import threading
-from collections.abc import Callable, Hashable, Sequence
-from concurrent.futures import Future, InvalidStateError
-from contextlib import suppress
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 
-from omni_agent.core import CanvasChange, Request, Value, Yield
-from omni_agent.core_model.decoding import Decoding
+from omni_agent.core import Modality, Request, Snapshot, Status, Value
+from omni_agent.core_model import deadlines, jobs
+from omni_agent.core_model.counters import Counters
+from omni_agent.core_model.deadlines import Need, Pace
+from omni_agent.core_model.decoding import Decoding, hurried
+from omni_agent.core_model.grouping import Grouping, Paying, alone
+from omni_agent.core_model.jobs import Job
 from omni_agent.core_model.listening import Listening
 from omni_agent.core_model.model import Model
-from omni_agent.errors import CoreClosed, Overloaded
-from omni_agent.values import Reply, Speech, SpeechChunk
+from omni_agent.core_model.ticket import Describe, Finished, Ticket
+from omni_agent.errors import CoreClosed, DeadlineExceeded, Overloaded
+from omni_agent.values import Reply, Speech
 
-__all__ = ["Engine", "Finished", "Grouping", "Ticket", "alone", "same_shape"]
+__all__ = ["Engine"]
 
 QUEUE_SIZE = 256
 IN_FLIGHT = 16
@@ -38,180 +44,6 @@ IN_FLIGHT = 16
 _IDLE_SECONDS = 1.0
 
 _log = logging.getLogger(__name__)
-
-Describe = Callable[[Decoding, int], CanvasChange]
-"""What watchers are told of a request's state, given its number."""
-
-Grouping = Callable[[Sequence[Hashable]], Sequence[Sequence[int]]]
-"""Who goes into one model call.
-
-Given the shape keys of the requests whose turn it is, the groups, as indices into the keys: each in one
-group, and those of a group with equal keys.
-"""
-
-
-def alone(keys: Sequence[Hashable]) -> list[list[int]]:
-    """Every request in a model call of its own: it yields exactly what it yields at an idle engine."""
-    return [[index] for index in range(len(keys))]
-
-
-def same_shape(keys: Sequence[Hashable]) -> list[list[int]]:
-    """All of one shape in one model call. Right up to rounding, which differs with the number of rows."""
-    groups: dict[Hashable, list[int]] = {}
-    for index, key in enumerate(keys):
-        groups.setdefault(key, []).append(index)
-    return list(groups.values())
-
-
-@dataclass(frozen=True, kw_only=True)
-class Finished:
-    """What a request came to: its value, and the lowest confidence among its tokens (a decoding has none)."""
-
-    value: Yield
-    confidence: float | None
-
-
-class Ticket:
-    """A request's place at the engine, safe to use from any thread.
-
-    It ends once: with a value, with an error, or cancelled; the first of them wins.
-    """
-
-    def __init__(
-        self, number: int, on_end: Callable[[Ticket], None], describe: Describe | None = None
-    ) -> None:
-        self.number = number
-        self._on_end: Callable[[Ticket], None] | None = on_end
-        self._describe = describe
-        self._state: Decoding | None = None
-        self._change: CanvasChange | None = None
-        self._chunks: list[SpeechChunk] = []
-        self._looking = threading.Lock()
-        self._outcome: Future[Finished] = Future()
-        self._watchers: list[Callable[[], None]] = []
-
-    @property
-    def state(self) -> Decoding | None:
-        """The latest state of the canvas; the last one stands before the ticket is done."""
-        return self._state
-
-    @property
-    def change(self) -> CanvasChange | None:
-        """The latest change of the canvas, the same object until there is another; made for who looks first,
-        in his thread.
-        """
-        with self._looking:
-            state = self._state
-            if state is None or not state.run or self._describe is None:
-                return None
-            if self._change is None or self._change.step != state.step:
-                self._change = self._describe(state, self.number)
-            return self._change
-
-    @property
-    def chunks(self) -> Sequence[SpeechChunk]:
-        """What there is of the sound that was asked for by `Engine.listen`; it grows. The last one stands
-        before the ticket is done.
-        """
-        return self._chunks
-
-    @property
-    def done(self) -> bool:
-        """Whether there is an outcome: a value, an error, or cancelled."""
-        return self._outcome.done()
-
-    @property
-    def cancelled(self) -> bool:
-        """Whether the outcome is that it was cancelled."""
-        return self._outcome.cancelled()
-
-    @property
-    def watched(self) -> bool:
-        """Whether anybody watches."""
-        return bool(self._watchers)
-
-    @property
-    def confidence(self) -> float | None:
-        """The outcome's confidence; None when there is none."""
-        if not self.done or self.cancelled or self._outcome.exception() is not None:
-            return None
-        return self._outcome.result().confidence
-
-    def result(self, timeout: float | None = None) -> Finished:
-        """Block until the outcome is there.
-
-        Raises:
-            CancelledError: it was cancelled (the error is that of concurrent.futures).
-            TimeoutError: there was none in `timeout` seconds.
-            Exception: the request's own error.
-        """
-        return self._outcome.result(timeout)
-
-    def cancel(self) -> None:
-        """Cancel, unless done already: no model call is begun for it any more. Returns at once."""
-        if self._outcome.cancel():
-            self._ended()
-
-    def watch(self, watcher: Callable[[], None]) -> None:
-        """Call `watcher` after every change and at the end, in whatever thread that happens; it must be
-        quick.
-
-        What happened before is not told: look at the ticket after this call.
-        """
-        self._watchers.append(watcher)
-
-    def unwatch(self, watcher: Callable[[], None]) -> None:
-        """Undo `watch`; nothing, if that is undone already."""
-        with suppress(ValueError):
-            self._watchers.remove(watcher)
-
-    def _publish(self, state: Decoding) -> None:
-        self._state = state.forgetful() if state.done else state
-        self._ring()
-
-    def _say(self, chunk: SpeechChunk) -> None:
-        self._chunks.append(chunk)
-        self._ring()
-
-    def _finish(self, finished: Finished) -> None:
-        with suppress(InvalidStateError):  # cancelled meanwhile
-            self._outcome.set_result(finished)
-            self._ended()
-
-    def _fail(self, error: BaseException) -> None:
-        with suppress(InvalidStateError):
-            self._outcome.set_exception(error)
-            self._ended()
-
-    def _ended(self) -> None:
-        on_end, self._on_end = self._on_end, None  # a kept ticket must not keep the engine and its weights
-        if on_end is not None:
-            on_end(self)
-        self._ring()
-
-    def _ring(self) -> None:
-        for watcher in tuple(self._watchers):
-            try:
-                watcher()
-            except Exception:
-                _log.exception("a watcher of request %d failed", self.number)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Going:
-    """The state of a request between two turns, and the shape it has for the next."""
-
-    decoding: Decoding
-    shape: Hashable
-
-
-@dataclass(kw_only=True, eq=False)
-class _Job:
-    """What the engine holds of a request while it is queued or in flight."""
-
-    ticket: Ticket
-    work: Request | Value
-    going: _Going | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -228,9 +60,15 @@ class _Listener:
 class Engine:
     """Owns a model and serves requests with it until `close`. Every method may be called from any thread.
 
-    Up to `in_flight` requests are advanced in turns and `queue_size` more are queued, first come, first
-    served. Past that a request stands behind the queue until there is room, or is refused if it says it does
-    not wait.
+    Up to `in_flight` requests are advanced in turns and `queue_size` more are queued, the most urgent first,
+    equals as they came. Past that a request stands behind the queue until there is room, or is refused if it
+    says it does not wait.
+
+    Args:
+        model: what is served.
+        queue_size: requests queued, 0 or more.
+        in_flight: requests advanced in turns, 1 or more; those of higher priority find room beside others.
+        grouping: who shares a model call; `Paying()` finds out.
     """
 
     def __init__(
@@ -239,7 +77,7 @@ class Engine:
         *,
         queue_size: int = QUEUE_SIZE,
         in_flight: int = IN_FLIGHT,
-        grouping: Grouping = alone,
+        grouping: Grouping | Paying = alone,
     ) -> None:
         if queue_size < 0 or in_flight < 1:
             raise ValueError(
@@ -252,27 +90,35 @@ class Engine:
         self._in_flight_limit = in_flight
         self._room = queue_size + in_flight
         self._numbers = itertools.count(1)
+        self._counters = Counters()
         # Under the condition: who waits for the engine (in order), who is not done, whether it closes.
         self._condition = threading.Condition()
-        self._queue: dict[int, _Job] = {}
+        self._queue: dict[int, Job] = {}
         self._listeners: dict[int, _Listener] = {}
         self._unfinished: dict[int, Ticket] = {}
         self._closing = False
         self._broken: BaseException | None = None
         # The engine thread's own.
-        self._in_flight: list[_Job] = []
+        self._in_flight: list[Job] = []
+        self._rounds = 0
+        self._pace = Pace()
         # Not a daemon: a thread killed inside a model call takes the interpreter with it.
         self._thread = threading.Thread(target=self._serve, name="omni-agent engine", daemon=False)
         self._thread.start()
 
-    def submit(self, request: Request, *, wait: bool = True) -> Ticket:
+    def submit(self, request: Request, *, wait: bool = True, snapshot: Snapshot | None = None) -> Ticket:
         """Ask for `request`. Returns at once: its media is tokenised at its turn, in the engine's thread.
+
+        Args:
+            request: what is asked for.
+            wait: stand behind the queue where there is no room.
+            snapshot: where it goes on from.
 
         Raises:
             Overloaded: there is no room and `wait` is False.
             CoreClosed: the engine is closed.
         """
-        return self._enter(request, wait=wait)
+        return self._enter(request, wait=wait, snapshot=snapshot)
 
     def decode(self, value: Value) -> Ticket:
         """Ask for `value` with pixels or samples, made from its tokens.
@@ -312,14 +158,21 @@ class Engine:
             left = list(self._unfinished.values())
             self._condition.notify_all()
         for ticket in left:
-            ticket._fail(self._closed())
+            ticket.fail(self._closed())
 
     def close(self) -> None:
         """`stop`, and block until the thread has ended: at most the model call that is going on."""
         self.stop()
         self._thread.join()
 
-    def _enter(self, work: Request | Value, *, wait: bool) -> Ticket:
+    def status(self) -> Status:
+        """What the engine is doing, and what it has done."""
+        with self._condition:
+            queued = sum(not job.is_value for job in self._queue.values())
+            return self._counters.status(queued=queued, active=len(self._unfinished) - len(self._queue))
+
+    def _enter(self, work: Request | Value, *, wait: bool, snapshot: Snapshot | None = None) -> Ticket:
+        now = time.monotonic()
         with self._condition:
             if self._closing:
                 raise self._closed()
@@ -329,8 +182,11 @@ class Engine:
                     " ask again later, or let the request wait (wait=True)"
                 )
             ticket = Ticket(next(self._numbers), self._leave, self._describe)
+            ticket.due = _due(work, snapshot, now)
             self._unfinished[ticket.number] = ticket
-            self._queue[ticket.number] = _Job(ticket=ticket, work=work)
+            self._queue[ticket.number] = Job(
+                ticket=ticket, work=work, arrived=now, due=ticket.due, snapshot=snapshot
+            )
             self._condition.notify_all()
         return ticket
 
@@ -345,6 +201,7 @@ class Engine:
             self._unfinished.pop(ticket.number, None)
             self._queue.pop(ticket.number, None)
             self._listeners.pop(ticket.number, None)
+        self._counters.ended(ticket.how_it_ended)
 
     # From here on: the engine's thread.
 
@@ -375,8 +232,11 @@ class Engine:
                 self._condition.wait(_IDLE_SECONDS)
                 if not threading.main_thread().is_alive():
                     self._closing = True
-            while self._queue and len(self._in_flight) < self._in_flight_limit:
-                self._in_flight.append(self._queue.pop(next(iter(self._queue))))
+            now = time.monotonic()
+            while job := jobs.next_waiting(
+                list(self._queue.values()), self._in_flight, self._in_flight_limit, now
+            ):
+                self._in_flight.append(self._queue.pop(job.ticket.number))
             return not self._closing
 
     def _has_sound_left(self) -> bool:
@@ -384,56 +244,154 @@ class Engine:
         return any(listener.source.done for listener in self._listeners.values())
 
     def _round(self) -> None:
-        """One turn for each request in flight."""
-        new = [job for job in self._in_flight if job.going is None]
-        going = [job for job in self._in_flight if job.going is not None]
+        """One turn for each request in flight whose turn it is."""
+        turn = self._with_deadlines()
+        if not turn:
+            self._rounds += 1
+            turn = jobs.for_turn(self._in_flight, self._rounds)
+        new = [job for job in turn if job.decoding is None]
+        going = [job for job in turn if job.decoding is not None]
         for job in new:
             self._begin(job)
-        for group in self._grouping([job.going.shape for job in going if job.going is not None]):
+        for group in self._groups(going):
             self._advance([going[index] for index in group])
         for listener in tuple(self._listeners.values()):
             self._hear(listener)
 
-    def _begin(self, job: _Job) -> None:
+    def _with_deadlines(self) -> list[Job]:
+        """Whose turn it is because of a deadline, with no more steps left than there is time for; nobody,
+        where there is time for a round of all. Those who cannot be in time fail.
+        """
+        pressed = [job for job in self._in_flight if job.due is not None and not job.ticket.done]
+        if not pressed:
+            return []
+        now = time.monotonic()
+        needs = [self._need(job) for job in pressed]
+        for index in (late := deadlines.hopeless(now, needs)):
+            job, need = pressed[index], needs[index]
+            job.ticket.fail(
+                DeadlineExceeded(
+                    f"{need.due - now:.3f} s are left until the deadline; one denoising step and decoding"
+                    f" take {need.least:.3f} s, and others may be due before: give it more time, or ask when"
+                    " less goes on"
+                )
+            )
+        left = [index for index in range(len(pressed)) if index not in late]
+        if not left:
+            return []
+        needs = [needs[index] for index in left]
+        share = deadlines.share(now, needs)
+        if share >= 1 and self._rounds_fit(now, needs):
+            return []
+        first = min(range(len(left)), key=lambda index: needs[index].due)
+        job, need = pressed[left[first]], needs[first]
+        steps = 1 + int(share * need.steps)
+        if job.decoding is not None and steps < len(job.decoding.steps) - job.decoding.step:
+            job.decoding = hurried(job.decoding, steps)
+        return [job]
+
+    def _rounds_fit(self, now: float, needs: Sequence[Need]) -> bool:
+        """Whether all who are due are in time with a round of everybody before."""
+        others = sum(self._need(job).least for job in self._in_flight if job.due is None)
+        return deadlines.share(now + others, needs) >= 1
+
+    def _need(self, job: Job) -> Need:
+        decoding = job.decoding
+        steps = 1 if decoding is None else len(decoding.steps) - decoding.step
+        due = float("inf") if job.due is None else job.due
+        return self._pace.need(job.kind, due=due, begun=decoding is not None, steps=steps)
+
+    def _groups(self, going: Sequence[Job]) -> Sequence[Sequence[int]]:
+        shapes = [job.shape for job in going if job.shape is not None]
+        if not isinstance(self._grouping, Paying):
+            return self._grouping(shapes)
+
+        def alike(indices: Sequence[int]) -> bool:
+            return self._model.alike([_decoding(going[index]) for index in indices])
+
+        return self._grouping.groups(shapes, alike)
+
+    def _begin(self, job: Job) -> None:
         """A job's first turn: the canvas of a request; all of a decoding."""
         if job.ticket.done:
             return
+        before = time.monotonic()
         try:
             if isinstance(job.work, Request):
-                canvas = self._model.canvas(job.work)
-                job.going = self._going(self._model.start(canvas, job.work.settings))
+                if job.snapshot is not None and job.snapshot.prompt:
+                    decoding = self._model.restored(job.snapshot, job.work)
+                else:
+                    decoding = self._model.start(self._model.canvas(job.work), job.work.settings)
+                self._goes_on(job, decoding)
+                job.ticket.begun(decoding)
+                if decoding.done:
+                    self._finish(job, decoding)
             else:
-                job.ticket._finish(Finished(value=self._model.decode(job.work), confidence=None))
+                job.ticket.finish(Finished(value=self._model.decode(job.work), confidence=None))
         except Exception as error:
-            job.ticket._fail(error)
+            job.ticket.fail(error)
+        self._pace.took(job.kind, "begin", time.monotonic() - before)
 
-    def _advance(self, jobs: Sequence[_Job]) -> None:
-        """One model call for `jobs`. If it fails, each has its own, so that only the guilty one fails."""
-        jobs = [job for job in jobs if not job.ticket.done]
+    def _advance(self, group: Sequence[Job]) -> None:
+        """One model call for a group. If it fails, each has its own, so that only the guilty one fails; if it
+        was too much for the device's memory, each half has one.
+        """
+        group = [job for job in group if not job.ticket.done]
+        if not group:
+            return
+        begun = time.monotonic()
         try:
-            before = [job.going.decoding for job in jobs if job.going is not None]
-            after = self._model.advance(before) if before else []
-            taken = list(zip(jobs, after, strict=True))
+            before = [_decoding(job) for job in group]
+            after = self._model.advance(before)
+            taken = list(zip(group, before, after, strict=True))
         except Exception as error:
-            if len(jobs) == 1:
-                jobs[0].ticket._fail(error)
+            if len(group) == 1:
+                group[0].ticket.fail(error)
+            elif isinstance(error, torch.OutOfMemoryError):
+                self._split(group)
             else:
-                for job in jobs:
+                for job in group:
                     self._advance([job])
             return
-        for job, decoding in taken:
+        seconds = time.monotonic() - begun
+        self._counters.stepped([_decided(*states) for _, *states in taken], seconds)
+        if isinstance(self._grouping, Paying) and (shape := group[0].shape) is not None:
+            self._grouping.took(shape, len(group), seconds)
+        for job, _, decoding in taken:
+            self._pace.took(job.kind, "step", seconds / len(group))
             try:
                 self._take(job, decoding)
             except Exception as error:
-                job.ticket._fail(error)
+                job.ticket.fail(error)
 
-    def _take(self, job: _Job, decoding: Decoding) -> None:
+    def _split(self, group: Sequence[Job]) -> None:
+        if isinstance(self._grouping, Paying):
+            self._grouping.too_many(len(group))
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        half = len(group) // 2
+        self._advance(group[:half])
+        self._advance(group[half:])
+
+    def _take(self, job: Job, decoding: Decoding) -> None:
         """Publish what a denoising step yielded, and finish the request if that was the last."""
-        assert isinstance(job.work, Request)
-        job.going = self._going(decoding)
-        job.ticket._publish(decoding)
+        self._goes_on(job, decoding)
+        job.ticket.publish(decoding)
         if decoding.done:
-            job.ticket._finish(Finished(value=self._model.value(decoding), confidence=decoding.confidence))
+            self._finish(job, decoding)
+
+    def _finish(self, job: Job, decoding: Decoding) -> None:
+        """The request's value; decoded, where that is part of being in time."""
+        before = time.monotonic()
+        value = self._model.value(decoding)
+        if job.due is not None:
+            value = self._model.whole(value)
+        self._pace.took(job.kind, "finish", time.monotonic() - before)
+        job.ticket.finish(Finished(value=value, confidence=decoding.confidence))
+
+    def _goes_on(self, job: Job, decoding: Decoding) -> None:
+        job.decoding = decoding
+        job.shape = None if decoding.done else self._model.shape_key(decoding)
 
     def _hear(self, listener: _Listener) -> None:
         """A listener's turn: a chunk of sound, if there are codes for one."""
@@ -446,11 +404,11 @@ class Engine:
             codes, complete = self._decided(listener.source)
             chunk = heard.turn(self._model, codes, complete=complete)
             if chunk is not None:
-                ticket._say(chunk)
+                ticket.say(chunk)
                 if chunk.last:
-                    ticket._finish(Finished(value=heard.whole(self._model), confidence=None))
+                    ticket.finish(Finished(value=heard.whole(self._model), confidence=None))
         except Exception as error:
-            ticket._fail(error)
+            ticket.fail(error)
 
     def _decided(self, source: Ticket) -> tuple[Sequence[int], bool]:
         """A request's speech codes as far as they are decided from the left, and whether that is all."""
@@ -461,9 +419,23 @@ class Engine:
             assert speech.tokens is not None
             return speech.tokens.ids, True
         for job in self._in_flight:
-            if job.ticket is source and job.going is not None:
-                return self._model.spoken(job.going.decoding)
+            if job.ticket is source and job.decoding is not None:
+                return self._model.spoken(job.decoding)
         return (), False
 
-    def _going(self, decoding: Decoding) -> _Going:
-        return _Going(decoding=decoding, shape=self._model.shape_key(decoding))
+
+def _decoding(job: Job) -> Decoding:
+    assert job.decoding is not None
+    return job.decoding
+
+
+def _decided(before: Decoding, after: Decoding) -> tuple[Modality, int]:
+    """The modality of a blank, and how many of its places a step decided."""
+    return before.canvas.blank.modality, int((before.masked & ~after.masked).sum())
+
+
+def _due(work: Request | Value, snapshot: Snapshot | None, now: float) -> float | None:
+    if not isinstance(work, Request) or work.settings.deadline is None:
+        return None
+    left = None if snapshot is None else snapshot.seconds_left
+    return now + (work.settings.deadline if left is None else left)

@@ -7,13 +7,15 @@ it then finds is the latest state: that is how changes coalesce and how no reade
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Generator
 from concurrent.futures import CancelledError
 from typing import Any, Self
 
-from omni_agent.core import CanvasChange, Generation, Yield, observer
-from omni_agent.core_model.engine import Finished, Ticket
-from omni_agent.values import GrowingSpeech, Speech, SpeechChunk
+from omni_agent.core import CanvasChange, Generation, Schedule, Snapshot, Yield, observer
+from omni_agent.core_model.decoding import Decoding, schedule_of
+from omni_agent.core_model.ticket import Finished, Ticket
+from omni_agent.values import GrowingSpeech, Image, Speech, SpeechChunk
 
 __all__ = ["LocalGeneration", "finished"]
 
@@ -58,11 +60,21 @@ class LocalGeneration(Generation):
     Args:
         ticket: its place at the engine.
         listen: asks the engine for its sound.
+        take: makes a snapshot of a state, and the seconds left until the deadline.
+        look: asks the engine for the picture as a state has it.
     """
 
-    def __init__(self, ticket: Ticket, listen: Callable[[], Ticket]) -> None:
+    def __init__(
+        self,
+        ticket: Ticket,
+        listen: Callable[[], Ticket],
+        take: Callable[[Decoding | None, float | None], Snapshot],
+        look: Callable[[Decoding], Ticket],
+    ) -> None:
         self._ticket = ticket
         self._listen = listen
+        self._take = take
+        self._look = look
         self._speech: _LocalGrowingSpeech | None = None
         self._observer = observer.get()
         self._observed: CanvasChange | None = None
@@ -101,12 +113,32 @@ class LocalGeneration(Generation):
         """The lowest confidence among the committed tokens; None until finished, and when it failed."""
         return self._ticket.confidence
 
+    @property
+    def schedule(self) -> Schedule | None:
+        """The denoising steps, as asked and as run so far; None before the canvas is made."""
+        state = self._ticket.state
+        return None if state is None else schedule_of(state)
+
+    def snapshot(self) -> Snapshot:
+        """Where the request stands; see `Generation.snapshot`."""
+        due = self._ticket.due
+        return self._take(self._ticket.state, None if due is None else max(due - time.monotonic(), 0.0))
+
+    async def preview(self) -> Image | None:
+        """The picture as it stands; see `Generation.preview`."""
+        state = self._ticket.state
+        if state is None or not state.run:
+            return None
+        picture = (await finished(self._look(state))).value
+        assert isinstance(picture, Image)
+        return picture
+
     async def _value(self) -> Yield:
         with _Bell(self._ticket) as bell:
             try:
                 while True:
-                    done, change = self._ticket.done, self._ticket.change
-                    if change is not None:
+                    done = self._ticket.done
+                    if self._observer is not None and (change := self._ticket.change) is not None:
                         self._observe(change)
                     if done:
                         return _outcome(self._ticket).value

@@ -8,17 +8,32 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from typing import Self, TypeVar, cast
 
-from omni_agent.core import Core, DType, Generation, Modality, Padding, Request, Settings, Task, asked
-from omni_agent.core_model import checkpoints
+from omni_agent.core import (
+    Core,
+    DType,
+    Generation,
+    Modality,
+    Padding,
+    Request,
+    Settings,
+    Snapshot,
+    Status,
+    Task,
+    asked,
+)
+from omni_agent.core_model import checkpoints, snapshots
 from omni_agent.core_model.acceptance import check_request, check_tokens
-from omni_agent.core_model.engine import IN_FLIGHT, QUEUE_SIZE, Engine, Ticket
+from omni_agent.core_model.decoding import Decoding
+from omni_agent.core_model.engine import IN_FLIGHT, QUEUE_SIZE, Engine
 from omni_agent.core_model.generation import LocalGeneration, finished
+from omni_agent.core_model.grouping import Paying
 from omni_agent.core_model.model import Model
+from omni_agent.core_model.ticket import Ticket
 from omni_agent.errors import CoreClosed, InputError, OmniError
 from omni_agent.values import Conversation, Image, Reply, Speech, Text
 
@@ -98,7 +113,9 @@ class LocalCore(Core):
         except BaseException:
             self._entered = False
             raise
-        self._engine = Engine(self._model, queue_size=self._queue_size, in_flight=self._in_flight)
+        self._engine = Engine(
+            self._model, queue_size=self._queue_size, in_flight=self._in_flight, grouping=Paying()
+        )
         return self
 
     async def aclose(self) -> None:
@@ -120,10 +137,25 @@ class LocalCore(Core):
         check_request(request, model)
 
         def begin(request: Request) -> Generation:
-            ticket = engine.submit(request, wait=wait)
-            return LocalGeneration(ticket, partial(self._listen, request, ticket))
+            return self._generation(request, engine.submit(request, wait=wait))
 
         return asked(request, begin)
+
+    def resume(
+        self, snapshot: Snapshot, *, media: Iterable[Image | Speech] = (), wait: bool = True
+    ) -> Generation:
+        """Go on with a request where a snapshot of it was taken; see `Core.resume`."""
+        engine, model = self._running()
+        snapshots.check(snapshot, snapshots.Origin.of(model))
+        request = snapshots.request_of(snapshot, media)
+        if not snapshot.prompt:
+            check_request(request, model)
+        return self._generation(request, engine.submit(request, wait=wait, snapshot=snapshot), snapshot)
+
+    def status(self) -> Status:
+        """What the core is doing, and what it has done; see `Core.status`."""
+        engine, _ = self._running()
+        return engine.status()
 
     async def decoded(self, value: V) -> V:
         """The same value with pixels or samples; a reply's or a conversation's values too; else itself.
@@ -158,10 +190,34 @@ class LocalCore(Core):
         _ = model.voice  # raises, if it has none
         return engine.listen(ticket)
 
+    def _generation(
+        self, request: Request, ticket: Ticket, snapshot: Snapshot | None = None
+    ) -> LocalGeneration:
+        _, model = self._running()
+        origin = snapshots.Origin.of(model)
+
+        def take(state: Decoding | None, seconds_left: float | None) -> Snapshot:
+            if state is None and snapshot is not None:
+                return replace(snapshot, seconds_left=seconds_left)
+            content = None if snapshot is None else snapshot.content
+            return snapshots.taken(origin, request, state, content=content, seconds_left=seconds_left)
+
+        return LocalGeneration(ticket, partial(self._listen, request, ticket), take, self._look)
+
+    def _look(self, state: Decoding) -> Ticket:
+        if state.canvas.blank.modality is not Modality.IMAGE:
+            raise InputError(
+                f"{state.canvas.task} fills a blank of {state.canvas.blank.modality}, which has no picture to"
+                " look at: ask it of a request whose blank is a picture"
+            )
+        engine, model = self._running()
+        return engine.decode(model.guessed(state))
+
     def _opened(self) -> Model:
         model = self._open_model()
+        _ = model.fingerprint  # hashes the weights once, here, as event loops ask for it later
         for modality in (Modality.IMAGE, Modality.SPEECH):
-            model.tokenizer_name(modality)  # hashes the weights once, here, as event loops ask for it later
+            model.tokenizer_name(modality)
         return model
 
     def _running(self) -> tuple[Engine, Model]:

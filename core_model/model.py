@@ -6,7 +6,8 @@ business.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from jaxtyping import Int
@@ -15,7 +16,8 @@ from torch import Tensor
 from omni_agent.core import CanvasChange, Modality, Request, Settings, Snapshot, Task, Value, Yield
 from omni_agent.core_model import denoising, snapshots
 from omni_agent.core_model.canvas import Canvas
-from omni_agent.core_model.decoding import Decoding, change_of
+from omni_agent.core_model.decoding import Decoding, Shortcuts, change_of
+from omni_agent.core_model.grouping import Shape
 from omni_agent.core_model.parts import Parts
 from omni_agent.core_model.prompting import canvas_of
 from omni_agent.core_model.unmasking import TypedRule
@@ -23,6 +25,9 @@ from omni_agent.errors import InputError
 from omni_agent.values import Image, Reply, Speech, Text, Tokens
 
 __all__ = ["Decoding", "Model"]
+
+ROUGHLY = 32
+"""Rows that differ by less are of one shape, where that need not be exact."""
 
 
 class Model(Parts):
@@ -52,10 +57,36 @@ class Model(Parts):
 
         return told
 
-    def shape_key(self, decoding: Decoding) -> Hashable:
-        """Decodings of equal keys have equal shapes in a model call."""
+    def shape_key(self, decoding: Decoding) -> Shape:
+        """What the next step's model call looks like. What need not be exact is of one shape with what is
+        about as long.
+        """
         canvas, plain = decoding.canvas, decoding.unconditional
-        return (len(canvas.ids), canvas.blank, canvas.prefix, None if plain is None else len(plain.ids))
+        rows, without = len(canvas.ids) - canvas.prefix, len(plain.ids) if plain and decoding.guides else 0
+        if decoding.shortcuts == Shortcuts():
+            return Shape(exact=True, size=(rows, canvas.prefix, without, len(canvas.blank)))
+        if decoding.prompt is not None and not decoding.refreshes:
+            rows = len(canvas.ids) - decoding.prompt.positions
+        return Shape(exact=False, size=(rows // ROUGHLY, without // ROUGHLY))
+
+    def alike(self, decodings: Sequence[Decoding]) -> bool:
+        """Whether one model call for all yields what one for each yields; see `denoising.alike`."""
+        return denoising.alike(self, decodings)
+
+    def whole(self, value: Yield) -> Yield:
+        """A value with its pixels or samples; see `decode`."""
+        if isinstance(value, Reply):
+            speech = self.decode(value.speech)
+            assert isinstance(speech, Speech)
+            return replace(value, speech=speech)
+        return self.decode(value)
+
+    def guessed(self, decoding: Decoding) -> Image:
+        """The picture on a canvas on its way, with the model's guesses at masked places, as tokens."""
+        images = self.vocabulary.image
+        codes = (token - images.start if token in images else 0 for token in decoding.tokens.tolist())
+        tokens = Tokens(ids=tuple(codes), tokenizer=self.tokenizer_name(Modality.IMAGE))
+        return Image.from_tokens(tokens)
 
     @torch.inference_mode()
     def advance(self, decodings: Sequence[Decoding]) -> list[Decoding]:

@@ -46,9 +46,22 @@ class Origin:
 
 
 def taken(
-    origin: Origin, request: Request, decoding: Decoding | None, seconds_left: float | None = None
+    origin: Origin,
+    request: Request,
+    decoding: Decoding | None,
+    *,
+    content: tuple[tuple[Modality, str], ...] | None = None,
+    seconds_left: float | None = None,
 ) -> Snapshot:
-    """The snapshot of a request, which may not have begun."""
+    """The snapshot of a request.
+
+    Args:
+        origin: of the core it is under way on.
+        request: what was asked for.
+        decoding: its state; None where it has not begun.
+        content: what the request depends on; None takes its own.
+        seconds_left: until the deadline.
+    """
     snapshot = Snapshot(
         weights=origin.weights,
         device=origin.device,
@@ -56,7 +69,7 @@ def taken(
         task=request.task,
         blank=request.blank,
         settings=request.settings,
-        content=tuple(map(_named, request.content)),
+        content=content or tuple(map(_named, request.content)),
         seconds_left=seconds_left,
     )
     if decoding is None:

@@ -10,6 +10,7 @@ from omni_agent.core import (
     Schedule,
     Settings,
     Snapshot,
+    Status,
     Task,
     observer,
 )
@@ -130,6 +131,7 @@ __all__ = [
     "SnapshotMismatch",
     "Speech",
     "SpeechChunk",
+    "Status",
     "StepCancelled",
     "StepContext",
     "StepError",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Generator, Iterable
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import StrEnum
@@ -39,6 +39,7 @@ __all__ = [
     "Schedule",
     "Settings",
     "Snapshot",
+    "Status",
     "Task",
     "Value",
     "Yield",
@@ -364,6 +365,33 @@ class CanvasChange:
     """Every position of the blank, in order: what is committed, since when and how sure, and the guesses."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """What a core is doing, and what it has done since it was entered."""
+
+    queued: int
+    """Requests that wait for their first turn."""
+    active: int
+    """Requests under way, and values being decoded."""
+    finished: int
+    failed: int
+    cancelled: int
+    steps: int
+    """Denoising steps of all requests."""
+    calls: int
+    """Model calls that made them."""
+    busy_seconds: float
+    """What those took."""
+    tokens: Mapping[Modality, int]
+    """Places decided, by what their blank holds."""
+    batch_sizes: Mapping[int, int]
+    """How many calls were for so many requests."""
+    steps_per_second: float
+    """Over the last ten seconds, as are"""
+    tokens_per_second: Mapping[Modality, float]
+    """places decided."""
+
+
 observer: ContextVar[Callable[[CanvasChange], None] | None] = ContextVar("omni_agent.observer", default=None)
 """Told of every change of the canvases that are requested in this context; a graph sets it around each step.
 
@@ -514,6 +542,15 @@ class Core(ABC):
             NotAvailable: this core takes no snapshots.
         """
         raise NotAvailable(f"{type(self).__name__} takes no snapshots")
+
+    def status(self) -> Status:
+        """What the core is doing, and what it has done.
+
+        Raises:
+            CoreClosed: the core is not inside its ``async with``.
+            NotAvailable: this core does not count.
+        """
+        raise NotAvailable(f"{type(self).__name__} does not count what it does")
 
     @abstractmethod
     async def decoded(self, value: V) -> V:

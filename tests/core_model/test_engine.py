@@ -19,8 +19,10 @@ from hypothesis import strategies as st
 
 from omni_agent.core import CanvasChange, Request
 from omni_agent.core_model.canvas import Canvas
-from omni_agent.core_model.engine import Engine, Finished, Grouping, Ticket, alone, same_shape
+from omni_agent.core_model.engine import Engine
+from omni_agent.core_model.grouping import Grouping, alone, same_shape
 from omni_agent.core_model.model import Model
+from omni_agent.core_model.ticket import Finished, Ticket
 from omni_agent.errors import CoreClosed, InputError, Overloaded
 from omni_agent.values import Image, Text
 from tests.core_model.random_core import STEPS, Calls, ask, one_of_each, picture, random_model

@@ -1,0 +1,71 @@
+"""What an engine has done, counted in its thread and read from any."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+
+from omni_agent.core import Modality, Status
+
+__all__ = ["Counters"]
+
+RECENT = 10.0
+"""Seconds that rates are taken over."""
+
+
+class Counters:
+    """Counts of requests, model calls, denoising steps and tokens."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._ended: Counter[str] = Counter()
+        self._tokens: Counter[Modality] = Counter()
+        self._batches: Counter[int] = Counter()
+        self._steps = 0
+        self._busy = 0.0
+        self._recent: deque[tuple[float, Modality, int]] = deque()
+
+    def stepped(self, modalities: list[tuple[Modality, int]], seconds: float) -> None:
+        """A model call was made: for each request in it, the modality of its blank and the tokens decided."""
+        now = time.monotonic()
+        with self._lock:
+            self._batches[len(modalities)] += 1
+            self._busy += seconds
+            self._steps += len(modalities)
+            for modality, tokens in modalities:
+                self._tokens[modality] += tokens
+                self._recent.append((now, modality, tokens))
+            self._forget(now)
+
+    def ended(self, how: str) -> None:
+        """A request is done: "finished", "failed" or "cancelled"."""
+        with self._lock:
+            self._ended[how] += 1
+
+    def status(self, *, queued: int, active: int) -> Status:
+        """The counts as they are now."""
+        now = time.monotonic()
+        with self._lock:
+            self._forget(now)
+            lately: Counter[Modality] = Counter()
+            for _, modality, tokens in self._recent:
+                lately[modality] += tokens
+            return Status(
+                queued=queued,
+                active=active,
+                finished=self._ended["finished"],
+                failed=self._ended["failed"],
+                cancelled=self._ended["cancelled"],
+                steps=self._steps,
+                calls=sum(self._batches.values()),
+                busy_seconds=self._busy,
+                tokens={modality: self._tokens[modality] for modality in Modality},
+                batch_sizes=dict(sorted(self._batches.items())),
+                steps_per_second=len(self._recent) / RECENT,
+                tokens_per_second={modality: lately[modality] / RECENT for modality in Modality},
+            )
+
+    def _forget(self, now: float) -> None:
+        while self._recent and self._recent[0][0] < now - RECENT:
+            self._recent.popleft()

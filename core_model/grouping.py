@@ -1,0 +1,124 @@
+"""Who shares a model call: nobody, all of one shape, or those of one shape where it was found to pay.
+
+Whether a call for several takes less time than one for each depends on the device and the shape, and on a CPU
+it often does not. Whether it gives each the same bits depends on which kernels the device takes for how many
+rows. Neither can be told beforehand, so both are found out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+
+__all__ = ["Grouping", "Paying", "Shape", "alone", "same_shape"]
+
+MOST_TOGETHER = 16
+"""Rows in one call."""
+
+TRIES = 3
+"""How often a call for so many is timed before it is judged."""
+
+FORGOTTEN_AFTER = 2000
+"""Groups judged not to pay are tried again after so many decisions: the machine may have been busy."""
+
+_WEIGHT = 0.2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """What a request's next model call looks like. Equal shapes may share one.
+
+    Attributes:
+        exact: it must not matter who shares the call: only where a bitwise comparison was passed.
+        size: of the call: rows and what is remembered of them, exactly, or roughly where that will do.
+    """
+
+    exact: bool
+    size: Hashable
+
+
+Grouping = Callable[[Sequence[Shape]], Sequence[Sequence[int]]]
+"""Who goes into one model call.
+
+Given the shape keys of the requests whose turn it is, the groups, as indices into the keys: each in one
+group, and those of a group with equal keys.
+"""
+
+
+def alone(keys: Sequence[object]) -> list[list[int]]:
+    """Every request in a model call of its own: it yields exactly what it yields at an idle engine."""
+    return [[index] for index in range(len(keys))]
+
+
+def same_shape(keys: Sequence[Hashable]) -> list[list[int]]:
+    """All of one shape in one model call. Right up to rounding, which differs with the number of rows."""
+    groups: dict[Hashable, list[int]] = {}
+    for index, key in enumerate(keys):
+        groups.setdefault(key, []).append(index)
+    return list(groups.values())
+
+
+@dataclass(kw_only=True)
+class _Times:
+    """Seconds for a row of one shape: alone, and by how many share a call."""
+
+    alone: float | None = None
+    alike: dict[int, bool] = field(default_factory=dict)
+    together: dict[int, tuple[int, float]] = field(default_factory=dict)
+
+
+class Paying:
+    """Groups that were found to pay. It belongs to the engine's thread and learns from its calls."""
+
+    def __init__(self) -> None:
+        self._times: dict[Hashable, _Times] = {}
+        self._decisions = 0
+        self._most = MOST_TOGETHER
+
+    def groups(self, shapes: Sequence[Shape], alike: Callable[[Sequence[int]], bool]) -> list[list[int]]:
+        """Who goes into one model call.
+
+        Args:
+            shapes: of the requests whose turn it is.
+            alike: finds out whether a call for these, as indices into the shapes, yields bit for bit what
+                each of them yields alone; asked once for each shape and number that must be exact.
+        """
+        self._decisions += 1
+        if self._decisions % FORGOTTEN_AFTER == 0:
+            for times in self._times.values():
+                times.together.clear()
+        result: list[list[int]] = []
+        for indices in same_shape(shapes):
+            for at in range(0, len(indices), self._most):
+                group = indices[at : at + self._most]
+                together = len(group) > 1 and self._pays(shapes[group[0]], group, alike)
+                result += [group] if together else [[index] for index in group]
+        return result
+
+    def took(self, shape: Shape, rows: int, seconds: float) -> None:
+        """A call for so many rows of a shape took so long."""
+        times = self._times.setdefault(shape, _Times())
+        each = seconds / rows
+        if rows == 1:
+            times.alone = each if times.alone is None else times.alone + _WEIGHT * (each - times.alone)
+            return
+        count, before = times.together.get(rows, (0, each))
+        # the best of the first tries, as other programs may have been in the way; after that as it goes
+        known = min(before, each) if count < TRIES else before + _WEIGHT * (each - before)
+        times.together[rows] = (count + 1, known)
+
+    def too_many(self, rows: int) -> None:
+        """A call for so many rows did not fit the device's memory."""
+        self._most = max(1, min(self._most, rows // 2))
+
+    def _pays(self, shape: Shape, group: Sequence[int], alike: Callable[[Sequence[int]], bool]) -> bool:
+        times, rows = self._times.setdefault(shape, _Times()), len(group)
+        if times.alone is None:
+            return False
+        if shape.exact:
+            if rows not in times.alike:
+                times.alike[rows] = alike(group)
+            if not times.alike[rows]:
+                return False
+        count, each = times.together.get(rows, (0, 0.0))
+        return count < TRIES or each < times.alone
