@@ -16,6 +16,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from beartype import BeartypeConf
 from beartype.door import is_bearable, is_subhint
+from typing_extensions import get_protocol_members, is_protocol
 
 from omni_agent.graph.signature import MISSING
 from omni_agent.values import Text
@@ -37,18 +38,19 @@ bearable = partial(is_bearable, conf=TOWER)
 
 def assignable(given: Any, wanted: Any) -> bool:
     """Whether values of the type `given` may go where `wanted` is wanted."""
-    if given is wanted or given is Any or wanted is Any or is_subhint(given, wanted):
+    given, wanted = _plain(given), _plain(wanted)
+    if given is wanted or given is Any or wanted is Any or _is_below(given, wanted):
         return True
     if _is_union(given):
         return all(assignable(each, wanted) for each in get_args(given))
     if given is str:
-        return is_subhint(Text, wanted)
-    return given is int and is_subhint(float, wanted)
+        return _is_below(Text, wanted)
+    return given is int and _is_below(float, wanted)
 
 
 def wants_text(hint: Any) -> bool:
     """Whether a plain `str` that goes where `hint` is wanted must be wrapped as `Text`."""
-    return hint is not Any and not is_subhint(str, hint) and is_subhint(Text, hint)
+    return hint is not Any and not _is_below(str, hint) and _is_below(Text, hint)
 
 
 def wrapped(value: Any, hint: Any) -> Any:
@@ -84,7 +86,7 @@ def is_checkable(hint: Any) -> bool:
     """Whether values can be held against `hint` at all."""
     try:
         bearable(None, hint)
-        is_subhint(hint, hint)
+        _is_below(hint, hint)
     except Exception:  # beartype's own tree, and whatever a class's __instancecheck__ raises
         return False
     return not isinstance(hint, str)
@@ -131,6 +133,23 @@ def _all_conform(values: Iterable[object], hint: Any) -> bool:
         # an item's type decides, so one of each stands for all: a million samples are looked at quickly
         values = {type(each): each for each in values}.values()
     return all(conforms(each, hint) for each in values)
+
+
+def _is_below(given: Any, wanted: Any) -> bool:
+    if inspect.isclass(given) and inspect.isclass(wanted) and is_protocol(wanted):
+        # issubclass() refuses protocols that have more than methods
+        return given is wanted or all(_has(given, name) for name in get_protocol_members(wanted))
+    return is_subhint(given, wanted)
+
+
+def _has(kind: type, member: str) -> bool:
+    declared = (vars(each).get("__annotations__", {}) for each in kind.__mro__)
+    return hasattr(kind, member) or any(member in names for names in declared)
+
+
+def _plain(hint: Any) -> Any:
+    """A type without what `Annotated` says of it, which restricts no type."""
+    return get_args(hint)[0] if get_origin(hint) is Annotated else hint
 
 
 def _is_union(hint: Any) -> bool:
