@@ -43,6 +43,7 @@ from omni_agent.errors import (
 from omni_agent.graph import (
     CanvasChanged,
     Custom,
+    Drawing,
     Event,
     Graph,
     InputAwaited,
@@ -90,6 +91,7 @@ __all__ = [
     "CoreClosed",
     "Custom",
     "DeadlineExceeded",
+    "Drawing",
     "Event",
     "Fault",
     "Generation",

@@ -11,6 +11,7 @@ import typer
 from omni_agent.cli.commands import ask, describe, draw, speak, transcribe
 from omni_agent.cli.demo import demo
 from omni_agent.cli.evaluate import evaluate
+from omni_agent.cli.graphs import graph
 from omni_agent.cli.parity import parity
 from omni_agent.cli.train import train
 from omni_agent.errors import InputError
@@ -26,7 +27,7 @@ app = typer.Typer(
 )
 
 
-_WITHOUT_A_CORE = ("parity", "train")
+_WITHOUT_A_CORE = ("graph", "parity", "train")
 
 
 def _print_version(wanted: bool) -> None:
@@ -63,3 +64,4 @@ def _options(
 for command in (ask, transcribe, speak, describe, draw, demo, evaluate, parity):
     app.command()(command)
 app.add_typer(train, name="train")
+app.add_typer(graph, name="graph")

@@ -8,6 +8,7 @@ meanwhile, `events` is what it tells. Knows cores only by the protocol in `omni_
 from omni_agent.graph.build import Graph
 from omni_agent.graph.context import StepContext, cancelled, emit
 from omni_agent.graph.control import Control, Unsure
+from omni_agent.graph.draw import Drawing
 from omni_agent.graph.events import (
     CanvasChanged,
     Custom,
@@ -36,6 +37,7 @@ __all__ = [
     "CanvasChanged",
     "Control",
     "Custom",
+    "Drawing",
     "Event",
     "Graph",
     "InputAwaited",

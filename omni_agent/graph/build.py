@@ -11,6 +11,7 @@ from omni_agent.errors import Fault, GraphError, InputError
 from omni_agent.graph.check import check
 from omni_agent.graph.control import Control
 from omni_agent.graph.declared import Choice, Declared, Loop, Step
+from omni_agent.graph.draw import Drawing
 from omni_agent.graph.execution import Execution
 from omni_agent.graph.log import EventLog
 from omni_agent.graph.offer import accepted
@@ -202,6 +203,17 @@ class Graph:
         """
         self._checked()
 
+    def draw(self, run: Run | None = None) -> Drawing:
+        """The graph as a drawing, which notebooks show: Mermaid text and SVG, with types on the lines.
+
+        Args:
+            run: a run of this graph; how far its steps have come is shown in colours.
+
+        Raises:
+            GraphError: the graph has faults.
+        """
+        return Drawing(self._checked(), {} if run is None else run.states)
+
     def start(self, /, *resources: object, options: RunOptions | None = None, **inputs: Any) -> Run:
         """A run to be entered with ``async with``: watch its events, await its result, leave it to cancel.
 
@@ -229,6 +241,11 @@ class Graph:
         # nobody can read this run's events, so none are kept
         async with self._run(resources, inputs, options, watched=False) as run:
             return await run.result()
+
+    def holds(self, other: Graph) -> bool:
+        """Whether another graph is a step of this one, or of a graph in it."""
+        inner = [step.function for step in self._steps if isinstance(step, Step)]
+        return any(each is other or each.holds(other) for each in inner if isinstance(each, Graph))
 
     def __repr__(self) -> str:
         return f"<Graph {self.name!r}: {', '.join(step.name for step in self._steps) or 'no steps'}>"

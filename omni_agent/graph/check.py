@@ -71,7 +71,8 @@ def check(
         raise GraphError(name, tuple(faults.found))
 
     marked = {key for key, node in nodes.items() if node.is_output}
-    read = {source.partition(":")[0] for node in nodes.values() for source in node.sources}
+    producers = _producers(nodes)
+    read = {producers.get(source) for node in nodes.values() for source in node.sources}
     outputs = marked or set(nodes) - read
     inner = (kind for each in checked.values() for kind in each.inner_resources)
     return Plan(
@@ -164,7 +165,7 @@ def _with_stand_ins(nodes: Mapping[str, Node], checked: Mapping[str, CheckedStep
 
 def _order(faults: Faults, nodes: Mapping[str, Node], steps: Sequence[Declared]) -> list[str]:
     """The nodes so that each comes after what it reads; faults every cycle."""
-    producers = {source: key for key, node in nodes.items() for source in (key, *node.offers)}
+    producers = _producers(nodes)
     left = {
         key: [producers[source] for source in sorted(node.sources) if source in producers]
         for key, node in nodes.items()
@@ -186,6 +187,10 @@ def _order(faults: Faults, nodes: Mapping[str, Node], steps: Sequence[Declared])
         )
         # one fault for each cycle: break this one and look for more
         left[cycle[0]] = [source for source in left[cycle[0]] if source != cycle[1]]
+
+
+def _producers(nodes: Mapping[str, Node]) -> dict[str, str]:
+    return {source: key for key, node in nodes.items() for source in (key, *node.offers)}
 
 
 def _is_resource(kind: object) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Hashable
 from typing import Any
 
 from omni_agent.graph.events import CanvasChanged, Event
+from omni_agent.graph.progress import Progress
 
 __all__ = ["EventLog"]
 
@@ -25,6 +26,7 @@ class EventLog:
     def __init__(self, *, kept: bool) -> None:
         self._kept = kept
         self._sequence = 0
+        self.progress = Progress()
         self._waiting: OrderedDict[Hashable, Event] = OrderedDict()
         self._news = asyncio.Event()
         self.is_closed = False
@@ -36,6 +38,7 @@ class EventLog:
         if not self._kept:
             return
         event = kind(sequence=sequence, path=path, **fields)
+        self.progress.see(event)
         key: Hashable = sequence
         if isinstance(event, CanvasChanged):
             key = (path, event.change.request)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -82,6 +82,13 @@ class Run:
         if self._task is None:
             raise RuntimeError("the run has not begun: enter it with `async with`")
         await self._execution.send(path, value)
+
+    @property
+    def states(self) -> Mapping[tuple[str, ...], str]:
+        """How far each step has come: ``running``, ``finished``, ``failed``, ``skipped``, ``cancelled``; of a
+        late input ``awaited``. By its path without indices and rounds; steps that wait are not among them.
+        """
+        return self._execution.log.progress.states
 
     def __aiter__(self) -> AsyncIterator[Event]:
         return self
