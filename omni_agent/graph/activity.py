@@ -15,6 +15,7 @@ from omni_agent.graph.events import StepCancelled, StepFailed, StepFinished, Ste
 from omni_agent.graph.plan import Node
 from omni_agent.graph.scope import SKIPPED
 from omni_agent.graph.stream import Stream
+from omni_agent.graph.tracer import Tracer
 
 if TYPE_CHECKING:
     from omni_agent.graph.execution import Execution
@@ -88,7 +89,7 @@ class Activity:
         assert task is not None
         failure: BaseException
         try:
-            outcome = await work
+            outcome = await work if self.run.tracer is None else await self._traced(self.run.tracer, work)
         except asyncio.CancelledError as error:
             if task.cancelling():
                 if self._begun is not None:
@@ -117,6 +118,10 @@ class Activity:
             return Outcome(value=SKIPPED, reason="it failed")
         self._tell(StepFailed, error=told, seconds=self._seconds())
         raise told
+
+    async def _traced(self, tracer: Tracer, work: Coroutine[Any, Any, Outcome]) -> Outcome:
+        with tracer.step(step=self.node.name, path=self.path):
+            return await work
 
     def _error(self, failure: BaseException) -> StepError:
         if isinstance(failure, StepError) and not self.is_call:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
-from contextlib import aclosing, nullcontext
+from contextlib import aclosing, nullcontext, suppress
 from functools import partial
 from inspect import isawaitable
 from typing import Any
@@ -89,7 +90,7 @@ async def _attempt(activity: Activity, body: Call, log: StreamLog | None, number
                     value = await _value(activity, body, log, under_way, context)
             return Kept(value=value, confidence=under_way.confidence)
         finally:
-            under_way.close()
+            await under_way.close()
 
 
 async def _value(
@@ -161,7 +162,13 @@ def _under_way(activity: Activity, context: StepContext) -> UnderWay:
     def changed(change: CanvasChange) -> None:
         tell(CanvasChanged, change=change)
 
-    under_way = UnderWay(lambda data: tell(Custom, data=data), ask)
+    async def watch(request: Request, generation: Generation) -> None:
+        assert run.tracer is not None
+        with suppress(Exception, asyncio.CancelledError), run.tracer.request(request, generation):
+            await generation
+
+    watching = None if run.tracer is None else watch
+    under_way = UnderWay(lambda data: tell(Custom, data=data), ask, watching)
     # set for the rest of this task, which has a context of its own
     current.set(under_way)
     observer.set(changed)

@@ -5,7 +5,8 @@ The first two do nothing outside of a run, so that a step's function can be call
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -40,18 +41,24 @@ class UnderWay:
     Args:
         emit: tells the run's reader something.
         ask: begins a request in the step's name.
+        watch: looks at a request until it is done.
     """
 
-    __slots__ = ("_ask", "cancelled", "emit", "generations", "is_open")
+    __slots__ = ("_ask", "_watch", "_watching", "cancelled", "emit", "generations", "is_open")
 
     def __init__(
-        self, emit: Callable[[Any], None], ask: Callable[[Request, Begin], Generation] | None = None
+        self,
+        emit: Callable[[Any], None],
+        ask: Callable[[Request, Begin], Generation] | None = None,
+        watch: Callable[[Request, Generation], Awaitable[None]] | None = None,
     ) -> None:
         self.emit = emit
         self.cancelled = False
         self.is_open = True
         self.generations: list[Generation] = []
         self._ask = ask
+        self._watch = watch
+        self._watching: list[asyncio.Future[None]] = []
 
     def asked(self, request: Request, begin: Begin) -> Generation:
         """Begin a request, and remember it. Fits `omni_agent.core.caller`."""
@@ -59,6 +66,8 @@ class UnderWay:
             return begin(request)
         generation = begin(request) if self._ask is None else self._ask(request, begin)
         self.generations.append(generation)
+        if self._watch is not None:
+            self._watching.append(asyncio.ensure_future(self._watch(request, generation)))
         return generation
 
     @property
@@ -67,11 +76,13 @@ class UnderWay:
         told = [each.confidence for each in self.generations]
         return min((each for each in told if each is not None), default=None)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """End it: requests that still go on are cancelled, nothing more is told."""
         self.is_open = False
         for generation in self.generations:
             generation.cancel()
+        if self._watching:
+            await asyncio.wait(self._watching)
 
 
 current: ContextVar[UnderWay | None] = ContextVar("omni_agent.graph.current", default=None)

@@ -6,8 +6,7 @@ import asyncio
 import threading
 from collections.abc import Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, nullcontext
-from contextvars import copy_context
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from functools import cached_property
 from time import monotonic
 from typing import Any
@@ -61,6 +60,7 @@ class Execution:
         )
         """What a running function takes one of. Nothing else does, so nothing waits for what waits for it."""
         self.tell = log.add
+        self.tracer = options.tracer
         self._offer = offer
         self._options = options
         self._begun = monotonic()
@@ -116,7 +116,6 @@ class Execution:
         self._begun = monotonic()
         self.thread = threading.get_ident()
         self.loop = asyncio.get_running_loop()
-        self.context = copy_context()
         plan = self.plan
         nodes = plan.wiring(self._offer.values.keys() & plan.nodes.keys()).nodes.values()
         silent = {node.key for node in nodes if isinstance(node.body, First) and node.body.is_silent}
@@ -125,12 +124,13 @@ class Execution:
         )
         deadline = asyncio.timeout(self._options.timeout)
         try:
-            async with deadline:
-                if self.keeper is not None:
-                    for path, value in (await self.keeper.begin()).items():
-                        self.mail.deliver(path, value)
-                values = await Scope(self, plan, (), self._offer.values, keep=plan.outputs).carry_out()
-                self.outputs = {name: await self.decoded(value) for name, value in values.items()}
+            with self._traced():
+                async with deadline:
+                    if self.keeper is not None:
+                        for path, value in (await self.keeper.begin()).items():
+                            self.mail.deliver(path, value)
+                    values = await Scope(self, plan, (), self._offer.values, keep=plan.outputs).carry_out()
+                    self.outputs = {name: await self.decoded(value) for name, value in values.items()}
         except StepError as error:
             self.error = error
         except TimeoutError as error:
@@ -148,6 +148,11 @@ class Execution:
             if self.keeper is not None:
                 await self.keeper.end(outputs=self.outputs, error=self.error)
             self.conclude()
+
+    def _traced(self) -> AbstractContextManager[None]:
+        if self.tracer is None:
+            return nullcontext()
+        return self.tracer.run(graph=self.graph, run_id=self.run_id)
 
     def conclude(self) -> None:
         """Tell how the run ended. Does nothing the second time."""

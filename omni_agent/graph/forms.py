@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from omni_agent.errors import InputError, StepError
@@ -133,7 +134,7 @@ async def _mapped(scope: Scope, activity: Activity, each: Each) -> Outcome:
         index = next(left, None)
         if index is not None and not siblings.are_ending:
             name = f"item {index} of step {node.name}"
-            siblings.start(work(index), name=name, context=run.context.copy())
+            siblings.start(work(index), name=name, context=copy_context())
 
     async def work(index: int) -> None:
         arguments = dict(activity.arguments)

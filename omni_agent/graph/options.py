@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from omni_agent.errors import InputError
+from omni_agent.graph.tracer import Tracer
 
 __all__ = ["RunOptions"]
 
@@ -20,6 +21,8 @@ class RunOptions:
         given: values of steps known already. These steps are skipped, and so are the steps and inputs that
             only they need.
         limit: at most this many steps run at once; None is as many as are ready.
+        tracer: told when the run, its steps and their requests begin and end: see
+            `omni_agent.reach.opentelemetry`.
         timeout: seconds after which the run is cancelled and fails with `RunTimedOut`.
 
     Raises:
@@ -29,6 +32,7 @@ class RunOptions:
     given: Mapping[str, Any] = field(default_factory=dict)
     limit: int | None = None
     timeout: float | None = None
+    tracer: Tracer | None = None
 
     def __post_init__(self) -> None:
         limit: object = self.limit

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Collection, Mapping
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from omni_agent.errors import StepError
@@ -70,7 +71,8 @@ class Scope:
         self._late: dict[str, asyncio.Task[None]] = {}
         """The late inputs that have not arrived, each with the task that waits for it."""
         self._announced: set[str] = set()
-        self._is_top = not path
+        # of the run, and of what traces what this is in: the task that makes a scope sets nothing else
+        self._context = copy_context()
 
     async def carry_out(self) -> dict[str, Any]:
         """Run the nodes.
@@ -179,9 +181,7 @@ class Scope:
 
     def _begin(self, work: Any, name: str) -> asyncio.Task[None]:
         # each step sees the context variables of the run, not of the step that happened to finish before it
-        return self.siblings.start(
-            work, name=f"{name} of {self._plan.graph}", context=self._run.context.copy()
-        )
+        return self.siblings.start(work, name=f"{name} of {self._plan.graph}", context=self._context.copy())
 
     def _skip(self, node: Node, reason: str) -> None:
         self._settle(node)
