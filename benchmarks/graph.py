@@ -41,9 +41,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15, help="how often each is run")
     parser.add_argument("--json", type=Path, metavar="FILE")
     given = parser.parse_args()
-    print(
-        f"{platform.machine()}, Python {platform.python_version()}; {given.steps} steps, {given.rounds} rounds"
-    )
+    machine = f"{platform.machine()}, Python {platform.python_version()}"
+    print(f"{machine}; {given.steps} steps, {given.rounds} rounds")
     figures = asyncio.run(measured(given.steps, given.rounds))
     if given.json is not None:
         given.json.write_text(json.dumps(figures, indent=2) + "\n")
