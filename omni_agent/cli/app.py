@@ -13,6 +13,7 @@ from omni_agent.cli.demo import demo
 from omni_agent.cli.evaluate import evaluate
 from omni_agent.cli.graphs import graph
 from omni_agent.cli.parity import parity
+from omni_agent.cli.runs import runs
 from omni_agent.cli.train import train
 from omni_agent.errors import InputError
 
@@ -27,7 +28,7 @@ app = typer.Typer(
 )
 
 
-_WITHOUT_A_CORE = ("graph", "parity", "train")
+_WITHOUT_A_CORE = ("graph", "parity", "runs", "train")
 
 
 def _print_version(wanted: bool) -> None:
@@ -65,3 +66,4 @@ for command in (ask, transcribe, speak, describe, draw, demo, evaluate, parity):
     app.command()(command)
 app.add_typer(train, name="train")
 app.add_typer(graph, name="graph")
+app.add_typer(runs, name="runs")

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 from uuid import uuid4
 from weakref import WeakKeyDictionary
 
@@ -91,6 +91,17 @@ class RunStore:
 
         async with self._database() as database:
             return await database.read(partial(run_info, run_id=run_id))
+
+    async def document(self, run_id: str) -> dict[str, Any]:
+        """All that is stored of a run as JSON has it: inputs, steps, core calls, outputs; media by hash.
+
+        Raises:
+            NoSuchRun: there is none of this id.
+        """
+        from omni_agent.graph.store.sql.runs import export_run
+
+        async with self._database() as database:
+            return await database.read(partial(export_run, run_id=run_id))
 
     async def delete(self, run_id: str) -> None:
         """Delete a run with all that is stored of it. Its media stays until `collect`.
