@@ -139,7 +139,7 @@ class LocalCore(Core):
         def begin(request: Request) -> Generation:
             return self._generation(request, engine.submit(request, wait=wait))
 
-        return asked(request, begin)
+        return asked(self, request, begin)
 
     def resume(
         self, snapshot: Snapshot, *, media: Iterable[Image | Speech] = (), wait: bool = True

@@ -401,7 +401,7 @@ observer: ContextVar[Callable[[CanvasChange], None] | None] = ContextVar("omni_a
 Begin: TypeAlias = "Callable[[Request], Generation]"
 """Begins a request at a core."""
 
-caller: ContextVar[Callable[[Request, Begin], Generation] | None] = ContextVar(
+caller: ContextVar[Callable[[Core, Request, Begin], Generation] | None] = ContextVar(
     "omni_agent.caller", default=None
 )
 """Stands between who asks in this context and the core: a request goes through it, and the
@@ -412,13 +412,13 @@ answer without beginning it.
 """
 
 
-def asked(request: Request, begin: Begin) -> Generation:
-    """Begin a request, through the `caller` of this context if there is one.
+def asked(core: Core, request: Request, begin: Begin) -> Generation:
+    """Begin a request at a core, through the `caller` of this context if there is one.
 
     Every core's `generate` ends in this, after it has checked the request.
     """
     through = caller.get()
-    return begin(request) if through is None else through(request, begin)
+    return begin(request) if through is None else through(core, request, begin)
 
 
 class Generation(ABC):

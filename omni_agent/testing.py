@@ -90,7 +90,7 @@ class ScriptedCore(Core):
     def generate(self, request: Request, *, wait: bool = True) -> Generation:
         if not self._is_open:
             raise CoreClosed("this core is closed: use it inside `async with ScriptedCore(...) as core:`")
-        return asked(request, self._begin)
+        return asked(self, request, self._begin)
 
     def _begin(self, request: Request) -> Generation:
         self.requests.append(request)

@@ -114,6 +114,8 @@ class Activity:
             return outcome
         told = self._error(failure)
         if self._forgives and not task.cancelling():
+            if self.run.keeper is not None:
+                await self.run.keeper.leave_out(self.path)
             self._tell(StepSkipped, reason="it failed", error=told)
             return Outcome(value=SKIPPED, reason="it failed")
         self._tell(StepFailed, error=told, seconds=self._seconds())

@@ -38,6 +38,7 @@ class Graph:
         inputs: what a run is given, by name, with their types.
         late: what it is sent while it is under way, by name, with their types: see `Run.send`.
         resources: types of which a run is given one object each, beside `Core`, which needs no mention.
+        version: what this state of the graph is called. A stored run refuses to go on with another one.
 
     Raises:
         InputError: the inputs are no mapping.
@@ -50,6 +51,7 @@ class Graph:
         inputs: Mapping[str, Any] = NOTHING,
         late: Mapping[str, Any] = NOTHING,
         resources: Sequence[type] = (),
+        version: str | int = "",
     ) -> None:
         for what, given in (("inputs", inputs), ("late inputs", late)):
             if not isinstance(given, Mapping):
@@ -61,6 +63,7 @@ class Graph:
         self.inputs: Mapping[str, Any] = MappingProxyType(dict(inputs))
         self.late: Mapping[str, Any] = MappingProxyType(dict(late))
         self.resources = tuple(resources)
+        self.version = str(version)
         self._steps: list[Declared] = []
         self._plan: Plan | None = None
         self._inner_plans: tuple[Plan | None, ...] = ()
@@ -119,7 +122,7 @@ class Graph:
             output: keep the step's value as a result of the run. Without any such mark the outputs are the
                 steps nobody reads. Of a graph, the name of the step inside whose value is taken.
             control: see `Control`: `when`, `map`, `width`, `on_error`, `retries`, `backoff`, `timeout`,
-                `unsure`, `join`.
+                `unsure`, `join`, `version`.
         """
         frame = sys._getframe(1)
 
@@ -164,6 +167,7 @@ class Graph:
         max_rounds: int,
         on_bound: Literal["raise", "last"] = "raise",
         output: bool | str = False,
+        version: str | int = "",
     ) -> None:
         """A step that runs a function or a graph again and again, until a condition holds.
 
@@ -178,6 +182,7 @@ class Graph:
             on_bound: whether to fail with `LoopExhausted` after them, or to take the last round's value.
             output: keep the value as a result of the run; of a graph, the name of the step inside whose
                 value is taken.
+            version: see `Control`.
         """
         name = function.name if isinstance(function, Graph) else getattr(function, "__name__", "")
         self._declare(
@@ -191,6 +196,7 @@ class Graph:
                 until=until,
                 max_rounds=max_rounds,
                 on_bound=on_bound,
+                version=version,
                 frame=sys._getframe(1),
             )
         )
@@ -270,6 +276,7 @@ class Graph:
             try:
                 self._plan = check(
                     self.name,
+                    version=self.version,
                     inputs=self.inputs,
                     late=self.late,
                     resources=self.resources,
@@ -291,13 +298,14 @@ class Graph:
         plan = self._checked()
         chosen = options or RunOptions()
         offer = accepted(plan, resources, inputs, chosen.given)
-        execution = Execution(plan, offer, chosen, EventLog(kept=watched))
-        if not watched and execution.unsent:
-            missing = ", ".join(sorted({"/".join(map(str, path)) for path in execution.unsent}))
-            raise InputError(
-                f"graph {self.name!r} was run without the late input {missing}: pass it by name, or use"
-                " graph.start(...) and send it by run.send(...)"
-            )
+        keeper = None
+        if chosen.store is not None:
+            # it needs the database's library, which only those who store runs have
+            from omni_agent.graph.durable import DurableRun
+
+            keeper = DurableRun(plan, offer, chosen)
+        log = EventLog(kept=watched)
+        execution = Execution(plan, offer, chosen, log, keeper=keeper, may_wait=watched)
         return Run(execution, self._names_of)
 
     def _names_of(self, function: Callable[..., Any]) -> tuple[str, ...]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Sequence
 from contextlib import aclosing, nullcontext, suppress
+from dataclasses import replace
 from functools import partial
 from inspect import isawaitable
+from time import monotonic
 from typing import Any
 
-from omni_agent.core import Begin, CanvasChange, Generation, Request, caller, observer
+from omni_agent.core import Begin, CanvasChange, Core, Generation, Request, caller, observer
 from omni_agent.errors import WrongReturn
 from omni_agent.graph.activity import Activity, Outcome
 from omni_agent.graph.brief import brief
@@ -17,7 +20,7 @@ from omni_agent.graph.context import StepContext, UnderWay, current
 from omni_agent.graph.events import CanvasChanged, Custom, StepRetried, StreamChunk
 from omni_agent.graph.keeper import Kept
 from omni_agent.graph.plan import Call, stream_of
-from omni_agent.graph.retry import redrawn, retried
+from omni_agent.graph.retry import retried
 from omni_agent.graph.scope import Scope
 from omni_agent.graph.stream import Stream, StreamLog
 from omni_agent.graph.thread import call_in_thread
@@ -36,11 +39,14 @@ async def call(activity: Activity, body: Call, scope: Scope | None) -> Outcome:
         scope: where its chunks are offered while they come; None where nobody can read them.
     """
     run = activity.run
+    begun = monotonic()
+    chunks: Sequence[Any] = ()
     if run.keeper is not None:
-        kept = await run.keeper.stored(activity.path)
-        if kept is not None:
-            return _outcome(body, kept, Stream(kept.value) if body.yields else None)
-    log = StreamLog() if body.yields else None
+        memory = await run.keeper.remembered(activity.path, _kept_hint(body))
+        if memory.kept is not None:
+            return _outcome(body, memory.kept, Stream(memory.kept.value) if body.yields else None)
+        chunks = memory.chunks
+    log = StreamLog(chunks) if body.yields else None
     if log is not None and scope is not None:
         # readers count as running too, and may only wait for one who does: a step that yields keeps its place
         async with run.places:
@@ -49,7 +55,8 @@ async def call(activity: Activity, body: Call, scope: Scope | None) -> Outcome:
     else:
         kept = await _attempts(activity, body, log)
     if run.keeper is not None:
-        await run.keeper.keep(activity.path, kept)
+        kept = replace(kept, seconds=monotonic() - begun)
+        await run.keeper.keep(activity.path, kept, _kept_hint(body))
     return _outcome(body, kept, None)
 
 
@@ -88,7 +95,7 @@ async def _attempt(activity: Activity, body: Call, log: StreamLog | None, number
             else:
                 async with within(node.timeout):
                     value = await _value(activity, body, log, under_way, context)
-            return Kept(value=value, confidence=under_way.confidence)
+            return Kept(value=value, confidence=under_way.confidence, attempt=number)
         finally:
             await under_way.close()
 
@@ -102,7 +109,7 @@ async def _value(
         named[name] = context if kind is StepContext else run.resources[kind]
     positional = [named.pop(name) for name in body.positional if name in named]
     if log is not None:
-        return await _chunks(activity, body, log, body.function(*positional, **named))
+        return await _chunks(activity, body, log, body.function(*positional, **named), context.attempt)
     if body.is_async:
         value = await body.function(*positional, **named)
     else:
@@ -113,16 +120,32 @@ async def _value(
     return _checked(value, body.returns, "returned")
 
 
-async def _chunks(activity: Activity, body: Call, log: StreamLog, generator: Any) -> list[Any]:
-    log.chunks.clear()  # of an attempt that nobody read
+async def _chunks(activity: Activity, body: Call, log: StreamLog, generator: Any, attempt: int) -> list[Any]:
     run, path, name = activity.run, activity.path, activity.node.name
+    if attempt > 1:
+        log.chunks.clear()  # of an attempt that nobody read
+        if run.keeper is not None:
+            await run.keeper.drop_chunks(path)
+    # what an earlier process stored may have been read, so it stays, and the function only catches up with it
+    for index, chunk in enumerate(log.chunks):
+        run.tell(StreamChunk, path, step=name, index=index, chunk=chunk)
+    behind = len(log.chunks)
     async with aclosing(generator) as chunks:
         async for chunk in chunks:
             chunk = _checked(chunk, body.returns, "yielded")
+            if behind:
+                behind -= 1
+                continue
+            if run.keeper is not None:
+                await run.keeper.keep_chunk(path, len(log.chunks), chunk, body.returns)
             run.tell(StreamChunk, path, step=name, index=len(log.chunks), chunk=chunk)
             log.add(chunk)
     log.end()
     return list(log.chunks)
+
+
+def _kept_hint(body: Call) -> Any:
+    return list[body.returns] if body.yields else body.returns  # type: ignore[name-defined]
 
 
 def _checked(value: Any, hint: Any, verb: str) -> Any:
@@ -155,9 +178,10 @@ def _under_way(activity: Activity, context: StepContext) -> UnderWay:
         elif under_way.is_open:
             run.tell(kind, path, step=name, **fields)
 
-    def ask(request: Request, begin: Begin) -> Generation:
-        drawn = redrawn(request, context.attempt)
-        return begin(drawn) if run.keeper is None else run.keeper.ask(context, drawn, begin)
+    def ask(core: Core, request: Request, begin: Begin) -> Generation:
+        if run.keeper is not None:
+            return run.keeper.ask(context, core, request, begin)
+        return begin(run.draws.drawn(run.draws.key(context, request), request))
 
     def changed(change: CanvasChange) -> None:
         tell(CanvasChanged, change=change)

@@ -31,6 +31,7 @@ BUILT_IN = (Core, StepContext)
 def check(
     name: str,
     *,
+    version: str = "",
     inputs: Mapping[str, Any],
     late: Mapping[str, Any],
     resources: Sequence[type],
@@ -77,6 +78,7 @@ def check(
     inner = (kind for each in checked.values() for kind in each.inner_resources)
     return Plan(
         graph=name,
+        version=version,
         inputs=inputs,
         late=late,
         resources=tuple(dict.fromkeys((*kinds, *inner))),

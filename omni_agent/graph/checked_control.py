@@ -42,6 +42,8 @@ def check(step: CheckedStep) -> None:
                     "a step that calls a function",
                     "Give it to those inside.",
                 )
+    if not isinstance(options.get("version", ""), str | int):
+        _fault(step, "version", f"it is {options['version']!r}", "a text or a number", "Give one.")
     if "join" in options and not callable(options["join"]):
         _fault(step, "join", f"it is {options['join']!r}", "a function of a list", "Give a function.")
     elif "join" in options and not step.signature.yields:

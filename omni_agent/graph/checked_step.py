@@ -149,6 +149,7 @@ class CheckedStep:
             body=self._body(edges),
             each=control.each_of(self, edges),
             timeout=options.get("timeout"),
+            version=str(options.get("version", "")),
             returns=self.returns,
             is_output=step.output,
             offers=(stream_of(step.name),) if self.streams else (),

@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
-from omni_agent.core import Begin, Generation, Request
+from omni_agent.core import Begin, Core, Generation, Request
 
 __all__ = ["Path", "StepContext", "UnderWay", "cancelled", "current", "emit"]
 
@@ -49,7 +49,7 @@ class UnderWay:
     def __init__(
         self,
         emit: Callable[[Any], None],
-        ask: Callable[[Request, Begin], Generation] | None = None,
+        ask: Callable[[Core, Request, Begin], Generation] | None = None,
         watch: Callable[[Request, Generation], Awaitable[None]] | None = None,
     ) -> None:
         self.emit = emit
@@ -60,11 +60,11 @@ class UnderWay:
         self._watch = watch
         self._watching: list[asyncio.Future[None]] = []
 
-    def asked(self, request: Request, begin: Begin) -> Generation:
+    def asked(self, core: Core, request: Request, begin: Begin) -> Generation:
         """Begin a request, and remember it. Fits `omni_agent.core.caller`."""
         if not self.is_open:  # a task that the step left behind
             return begin(request)
-        generation = begin(request) if self._ask is None else self._ask(request, begin)
+        generation = begin(request) if self._ask is None else self._ask(core, request, begin)
         self.generations.append(generation)
         if self._watch is not None:
             self._watching.append(asyncio.ensure_future(self._watch(request, generation)))

@@ -65,5 +65,7 @@ class Control(TypedDict, total=False):
     """Seconds that one call of the function may take, or a graph, for each item of a map."""
     unsure: Unsure
     """What to do when the core was unsure."""
+    version: str | int
+    """What this state of the function is called. A stored run refuses to go on with another one."""
     join: Callable[[list[Any]], Any]
     """Makes one value of the chunks of a step that yields, for those who do not read its stream."""

@@ -109,10 +109,17 @@ class Loop(Step):
         until: Callable[..., Any],
         max_rounds: int,
         on_bound: str,
+        version: str | int,
         frame: FrameType,
     ) -> None:
         super().__init__(
-            name=name, function=function, reads=reads, output=output, pick=pick, control={}, frame=frame
+            name=name,
+            function=function,
+            reads=reads,
+            output=output,
+            pick=pick,
+            control={"version": version},
+            frame=frame,
         )
         self.carry = carry
         self.until = until

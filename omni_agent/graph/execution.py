@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from functools import cached_property
@@ -17,6 +17,7 @@ from omni_agent.errors import InputError, RunTimedOut, StepError
 from omni_agent.graph.activity import Outcome
 from omni_agent.graph.context import Path
 from omni_agent.graph.decode import decoded
+from omni_agent.graph.draws import Draws
 from omni_agent.graph.events import RunCancelled, RunFailed, RunFinished, RunStarted
 from omni_agent.graph.forms import perform
 from omni_agent.graph.keeper import Keeper
@@ -26,6 +27,7 @@ from omni_agent.graph.offer import Offer
 from omni_agent.graph.options import RunOptions
 from omni_agent.graph.plan import First, Node, Plan
 from omni_agent.graph.scope import SKIPPED, Scope
+from omni_agent.graph.store.outlasting import outlasting
 from omni_agent.graph.threads import threads_of
 
 __all__ = ["Execution"]
@@ -40,10 +42,18 @@ class Execution:
         options: how to run.
         log: where events go.
         keeper: who remembers the run; None where nobody does.
+        may_wait: whether late inputs may come while it runs.
     """
 
     def __init__(
-        self, plan: Plan, offer: Offer, options: RunOptions, log: EventLog, keeper: Keeper | None = None
+        self,
+        plan: Plan,
+        offer: Offer,
+        options: RunOptions,
+        log: EventLog,
+        *,
+        keeper: Keeper | None = None,
+        may_wait: bool = True,
     ) -> None:
         self.graph = plan.graph
         self.plan = plan
@@ -54,6 +64,7 @@ class Execution:
         self.error: BaseException | None = None
         """What the run failed with."""
         self.resources = offer.resources
+        self.draws = Draws(options.seed)
         self.mail = Mail(plan)
         self.places: AbstractAsyncContextManager[Any] = (
             asyncio.Semaphore(options.limit) if options.limit else nullcontext()
@@ -63,12 +74,13 @@ class Execution:
         self.tracer = options.tracer
         self._offer = offer
         self._options = options
+        self._may_wait = may_wait
         self._begun = monotonic()
 
     @cached_property
     def run_id(self) -> str:
         """Names the run."""
-        return uuid4().hex
+        return self._options.run_id or uuid4().hex
 
     @cached_property
     def threads(self) -> Executor:
@@ -123,31 +135,61 @@ class Execution:
             RunStarted, graph=self.graph, steps=tuple(node.name for node in nodes if node.key not in silent)
         )
         deadline = asyncio.timeout(self._options.timeout)
+        lost: list[Exception] = []
+
+        def lose(error: Exception) -> None:
+            lost.append(error)
+            deadline.reschedule(self.loop.time())
+
         try:
             with self._traced():
                 async with deadline:
-                    if self.keeper is not None:
-                        for path, value in (await self.keeper.begin()).items():
-                            self.mail.deliver(path, value)
-                    values = await Scope(self, plan, (), self._offer.values, keep=plan.outputs).carry_out()
-                    self.outputs = {name: await self.decoded(value) for name, value in values.items()}
+                    await self._carried_out(lose)
         except StepError as error:
             self.error = error
         except TimeoutError as error:
             self.error = error
             if deadline.expired():
                 self.error = RunTimedOut(
-                    f"the run of graph {self.graph!r} took longer than its {self._options.timeout:g} s:"
+                    f"the run of graph {self.graph!r} took longer than its {self._options.timeout or 0:g} s:"
                     " allow more with RunOptions(timeout=...)"
                 )
         except Exception as error:  # of a keeper, or of decoding what was given
             self.error = error
         finally:
+            if lost:
+                self.error, self.outputs = lost[0], None
             if "threads" in self.__dict__:
                 self.threads.shutdown(wait=False)
-            if self.keeper is not None:
-                await self.keeper.end(outputs=self.outputs, error=self.error)
-            self.conclude()
+            try:
+                await outlasting(self._end())
+            finally:
+                self.conclude()
+
+    async def _carried_out(self, lose: Callable[[Exception], None]) -> None:
+        if self.keeper is not None:
+            begun = await self.keeper.begin(lose)
+            if begun.outputs is not None:
+                self.outputs = {name: begun.outputs.get(name, SKIPPED) for name in self.plan.outputs}
+                return
+            for path, value in begun.late.items():
+                self.mail.deliver(path, value)
+        if not self._may_wait and self.unsent:
+            missing = ", ".join(sorted({"/".join(map(str, path)) for path in self.unsent}))
+            raise InputError(
+                f"graph {self.graph!r} was run without the late input {missing}: pass it by name, or use"
+                " graph.start(...) and send it by run.send(...)"
+            )
+        values = await Scope(self, self.plan, (), self._offer.values, keep=self.plan.outputs).carry_out()
+        self.outputs = {name: await self.decoded(value) for name, value in values.items()}
+
+    async def _end(self) -> None:
+        if self.keeper is None:
+            return
+        try:
+            await self.keeper.end(outputs=self.outputs, error=self.error)
+        except Exception as error:
+            self.error = self.error or error
 
     def _traced(self) -> AbstractContextManager[None]:
         if self.tracer is None:

@@ -149,8 +149,9 @@ async def _mapped(scope: Scope, activity: Activity, each: Each) -> Outcome:
             is_call=isinstance(node.body, Call),
             forgives=each.on_error == "skip",
         )
+        forgiven = each.on_error == "skip" and run.keeper is not None and run.keeper.has_left_out(one.path)
         try:
-            outcome = await one.settle(_once(siblings, one, None))
+            outcome = await one.settle(_left_out() if forgiven else _once(siblings, one, None))
         except StepError as error:
             siblings.failed(error)
             return
@@ -161,3 +162,8 @@ async def _mapped(scope: Scope, activity: Activity, each: Each) -> Outcome:
         for _ in range(min(each.width or count, count)):
             begin()
     return Outcome(value=[value for value in results if value is not SKIPPED])
+
+
+async def _left_out() -> Outcome:
+    """Of an item that failed in an earlier process."""
+    return Outcome(value=SKIPPED, reason="it failed")

@@ -13,7 +13,7 @@ from omni_agent.graph.names import listed, nearest
 from omni_agent.graph.plan import Nested, Plan, Rounds
 from omni_agent.graph.types import conforms, name_of, wrapped
 
-__all__ = ["Mail", "late_inputs", "parsed"]
+__all__ = ["Mail", "hint_of", "late_inputs", "parsed"]
 
 
 class Mail:
@@ -29,7 +29,7 @@ class Mail:
         Raises:
             InputError: the run has no such late input, it was sent before, or it is of another type.
         """
-        hint = _hint(self._plan, path)
+        hint = hint_of(self._plan, path)
         told = "/".join(map(str, path))
         if path in self._sent and self._sent[path].done():
             raise InputError(f"late input {told!r} was sent already; wanted each of them once")
@@ -81,7 +81,7 @@ def late_inputs(plan: Plan, given: Mapping[str, Any]) -> Iterator[Path]:
                 yield (node.name, *path)
 
 
-def _hint(plan: Plan, path: Path) -> Any:
+def hint_of(plan: Plan, path: Path) -> Any:
     """The type of a late input, wherever in the graphs of a run it is."""
     told = "/".join(map(str, path))
     *inner, name = path or ("",)

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from omni_agent.errors import InputError
+from omni_agent.graph.store.names import check_run_id, check_seed
+from omni_agent.graph.store.store import RunStore
 from omni_agent.graph.tracer import Tracer
 
 __all__ = ["RunOptions"]
@@ -24,14 +26,26 @@ class RunOptions:
         tracer: told when the run, its steps and their requests begin and end: see
             `omni_agent.reach.opentelemetry`.
         timeout: seconds after which the run is cancelled and fails with `RunTimedOut`.
+        seed: what the noise of the steps' core calls derives from, 0 or more; None draws one for a run in a
+            store, and else leaves the calls the noise that they ask for. What sets a seed of its own keeps
+            it, for the first attempt.
+        store: where the run is stored, to go on after its process ended. A new `run_id` runs; one that
+            finished gives its stored result; one that was interrupted, failed or was cancelled goes on.
+        run_id: names the run, 1 to 200 characters that can be printed.
+        rerun_changed: whether a stored run may go on though its graph changed. What changed, and what reads
+            it, is done anew.
 
     Raises:
-        InputError: a limit below 1, or a timeout that is not above 0.
+        InputError: a limit below 1, a timeout that is not above 0, a store without a run_id, ...
     """
 
     given: Mapping[str, Any] = field(default_factory=dict)
     limit: int | None = None
     timeout: float | None = None
+    seed: int | None = None
+    store: RunStore | None = None
+    run_id: str | None = None
+    rerun_changed: bool = False
     tracer: Tracer | None = None
 
     def __post_init__(self) -> None:
@@ -43,6 +57,16 @@ class RunOptions:
             not isinstance(timeout, int | float) or not timeout > 0 or not math.isfinite(timeout)
         ):
             raise InputError(f"timeout was {timeout!r}; wanted seconds above 0, or None")
+        check_seed(self.seed)
+        if self.run_id is not None:
+            check_run_id(self.run_id)
+        store: object = self.store
+        if store is not None and not isinstance(store, RunStore):
+            raise InputError(f"store was {type(store).__name__}; wanted a RunStore, or None")
+        if store is not None and self.run_id is None:
+            raise InputError("a store was given without a run_id; wanted the id to store the run under")
+        if self.rerun_changed and store is None:
+            raise InputError("rerun_changed was given without a store: it is for runs that go on")
         given: object = self.given
         if not isinstance(given, Mapping):
             raise InputError(f"given was {type(given).__name__}; wanted a mapping of steps' names to values")

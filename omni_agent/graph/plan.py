@@ -144,6 +144,8 @@ class Node:
     body: Body
     each: Each | None = None
     timeout: float | None = None
+    version: str = ""
+    """What its author calls this state of its function."""
     returns: Any
     """The type of its value, as followers see it."""
     is_output: bool = False
@@ -186,6 +188,8 @@ class Plan:
     """A checked graph."""
 
     graph: str
+    version: str = ""
+    """What its author calls this state of it."""
     inputs: Mapping[str, Any]
     late: Mapping[str, Any]
     resources: tuple[type, ...]

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
-from hashlib import sha256
 from typing import Any
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, retry_if_result
 from tenacity.wait import wait_exponential_jitter
 
-from omni_agent.core import Request
 from omni_agent.graph.keeper import Kept
 from omni_agent.graph.plan import Call
 
-__all__ = ["redrawn", "retried"]
+__all__ = ["retried"]
 
 LONGEST = 60.0
 """Seconds between two attempts, at most."""
@@ -85,16 +82,6 @@ async def retried(
     )
     kept: Kept = await retrying(numbered)
     return kept if surest is None or _sureness(kept) >= _sureness(surest) else surest
-
-
-def redrawn(request: Request, attempt: int) -> Request:
-    """The request with noise of its own for this attempt; the first has the noise that was asked for."""
-    if attempt == 1:
-        return request
-    settings = request.settings
-    digest = sha256(f"{settings.seed} {attempt}".encode()).digest()
-    seed = int.from_bytes(digest[:8], "big") >> 1
-    return replace(request, settings=replace(settings, seed=seed))
 
 
 def _sureness(kept: Kept) -> float:

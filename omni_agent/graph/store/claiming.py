@@ -11,9 +11,10 @@ from functools import partial
 
 from sqlalchemy import Connection
 
-from omni_agent.errors import InputError, RunConflict, RunHeld, StoreError
+from omni_agent.errors import RunConflict, RunHeld, StoreError
 from omni_agent.graph.store.codec import Encoded, decode, encode, references
 from omni_agent.graph.store.held import FinishedRun, HeldRun
+from omni_agent.graph.store.names import check_run_id, check_seed
 from omni_agent.graph.store.records import Beginning, Progress
 from omni_agent.graph.store.sql.database import Database
 from omni_agent.graph.store.sql.leases import Claim, Lease, Stored, adopt, claim
@@ -21,9 +22,8 @@ from omni_agent.graph.store.sql.media import blobs, put
 from omni_agent.graph.store.sql.progress import forget, progress
 from omni_agent.graph.store.sql.runs import media_of
 
-__all__ = ["check_run_id", "check_seed", "claimed"]
+__all__ = ["claimed"]
 
-MOST_CHARACTERS = 200
 TRIES = 3
 
 
@@ -90,27 +90,6 @@ async def claimed(
             stale = beginning.stale(changed)
             await database.write(partial(_renewed, there=taken, wanted=wanted, stale=stale))
     raise StoreError(f"run {beginning.run_id!r} changes faster than it can be claimed: try again")
-
-
-def check_run_id(run_id: object) -> None:
-    """Whether a text may name a run.
-
-    Raises:
-        InputError: it may not.
-    """
-    if not isinstance(run_id, str) or not run_id.isprintable() or not 1 <= len(run_id) <= MOST_CHARACTERS:
-        shown = repr(run_id)[:60]
-        raise InputError(f"run_id was {shown}; wanted 1 to {MOST_CHARACTERS} characters that can be printed")
-
-
-def check_seed(seed: object) -> None:
-    """Whether a number may be a run's seed.
-
-    Raises:
-        InputError: it may not.
-    """
-    if seed is not None and (type(seed) is not int or not 0 <= seed < 2**63):
-        raise InputError(f"seed was {seed!r}; wanted an integer of 0 or more, below 2**63, or None")
 
 
 def _encoded_inputs(beginning: Beginning) -> dict[str, Encoded]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -20,6 +20,7 @@ from sqlalchemy import Connection
 from omni_agent.core import Yield
 from omni_agent.errors import RunHeld, StoreError
 from omni_agent.graph.store.codec import SCALARS, Blob, Encoded, decode, encode, references
+from omni_agent.graph.store.outlasting import outlasting
 from omni_agent.graph.store.records import CallKey, Path, Progress, StoredCall, StoredLate, StoredStep
 from omni_agent.graph.store.sql.database import Database
 from omni_agent.graph.store.sql.leases import Lease, end, fence
@@ -27,6 +28,7 @@ from omni_agent.graph.store.sql.media import blobs, put
 from omni_agent.graph.store.sql.progress import (
     calls_of,
     chunks_of,
+    drop_chunks,
     put_call,
     put_chunk,
     put_late,
@@ -114,7 +116,7 @@ class HeldRun:
 
     async def __aexit__(self, *error: object) -> None:
         """Wait for the writes that were begun, and give the lease back."""
-        await _outlasting(self._close())
+        await outlasting(self._close())
 
     async def _close(self) -> None:
         self._renewer.cancel()
@@ -127,6 +129,11 @@ class HeldRun:
         self._news.set()
         await self._writer
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether nothing can be written any more."""
+        return self._over is not None
+
     # what was stored before
 
     async def value(self, text: str, hint: Any, *, what: str) -> Any:
@@ -137,17 +144,11 @@ class HeldRun:
         """
         return await _value(self._database, text, hint, what)
 
-    async def calls(self, path: Path, attempt: int) -> dict[CallKey, StoredCall]:
-        """The stored core calls of one attempt of a step."""
+    async def calls(self, path: Path) -> dict[CallKey, StoredCall]:
+        """The stored core calls of a step."""
         if path not in self.progress.calls:
             return {}
-        return await self._database.read(
-            partial(calls_of, run_id=self._lease.run_id, path=path, attempt=attempt)
-        )
-
-    async def media(self, text: str) -> dict[str, bytes]:
-        """The bytes of all media that a stored JSON refers to, by hash."""
-        return await _media(self._database, text)
+        return await self._database.read(partial(calls_of, run_id=self._lease.run_id, path=path))
 
     async def chunks(self, path: Path, hint: Any) -> list[Any]:
         """The stored chunks of a step that yields."""
@@ -171,9 +172,9 @@ class HeldRun:
         encoded = await self._encoded(value, hint, f"the value of step {_shown(path)}")
         await self._put(encoded.blobs, put_step, path, replace(step, value=encoded.json))
 
-    async def put_step(self, path: Path, step: StoredStep) -> None:
-        """Store of a step what has no value: that it was skipped, or is tried again."""
-        await self._put({}, put_step, path, step)
+    async def leave_out(self, path: Path) -> None:
+        """Store that an item failed, and is left out of its list."""
+        await self._put({}, put_step, path, StoredStep(outcome="left out"))
 
     async def send(self, path: Path, value: object, hint: Any) -> None:
         """Store a late input."""
@@ -181,12 +182,20 @@ class HeldRun:
         await self._put(encoded.blobs, put_late, StoredLate(path=path, value=encoded.json))
 
     async def put_chunk(self, path: Path, number: int, value: object, hint: Any) -> None:
-        """Store a chunk of a step that yields."""
+        """Store a chunk of a step that yields: not at once, but before all that is stored after it."""
         encoded = await self._encoded(value, hint, f"a chunk of step {_shown(path)}")
 
         def work(connection: Connection) -> None:
             put(connection, self._lease.run_id, encoded.blobs)
             put_chunk(connection, self._lease.run_id, path, number, encoded.json)
+
+        self._written_behind(work)
+
+    async def drop_chunks(self, path: Path) -> None:
+        """Forget the chunks of a step that begins again."""
+
+        def work(connection: Connection) -> None:
+            drop_chunks(connection, self._lease.run_id, path)
 
         await self._write(work)
 
@@ -253,12 +262,25 @@ class HeldRun:
         self._known.update(unknown)
 
     async def _write(self, work: Callable[[Connection], T]) -> T:
+        return await self._begun(work)
+
+    def _begun(self, work: Callable[[Connection], T]) -> asyncio.Future[T]:
         if self._over is not None:
             raise self._over
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._waiting.append((work, future))
         self._news.set()
-        return await future
+        return future
+
+    def _written_behind(self, work: Callable[[Connection], None]) -> None:
+        """Write without anybody waiting; nothing is written after what could not be."""
+
+        def done(future: asyncio.Future[None]) -> None:
+            error = None if future.cancelled() else future.exception()
+            if isinstance(error, StoreError):
+                self._lose(error)
+
+        self._begun(work).add_done_callback(done)
 
     async def _write_all(self) -> None:
         while self._waiting or not self._is_closing:
@@ -328,20 +350,6 @@ async def _value(database: Database, text: str, hint: Any, what: str) -> Any:
 async def _media(database: Database, text: str) -> dict[str, bytes]:
     hashes = references(text)
     return await database.read(partial(blobs, hashes=hashes)) if hashes else {}
-
-
-async def _outlasting(work: Awaitable[None]) -> None:
-    """Wait for `work`, and raise what cut the waiting only after it."""
-    task = asyncio.ensure_future(work)
-    cut: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.shield(task)
-        except asyncio.CancelledError as error:
-            cut = error
-    task.result()
-    if cut is not None:
-        raise cut
 
 
 def _shown(path: Path) -> str:

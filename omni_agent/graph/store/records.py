@@ -29,7 +29,8 @@ Path: TypeAlias = tuple[str | int, ...]
 Status: TypeAlias = Literal["running", "interrupted", "finished", "failed", "cancelled"]
 """What became of a run. One whose lease expired before it ended is interrupted."""
 
-Outcome: TypeAlias = Literal["finished", "skipped", "retried"]
+Outcome: TypeAlias = Literal["finished", "left out"]
+"""What became of a step: it has a value, or is an item that failed and is left out of its list."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +62,7 @@ class RunInfo:
     created: datetime
     updated: datetime
     steps: int
-    """How many finished or were skipped."""
+    """How many are stored."""
     seed: int
     error: str | None
     """What it failed with."""
@@ -72,14 +73,13 @@ class RunInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class StoredStep:
-    """What is stored of a step: its value, or how often it was tried."""
+    """What is stored of a step that came to its end."""
 
     outcome: Outcome
     value: str | None = None
     """JSON, where it finished."""
-    fingerprint: str = ""
-    attempt: int = 0
-    """The attempt that finished; where it was retried, the next one."""
+    attempt: int = 1
+    """The one that finished."""
     confidence: float | None = None
     seconds: float = 0.0
 
@@ -115,8 +115,6 @@ class StoredCall:
     confidence: float | None = None
     snapshot: str | None = None
     """JSON, where it did not finish."""
-    media: Mapping[str, bytes] = field(default_factory=dict)
-    """What the JSON refers to, by hash."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ from uuid import uuid4
 from weakref import WeakKeyDictionary
 
 from omni_agent.errors import InputError, MissingExtra, StoreError
+from omni_agent.graph.store.names import check_run_id, check_seed
 from omni_agent.graph.store.records import Beginning, Path, RunInfo
 
 if TYPE_CHECKING:
@@ -147,7 +148,6 @@ class RunStore:
             NoSuchRun: there is no such run, or that step did not finish in it.
             StoreError: there is a run of the new id already.
         """
-        from omni_agent.graph.store.claiming import check_run_id, check_seed
         from omni_agent.graph.store.sql.runs import fork_run, run_info
 
         check_run_id(new_id)

@@ -20,9 +20,19 @@ from omni_agent.graph.store.records import (
 from omni_agent.graph.store.sql.insert import insert_or_replace
 from omni_agent.graph.store.sql.tables import calls, chunks, late, steps
 
-__all__ = ["calls_of", "chunks_of", "forget", "progress", "put_call", "put_chunk", "put_late", "put_step"]
+__all__ = [
+    "calls_of",
+    "chunks_of",
+    "drop_chunks",
+    "forget",
+    "progress",
+    "put_call",
+    "put_chunk",
+    "put_late",
+    "put_step",
+]
 
-STEP = ("outcome", "value", "fingerprint", "attempt", "confidence", "seconds")
+STEP = ("outcome", "value", "attempt", "confidence", "seconds")
 
 
 def progress(connection: Connection, run_id: str) -> Progress:
@@ -46,7 +56,8 @@ def progress(connection: Connection, run_id: str) -> Progress:
 
 
 def put_step(connection: Connection, run_id: str, position: int, path: Path, step: StoredStep) -> None:
-    """Store a step's value, or that it was skipped or is tried again."""
+    """Store a step that came to its end; the chunks of one that yields are in its value now."""
+    drop_chunks(connection, run_id, path)
     fields = {name: getattr(step, name) for name in STEP}
     key = {"run_id": run_id, "path": path_to_text(path)}
     insert_or_replace(connection, steps, {**key, "position": position, **fields})
@@ -63,7 +74,9 @@ def put_call(
 ) -> None:
     """Store a core call's value, or its last snapshot."""
     row = {
-        **_call_key(run_id, key.path, key.attempt),
+        "run_id": run_id,
+        "path": path_to_text(key.path),
+        "attempt": key.attempt,
         "request": key.request,
         "occurrence": key.occurrence,
         "position": position,
@@ -81,15 +94,23 @@ def put_chunk(connection: Connection, run_id: str, path: Path, number: int, valu
     insert_or_replace(connection, chunks, row)
 
 
-def calls_of(connection: Connection, run_id: str, path: Path, attempt: int) -> dict[CallKey, StoredCall]:
-    """The stored core calls of one attempt of a step, without their media."""
-    mine = [getattr(calls.c, name) == value for name, value in _call_key(run_id, path, attempt).items()]
-    return {
-        CallKey(path=path, attempt=attempt, request=row.request, occurrence=row.occurrence): StoredCall(
-            value=row.value, confidence=row.confidence, snapshot=row.snapshot
-        )
-        for row in connection.execute(select(calls).where(*mine))
-    }
+def calls_of(connection: Connection, run_id: str, path: Path) -> dict[CallKey, StoredCall]:
+    """The stored core calls of a step."""
+    mine = (calls.c.run_id == run_id) & (calls.c.path == path_to_text(path))
+
+    def key(row: Any) -> CallKey:
+        return CallKey(path=path, attempt=row.attempt, request=row.request, occurrence=row.occurrence)
+
+    def call(row: Any) -> StoredCall:
+        return StoredCall(value=row.value, confidence=row.confidence, snapshot=row.snapshot)
+
+    return {key(row): call(row) for row in connection.execute(select(calls).where(mine))}
+
+
+def drop_chunks(connection: Connection, run_id: str, path: Path) -> None:
+    """Delete the chunks of a step."""
+    mine = (chunks.c.run_id == run_id) & (chunks.c.path == path_to_text(path))
+    connection.execute(delete(chunks).where(mine))
 
 
 def chunks_of(connection: Connection, run_id: str, path: Path) -> list[str]:
@@ -106,10 +127,6 @@ def forget(connection: Connection, run_id: str, names: Collection[str]) -> None:
             alone = path_to_text((name,))
             inside += [table.c.path == alone, table.c.path.startswith(f"{alone[:-1]},", autoescape=True)]
         connection.execute(delete(table).where((table.c.run_id == run_id) & or_(*inside)))
-
-
-def _call_key(run_id: str, path: Path, attempt: int) -> dict[str, Any]:
-    return {"run_id": run_id, "path": path_to_text(path), "attempt": attempt}
 
 
 def _step(row: Any) -> StoredStep:

@@ -70,10 +70,10 @@ def fork_run(connection: Connection, run_id: str, new_id: str, after: Path, seed
         raise _no_such_run(run_id)
     if stored(connection, new_id) is not None:
         raise StoreError(f"there is a run {new_id!r} already: fork {run_id!r} under another id")
-    at = (steps.c.run_id == run_id) & (steps.c.path == path_to_text(after)) & (steps.c.outcome != "retried")
+    at = (steps.c.run_id == run_id) & (steps.c.path == path_to_text(after))
     position = connection.execute(select(steps.c.position).where(at)).scalar()
     if position is None:
-        done = select(steps.c.path).where((steps.c.run_id == run_id) & (steps.c.outcome != "retried"))
+        done = select(steps.c.path).where(steps.c.run_id == run_id)
         names = ["/".join(map(str, json.loads(path))) for path in connection.execute(done).scalars()]
         raise NoSuchRun(
             f"step {'/'.join(map(str, after))!r} of run {run_id!r} has not finished; wanted one of"
@@ -96,11 +96,9 @@ def fork_run(connection: Connection, run_id: str, new_id: str, after: Path, seed
         expires=literal(0.0),
     )
     mine = {"run_id": literal(new_id)}
-    kept = (steps.c.run_id == run_id) & (steps.c.position <= position) & (steps.c.outcome != "retried")
+    kept = (steps.c.run_id == run_id) & (steps.c.position <= position)
     _copy(connection, steps, kept, **mine)
     _copy(connection, late, (late.c.run_id == run_id) & (late.c.position <= position), **mine)
-    whole = select(steps.c.path).where(kept)
-    _copy(connection, chunks, (chunks.c.run_id == run_id) & chunks.c.path.in_(whole), **mine)
     _copy(connection, media_uses, media_uses.c.run_id == run_id, **mine)
 
 
@@ -144,11 +142,7 @@ def media_of(connection: Connection, run_id: str) -> dict[str, str]:
 
 
 def _infos(connection: Connection) -> Select[Any]:
-    done = (
-        select(func.count())
-        .where((steps.c.run_id == runs.c.id) & (steps.c.outcome != "retried"))
-        .scalar_subquery()
-    )
+    done = select(func.count()).where(steps.c.run_id == runs.c.id).scalar_subquery()
     is_held = and_(runs.c.holder.is_not(None), runs.c.expires > now(connection))
     status = case(
         (runs.c.status != "open", runs.c.status), (is_held, literal("running")), else_=literal("interrupted")

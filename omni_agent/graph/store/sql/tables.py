@@ -62,10 +62,9 @@ steps = Table(
     _of_run(),
     Column("path", String, primary_key=True),  # JSON list
     Column("position", Integer, nullable=False),  # counts what the run stored
-    Column("outcome", String, nullable=False),  # finished, skipped or retried
+    Column("outcome", String, nullable=False),  # finished or left out
     Column("value", Text),  # JSON
-    Column("fingerprint", String, nullable=False),
-    Column("attempt", Integer, nullable=False),  # the one that finished, or the next one
+    Column("attempt", Integer, nullable=False),  # the one that finished
     Column("confidence", Double),
     Column("seconds", Double, nullable=False),
 )

@@ -26,7 +26,7 @@ from omni_agent.graph.store.codec import Encoded
 from omni_agent.graph.store.held import FinishedRun, HeldRun
 from omni_agent.graph.store.records import Beginning, CallKey, StoredStep
 
-STEP = StoredStep(outcome="finished", fingerprint="f", attempt=1, confidence=0.5, seconds=0.25)
+STEP = StoredStep(outcome="finished", attempt=1, confidence=0.5, seconds=0.25)
 PICTURE = Image(np.arange(48, dtype=np.uint8).reshape(4, 4, 3))
 
 
@@ -51,7 +51,7 @@ async def test_what_a_run_stored_is_there_when_it_goes_on(url: str) -> None:
         assert not run.progress.steps
         await run.finish_step(("a",), PICTURE, Image, STEP)
         await run.finish_step(("many", 3), [Text("x"), PICTURE], list[Text | Image], STEP)
-        await run.put_step(("b",), StoredStep(outcome="skipped", fingerprint="f"))
+        await run.leave_out(("b",))
         await run.send(("late",), Text("came"), Text)
         await run.put_chunk(("s",), 0, Text("one"), Text)
         await run.put_chunk(("s",), 1, Text("two"), Text)
@@ -64,15 +64,15 @@ async def test_what_a_run_stored_is_there_when_it_goes_on(url: str) -> None:
         assert await run.value(stored[("a",)].value, Image, what="it") == PICTURE
         assert await run.value(stored[("many", 3)].value, list[Text | Image], what="it") == ["x", PICTURE]
         assert stored[("a",)].confidence == 0.5
-        assert stored[("b",)].outcome == "skipped"
+        assert stored[("b",)].outcome == "left out"
         assert [each.path for each in run.progress.late] == [("late",)]
         assert await run.value(run.progress.late[0].value, Text, what="it") == "came"
         assert await run.chunks(("s",), Text) == ["one", "two"]
-        calls = await run.calls(("a",), 1)
+        calls = await run.calls(("a",))
         assert calls[key].confidence == 0.75
         assert calls[key].snapshot is None
         assert await run.value(calls[key].value, Reply, what="it") == reply
-        assert await run.calls(("a",), 2) == {}
+        assert await run.calls(("b",)) == {}
 
 
 async def test_a_finished_run_gives_its_outputs_and_is_not_held(url: str) -> None:
@@ -297,7 +297,7 @@ async def test_a_fork_has_what_was_stored_up_to_a_step(url: str) -> None:
     async with hold(store, run_id="fork") as run:
         assert [*run.progress.steps] == [("a",), ("b",)]
         assert len(run.progress.late) == 1
-        assert await run.chunks(("b",), Text) == ["x"]
+        assert await run.chunks(("b",), Text) == []  # they are in its value
         assert await run.value(run.progress.steps[("a",)].value, Image, what="it") == PICTURE
     assert (await store.fork("fork", "again", after=("a",), seed=6)).seed == 6
     with pytest.raises(NoSuchRun, match="step 'c' of run 'fork' has not finished; wanted one of a, b"):

@@ -40,7 +40,6 @@ def upgrade() -> None:
         sa.Column("position", sa.Integer, nullable=False),
         sa.Column("outcome", sa.String, nullable=False),
         sa.Column("value", sa.Text),
-        sa.Column("fingerprint", sa.String, nullable=False),
         sa.Column("attempt", sa.Integer, nullable=False),
         sa.Column("confidence", sa.Double),
         sa.Column("seconds", sa.Double, nullable=False),
