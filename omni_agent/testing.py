@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Self, TypeAlias, TypeVar, cast
 
-from omni_agent.core import CanvasChange, Core, Generation, Modality, Request, Task, Value, asked, observer
-from omni_agent.errors import CoreClosed, InputError, OmniError
+from omni_agent.core import (
+    CanvasChange,
+    Core,
+    Generation,
+    Modality,
+    Request,
+    Snapshot,
+    Task,
+    Value,
+    asked,
+    observer,
+)
+from omni_agent.errors import CoreClosed, InputError, OmniError, SnapshotMismatch
 from omni_agent.values import GrowingSpeech, Image, Speech, SpeechChunk, Text, Tokens
 
 __all__ = ["Line", "ScriptedCore", "Sure"]
@@ -46,7 +57,8 @@ class ScriptedCore(Core):
     """A core that follows a script.
 
     Behaves as a real one does: it must be entered, its media holds only tokens until it is decoded, its
-    requests take steps, are observed and can be cancelled, and its speech grows with each step.
+    requests take steps, are observed, can be cancelled and gone on with, and its speech grows with each step.
+    Another one with the same script decodes the same media, where the script has it as a value.
 
     Args:
         script: what each task gives.
@@ -56,11 +68,13 @@ class ScriptedCore(Core):
     Attributes:
         requests: all requests, in the order they came.
         cancelled: those that were cancelled before they were done.
+        resumed: those that went on from a snapshot.
     """
 
     def __init__(self, script: Mapping[Task, Line], *, num_steps: int = 4, pause: float = 0.0) -> None:
         self.requests: list[Request] = []
         self.cancelled: list[Request] = []
+        self.resumed: list[Request] = []
         self._script = {
             Task(task): list(line) if isinstance(line, list | tuple) else line
             for task, line in script.items()
@@ -70,6 +84,10 @@ class ScriptedCore(Core):
         self._originals: dict[Tokens, Image | Speech] = {}
         self._running: set[asyncio.Task[Value]] = set()
         self._is_open = False
+        for line in self._script.values():
+            for each in line if isinstance(line, list) else [line]:
+                if isinstance(each, Image | Speech):
+                    self._as_tokens(each)
 
     @property
     def running(self) -> int:
@@ -88,13 +106,35 @@ class ScriptedCore(Core):
             await asyncio.wait(self._running)
 
     def generate(self, request: Request, *, wait: bool = True) -> Generation:
-        if not self._is_open:
-            raise CoreClosed("this core is closed: use it inside `async with ScriptedCore(...) as core:`")
+        self._check_open()
         return asked(self, request, self._begin)
 
-    def _begin(self, request: Request) -> Generation:
+    def resume(
+        self, snapshot: Snapshot, *, media: Iterable[Image | Speech] = (), wait: bool = True
+    ) -> Generation:
+        self._check_open()
+        if snapshot.weights != TOKENIZER:
+            raise SnapshotMismatch("the snapshot is not one of a scripted core: resume it where it was taken")
+        by_hash = {each.content_hash: each for each in media}
+        request = Request(
+            task=snapshot.task,
+            content=tuple(
+                Text(each) if modality is Modality.TEXT else by_hash[each]
+                for modality, each in snapshot.content
+            ),
+            blank=snapshot.blank,
+            settings=snapshot.settings,
+        )
+        self.resumed.append(request)
+        return self._begin(request, steps_done=len(snapshot.run))
+
+    def _check_open(self) -> None:
+        if not self._is_open:
+            raise CoreClosed("this core is closed: use it inside `async with ScriptedCore(...) as core:`")
+
+    def _begin(self, request: Request, steps_done: int = 0) -> Generation:
         self.requests.append(request)
-        generation = _Scripted(len(self.requests), request, self._num_steps, self._pause, self)
+        generation = _Scripted(len(self.requests), request, self._num_steps, self._pause, self, steps_done)
         task = generation.task
         self._running.add(task)
 
@@ -145,7 +185,9 @@ class ScriptedCore(Core):
     def _as_tokens(self, value: Value) -> Value:
         if isinstance(value, Text) or not value.is_decoded:
             return value
-        tokens = value.tokens or Tokens(ids=(len(self._originals),), tokenizer=TOKENIZER)
+        # of the content, so that they are never taken for another process's
+        ids = tuple(bytes.fromhex(value.content_hash)[:8])
+        tokens = value.tokens or Tokens(ids=ids, tokenizer=TOKENIZER)
         if isinstance(value, Image):
             self._originals[tokens] = Image(value.array, tokens=tokens)
             return Image.from_tokens(tokens)
@@ -163,6 +205,7 @@ class _Scripted(Generation):
         num_steps: int,
         pause: float,
         core: ScriptedCore,
+        steps_done: int,
     ) -> None:
         self._number = number
         self._request = request
@@ -171,7 +214,7 @@ class _Scripted(Generation):
         self.core = core
         self._value: Value | None = None
         self._confidence = 1.0
-        self._steps_done = 0
+        self._steps_done = steps_done
         self._observe = observer.get()
         self._newest: CanvasChange | None = None
         self._news = asyncio.Event()
@@ -203,6 +246,22 @@ class _Scripted(Generation):
     def cancel(self) -> None:
         self.task.cancel()
 
+    def snapshot(self) -> Snapshot:
+        modalities = {kind: modality for modality, kind in KINDS.items()}
+        return Snapshot(
+            weights=TOKENIZER,
+            device="cpu",
+            dtype="float32",
+            task=self._request.task,
+            blank=self._request.blank,
+            settings=self._request.settings,
+            content=tuple(
+                (modalities[type(each)], str(each) if isinstance(each, Text) else each.content_hash)
+                for each in self._request.content
+            ),
+            run=(1,) * self._steps_done,
+        )
+
     @property
     def confidence(self) -> float | None:
         is_done = self.task.done() and not self.task.cancelled() and not self.task.exception()
@@ -228,7 +287,7 @@ class _Scripted(Generation):
         sure = await self.core._next(self._request)
         self._confidence = sure.confidence
         self._value = value = cast(Value, sure.value)
-        for step in range(1, self._num_steps + 1):
+        for step in range(self._steps_done + 1, self._num_steps + 1):
             await asyncio.sleep(self._pause)
             self._tell(step, value)
         return value

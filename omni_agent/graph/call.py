@@ -42,7 +42,8 @@ async def call(activity: Activity, body: Call, scope: Scope | None) -> Outcome:
     begun = monotonic()
     chunks: Sequence[Any] = ()
     if run.keeper is not None:
-        memory = await run.keeper.remembered(activity.path, _kept_hint(body))
+        chunk = body.returns if body.yields else None
+        memory = await run.keeper.remembered(activity.path, _kept_hint(body), chunk)
         if memory.kept is not None:
             return _outcome(body, memory.kept, Stream(memory.kept.value) if body.yields else None)
         chunks = memory.chunks

@@ -72,7 +72,7 @@ class DurableRun:
         }
         return Begun(late=late)
 
-    async def remembered(self, path: Path, hint: Any) -> Memory:
+    async def remembered(self, path: Path, hint: Any, chunk: Any | None) -> Memory:
         held, journal = self._running()
         stored = held.progress.steps.get(path)
         if stored is not None and stored.value is not None:
@@ -86,7 +86,7 @@ class DurableRun:
                 )
             )
         await journal.load(path)
-        return Memory(chunks=await held.chunks(path, hint))
+        return Memory(chunks=() if chunk is None else await held.chunks(path, chunk))
 
     async def keep(self, path: Path, kept: Kept, hint: Any) -> None:
         held, _ = self._running()

@@ -76,6 +76,8 @@ class Execution:
         self._options = options
         self._may_wait = may_wait
         self._begun = monotonic()
+        self._has_begun = asyncio.Event()
+        """Set once it is known which late inputs arrived before, or that the run is over."""
 
     @cached_property
     def run_id(self) -> str:
@@ -116,6 +118,7 @@ class Execution:
                 over.
         """
         place = parsed(path)
+        await self._has_begun.wait()
         if self.log.is_closed:
             raise InputError(f"late input {path!r} comes too late: the run of graph {self.graph!r} is over")
         accepted = self.mail.accepted(place, value)
@@ -174,6 +177,7 @@ class Execution:
                 return
             for path, value in begun.late.items():
                 self.mail.deliver(path, value)
+        self._has_begun.set()
         if not self._may_wait and self.unsent:
             missing = ", ".join(sorted({"/".join(map(str, path)) for path in self.unsent}))
             raise InputError(
@@ -208,6 +212,7 @@ class Execution:
         else:
             self.tell(RunCancelled, seconds=seconds)
         self.log.close()
+        self._has_begun.set()
 
 
 def _present(outputs: Mapping[str, Any]) -> dict[str, Any]:

@@ -53,8 +53,14 @@ class Keeper(Protocol):
     async def begin(self, lost: Callable[[Exception], None]) -> Begun:
         """The run begins. Should the keeper lose the run, it says so by `lost`, and the run is to end."""
 
-    async def remembered(self, path: Path, hint: Any) -> Memory:
-        """What is known of a step: asked before its function is called for the first time."""
+    async def remembered(self, path: Path, hint: Any, chunk: Any | None) -> Memory:
+        """What is known of a step: asked before its function is called for the first time.
+
+        Args:
+            path: where it stands.
+            hint: the type of its value.
+            chunk: of one that yields, the type of its chunks.
+        """
 
     async def keep(self, path: Path, kept: Kept, hint: Any) -> None:
         """A step's function returned, and its value was found right; nobody has seen it yet."""
