@@ -185,12 +185,9 @@ class Scope:
 
     def _skip(self, node: Node, reason: str) -> None:
         self._settle(node)
-        self._skipped(node, reason, None)
-
-    def _skipped(self, node: Node, reason: str, error: StepError | None) -> None:
         if not (isinstance(node.body, First) and node.body.is_silent):
             path = (*self.path, node.name)
-            self._run.tell(StepSkipped, path, step=node.name, reason=reason, error=error)
+            self._run.tell(StepSkipped, path, step=node.name, reason=reason, error=None)
         self._arriving.extend((source, SKIPPED) for source in (node.key, *node.offers))
 
     def _settle(self, node: Node) -> None:
@@ -220,7 +217,7 @@ class Scope:
         if self.siblings.are_ending:
             return
         if outcome.value is SKIPPED:
-            self._skipped(node, outcome.reason, None)
+            self._arriving.extend((source, SKIPPED) for source in (node.key, *node.offers))
         else:
             for source in node.offers:
                 if source == unsure_of(node.name):

@@ -171,7 +171,7 @@ async def test_leaving_a_run_that_waits_leaves_nothing() -> None:
         async for event in run:
             if isinstance(event, InputAwaited):
                 break
-    assert asyncio.all_tasks() == before
+    assert asyncio.all_tasks() <= before
 
 
 async def test_a_late_input_may_feed_several_steps() -> None:
