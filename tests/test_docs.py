@@ -92,3 +92,21 @@ def test_the_links_lead_to_files_and_headings() -> None:
             path, _, heading = link.partition("#")
             assert not path or (page.parent / path).exists(), f"{page.name}: {link}"
             assert path or heading in headings, f"{page.name}: {link}"
+
+
+def test_every_promise_names_tests_that_there_are() -> None:
+    text = (ROOT / "docs" / "graph-promises.md").read_text()
+    rows = [
+        line
+        for line in text.splitlines()
+        if line.startswith("|") and not line.startswith(("|---", "| promise"))
+    ]
+    assert len(rows) > 40
+    for row in rows:
+        named = re.findall(r"`([\w/]+\.py)(?:::(\w+))?`", row)
+        assert named, row
+        for file, test in named:
+            path = ROOT / file if "/" in file and file.startswith(("tests/", "benchmarks/")) else None
+            path = path or ROOT / "tests" / "omni_agent" / "graph" / file
+            assert path.exists(), f"{row}: {file}"
+            assert not test or re.search(rf"def {test}\(", path.read_text()), f"{row}: {test}"

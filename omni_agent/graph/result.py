@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from typing import Any, TypeVar, overload
 
 from omni_agent.errors import NoSuchResult, StepWasSkipped
@@ -17,8 +17,10 @@ T = TypeVar("T")
 class Result:
     """The outputs of a finished run, by step.
 
-    ``result[spoken]`` has the type `spoken` is annotated to return; ``result["spoken"]`` is Any.
-    ``dict(result)`` gives them all by name. Steps that were skipped are not among them.
+    ``result[spoken]`` has the type `spoken` is annotated to return; ``result["spoken"]`` is Any. With `map` a
+    step has a list of that, which the type of its function does not say: ask for it by its name. A step that
+    yields has a list, or what `join` makes of it. ``dict(result)`` gives all outputs by name, without those
+    that were skipped.
     """
 
     __slots__ = ("_graph", "_names", "_skipped", "_values")
@@ -38,6 +40,8 @@ class Result:
     def __getitem__(self, step: str) -> Any: ...
     @overload
     def __getitem__(self, step: Callable[..., Coroutine[Any, Any, T]]) -> T: ...
+    @overload
+    def __getitem__(self, step: Callable[..., AsyncIterator[Any]]) -> Any: ...
     @overload
     def __getitem__(self, step: Callable[..., T]) -> T: ...
     def __getitem__(self, step: str | Callable[..., Any]) -> Any:

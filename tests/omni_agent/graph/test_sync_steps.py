@@ -103,6 +103,7 @@ async def test_a_long_sync_step_can_ask_whether_it_was_cancelled() -> None:
 async def test_waiting_long_for_a_thread_is_mentioned_in_the_log(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    assert thread.PATIENCE == 5
     monkeypatch.setattr(thread, "PATIENCE", 0.02)
     graph = Graph("g")
 
