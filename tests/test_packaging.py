@@ -39,6 +39,9 @@ import importlib, pkgutil, sys, omni_agent
 home, *absent = sys.argv[1:]
 sys.modules.update(dict.fromkeys(absent))
 EXTRAS = (
+    "omni_agent.graph.durable",
+    "omni_agent.graph.journal",
+    "omni_agent.reach.opentelemetry",
     "omni_agent.tools.langchain",
     "omni_agent.graph.store.sql",
     "omni_agent.graph.store.claiming",
@@ -134,7 +137,8 @@ def test_the_wheel_alone_imports_everything(wheel: Path) -> None:
 
 def test_without_any_extra_only_what_needs_one_does_not_import(wheel: Path) -> None:
     store = ("aiosqlite", "alembic", "asyncpg", "sqlalchemy")
-    imported_from(wheel, absent=("jiwer", "langchain_core", "pocketsphinx", "pytest", "hypothesis", *store))
+    others = ("hypothesis", "jiwer", "langchain_core", "opentelemetry", "pocketsphinx", "pytest")
+    imported_from(wheel, absent=(*others, *store))
 
 
 def test_the_wheel_holds_the_data_and_nothing_of_the_tests(wheel: Path) -> None:
