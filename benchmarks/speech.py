@@ -64,7 +64,7 @@ def parts(seconds: float, device: torch.device) -> list[tuple[str, Callable[[], 
     frames = front_end(sound, RATE)[None].to(device)
     codec = Glm4VoiceCodec(Glm4VoiceConfig()).eval().to(device)
     codes = torch.randint(codec.config.num_codes, (1, round(seconds * 12.5)), device=device)
-    noise, count = Noise(0), frames_of(codes.shape[1])
+    noise, count, voice = Noise(0), frames_of(codes.shape[1]), codec.spoken_as()
     mel = torch.randn(1, 80, count, device=device)
     phase, source = noise.phase().to(device), noise.of_source(0, count).to(device)
 
@@ -73,10 +73,10 @@ def parts(seconds: float, device: torch.device) -> list[tuple[str, Callable[[], 
         return codec.flow.flow(
             torch.randn_like(mu),
             mu,
-            codec.flow.speaker(codec.speaker),
+            codec.flow.speaker(voice.speaker),
             torch.zeros_like(mu),
-            num_steps=codec.config.num_steps,
-            guidance_scale=codec.config.guidance_scale,
+            num_steps=voice.num_steps,
+            guidance_scale=voice.guidance_scale,
         )
 
     def streamed() -> object:

@@ -18,11 +18,11 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 
-from omni_agent.core import Modality, Request, Snapshot, Status, Value
+from omni_agent.core import Modality, Request, Snapshot, Status, Value, VoiceSettings
 from omni_agent.core_model import deadlines, jobs
 from omni_agent.core_model.counters import Counters
 from omni_agent.core_model.deadlines import Need, Pace
@@ -54,7 +54,7 @@ class _Listener:
 
     ticket: Ticket
     source: Ticket
-    heard: Listening = field(default_factory=Listening)
+    heard: Listening
 
 
 class Engine:
@@ -130,8 +130,8 @@ class Engine:
         """
         return self._enter(value, wait=True)
 
-    def listen(self, source: Ticket) -> Ticket:
-        """Ask for the sound of a request of speech, to be made as far as its codes are decided.
+    def listen(self, source: Ticket, voice: VoiceSettings | None = None) -> Ticket:
+        """Ask for the sound of a request of speech, in a voice, to be made as far as its codes are decided.
 
         Its `chunks` grow; it ends with the whole sound, with what the request ends with, or with its own
         error. Never refused for want of room, as `decode`.
@@ -144,7 +144,7 @@ class Engine:
                 raise self._closed()
             ticket = Ticket(next(self._numbers), self._leave)
             self._unfinished[ticket.number] = ticket
-            self._listeners[ticket.number] = _Listener(ticket=ticket, source=source)
+            self._listeners[ticket.number] = _Listener(ticket=ticket, source=source, heard=Listening(voice))
             self._condition.notify_all()
         return ticket
 

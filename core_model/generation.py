@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Generator
 from concurrent.futures import CancelledError
 from typing import Any, Self
 
-from omni_agent.core import CanvasChange, Generation, Schedule, Snapshot, Yield, observer
+from omni_agent.core import CanvasChange, Generation, Schedule, Snapshot, VoiceSettings, Yield, observer
 from omni_agent.core_model.decoding import Decoding, schedule_of
 from omni_agent.core_model.ticket import Finished, Ticket
 from omni_agent.values import GrowingSpeech, Image, Speech, SpeechChunk
@@ -59,7 +59,7 @@ class LocalGeneration(Generation):
 
     Args:
         ticket: its place at the engine.
-        listen: asks the engine for its sound.
+        listen: asks the engine for its sound in a voice.
         take: makes a snapshot of a state, and the seconds left until the deadline.
         look: asks the engine for the picture as a state has it.
     """
@@ -67,7 +67,7 @@ class LocalGeneration(Generation):
     def __init__(
         self,
         ticket: Ticket,
-        listen: Callable[[], Ticket],
+        listen: Callable[[VoiceSettings | None], Ticket],
         take: Callable[[Decoding | None, float | None], Snapshot],
         look: Callable[[Decoding], Ticket],
     ) -> None:
@@ -75,7 +75,7 @@ class LocalGeneration(Generation):
         self._listen = listen
         self._take = take
         self._look = look
-        self._speech: _LocalGrowingSpeech | None = None
+        self._speeches: dict[VoiceSettings | None, _LocalGrowingSpeech] = {}
         self._observer = observer.get()
         self._observed: CanvasChange | None = None
 
@@ -96,17 +96,17 @@ class LocalGeneration(Generation):
                 else:
                     await bell.heard()
 
-    def speech(self) -> GrowingSpeech:
+    def speech(self, *, voice: VoiceSettings | None = None) -> GrowingSpeech:
         """The sound of its speech while it goes on; see `Generation.speech`."""
-        if self._speech is None:
-            self._speech = _LocalGrowingSpeech(self._listen(), self.cancel)
-        return self._speech
+        if voice not in self._speeches:
+            self._speeches[voice] = _LocalGrowingSpeech(self._listen(voice), self.cancel)
+        return self._speeches[voice]
 
     def cancel(self) -> None:
         """Cancel, unless it is finished: no model call is begun for it any more, nor is any sound made."""
         self._ticket.cancel()
-        if self._speech is not None:
-            self._speech.cancel()
+        for speech in self._speeches.values():
+            speech.cancel()
 
     @property
     def confidence(self) -> float | None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from omni_agent.core import Modality
+from omni_agent.core import Modality, VoiceSettings
 from omni_agent.core_model.model import Model
 from omni_agent.core_model.tokenizers.speech_codec import SpeechCodecStream
 from omni_agent.values import Speech, SpeechChunk, Tokens
@@ -18,9 +18,10 @@ CODES_A_TURN = 25
 
 
 class Listening:
-    """The sound of one request so far. It belongs to the thread that owns the model."""
+    """The sound of one request so far, in a voice. It belongs to the thread that owns the model."""
 
-    def __init__(self) -> None:
+    def __init__(self, voice: VoiceSettings | None = None) -> None:
+        self._voice = voice
         self._stream: SpeechCodecStream | None = None
         self._codes: list[int] = []
         self._chunks: list[SpeechChunk] = []
@@ -35,7 +36,7 @@ class Listening:
             complete: no more will come.
         """
         if self._stream is None:
-            self._stream = model.voice.stream()
+            self._stream = model.voice.stream(voice=self._voice)
         piece = codes[len(self._codes) : len(self._codes) + CODES_A_TURN]
         self._codes += piece
         last = complete and len(self._codes) == len(codes)

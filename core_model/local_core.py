@@ -24,6 +24,7 @@ from omni_agent.core import (
     Snapshot,
     Status,
     Task,
+    VoiceSettings,
     asked,
 )
 from omni_agent.core_model import checkpoints, snapshots
@@ -50,14 +51,21 @@ class LocalCore(Core):
         queue_size: how many requests may be queued behind those that are advanced, before `generate` waits
             for room.
         in_flight: how many requests are advanced in turns.
+        voice: how sound is made of speech tokens; None leaves it to the model.
     """
 
     def __init__(
-        self, open_model: Callable[[], Model], *, queue_size: int = QUEUE_SIZE, in_flight: int = IN_FLIGHT
+        self,
+        open_model: Callable[[], Model],
+        *,
+        queue_size: int = QUEUE_SIZE,
+        in_flight: int = IN_FLIGHT,
+        voice: VoiceSettings | None = None,
     ) -> None:
         self._open_model = open_model
         self._queue_size = queue_size
         self._in_flight = in_flight
+        self._voice = voice
         self._entered = False
         self._model: Model | None = None
         self._engine: Engine | None = None
@@ -69,10 +77,11 @@ class LocalCore(Core):
         device: str = "cpu",
         dtype: DType | None = None,
         padding: Padding | None = None,
+        voice: VoiceSettings | None = None,
     ) -> LocalCore:
         """A core on a checkpoint; see `Core.load`. Nothing is read yet."""
         loading = checkpoints.Loading.of(device, dtype, padding)
-        return LocalCore(partial(checkpoints.load, checkpoints.find(name_or_path), loading))
+        return LocalCore(partial(checkpoints.load, checkpoints.find(name_or_path), loading), voice=voice)
 
     async def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the model as a folder that `load` reads; see `Core.save`.
@@ -180,15 +189,15 @@ class LocalCore(Core):
         assert isinstance(decoded, Image | Speech)
         return decoded
 
-    def _listen(self, request: Request, ticket: Ticket) -> Ticket:
+    def _listen(self, request: Request, ticket: Ticket, voice: VoiceSettings | None) -> Ticket:
         if request.blank is not Modality.SPEECH:
             raise InputError(
                 f"{request.task} fills a blank of {request.blank}, which has no sound: ask it of a request"
                 " whose blank is speech"
             )
         engine, model = self._running()
-        _ = model.voice  # raises, if it has none
-        return engine.listen(ticket)
+        model.voice.check_voice(voice or VoiceSettings())
+        return engine.listen(ticket, voice)
 
     def _generation(
         self, request: Request, ticket: Ticket, snapshot: Snapshot | None = None
@@ -218,6 +227,8 @@ class LocalCore(Core):
         _ = model.fingerprint  # hashes the weights once, here, as event loops ask for it later
         for modality in (Modality.IMAGE, Modality.SPEECH):
             model.tokenizer_name(modality)
+        if self._voice is not None:
+            model.voice.speak_as(self._voice)
         return model
 
     def _running(self) -> tuple[Engine, Model]:

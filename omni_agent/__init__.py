@@ -12,6 +12,7 @@ from omni_agent.core import (
     Snapshot,
     Status,
     Task,
+    VoiceSettings,
     observer,
 )
 from omni_agent.errors import (
@@ -152,6 +153,7 @@ __all__ = [
     "Tokens",
     "Turn",
     "Unsure",
+    "VoiceSettings",
     "WrongReturn",
     "cancelled",
     "emit",

@@ -11,7 +11,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cache
 from importlib import import_module
@@ -42,6 +42,7 @@ __all__ = [
     "Status",
     "Task",
     "Value",
+    "VoiceSettings",
     "Yield",
     "asked",
     "caller",
@@ -219,6 +220,46 @@ class Settings:
             raise InputError(
                 "num_steps and schedule were both given; the schedule has its steps: leave one out"
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class VoiceSettings:
+    """How sound is made of speech tokens. None leaves a choice to the core's voice.
+
+    They belong to whoever makes the sound, not to the request: tokens stay the same, however they are spoken.
+
+    Args:
+        num_steps: steps of the flow decoder from noise to a spectrogram, 1 or more.
+        guidance_scale: how much it stresses the tokens against none, 0 or more (0 is no guidance).
+        speaker: the vector of a voice, as many numbers as the core's decoder has (published: 192).
+
+    Raises:
+        InputError: a setting outside its range.
+    """
+
+    num_steps: int | None = None
+    guidance_scale: float | None = None
+    speaker: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.num_steps is not None:
+            _check_integer("num_steps", self.num_steps, least=1)
+        if self.guidance_scale is not None:
+            _check_number("guidance_scale", self.guidance_scale, most=100)
+        speaker: object = self.speaker
+        if self.speaker is not None:
+            if not isinstance(speaker, tuple) or not speaker:
+                raise InputError(
+                    f"the speaker was {type(self.speaker).__name__}; wanted a tuple of numbers:"
+                    " convert an array with `tuple(vector.tolist())`"
+                )
+            for number in self.speaker:
+                _check_number("a number of the speaker", number, least=-1e6, most=1e6)
+
+    def over(self, voice: VoiceSettings) -> VoiceSettings:
+        """These, and those of `voice` where these leave a choice."""
+        own = {name: value for name, value in vars(self).items() if value is not None}
+        return replace(voice, **own)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -441,15 +482,18 @@ class Generation(ABC):
         A slow reader sees fewer of them, but always the last.
         """
 
-    def speech(self) -> GrowingSpeech:
+    def speech(self, *, voice: VoiceSettings | None = None) -> GrowingSpeech:
         """The speech that fills the blank as sound, made while its tokens are still being decided.
 
         Sound begins once the tokens at the blank's left end are decided, and goes as far as they do:
         `Settings(block_length=...)` has them decided from the left. Nothing is made before the first call;
         calling again gives the same. The value itself stays what awaiting this gives.
 
+        Args:
+            voice: how the sound is made; None is the core's own voice.
+
         Raises:
-            InputError: the blank is not one of speech.
+            InputError: the blank is not one of speech, or the core has no such voice.
             NotAvailable: this core makes no sound, or only of whole values.
             CoreClosed: the core was left.
         """
@@ -588,6 +632,7 @@ class Core(ABC):
         device: str = "cpu",
         dtype: DType | None = None,
         padding: Padding | None = None,
+        voice: VoiceSettings | None = None,
     ) -> Core:
         """A core in this process. Nothing is read, nor fetched, before it is entered.
 
@@ -600,6 +645,8 @@ class Core(ABC):
                 checkpoint is stored in for others.
             padding: how rows of unequal length share a model call, ``"masked"`` or, as the published code
                 does it, ``"attended"``; None leaves it to the checkpoint. See docs/decisions/0007.
+            voice: how the core makes sound of speech tokens; None leaves it to the checkpoint. A core that
+                has no such voice says so when it is entered.
 
         Raises:
             CheckpointError: there is no such checkpoint.
@@ -607,7 +654,9 @@ class Core(ABC):
         """
         # only those who load a model import torch, and this file knows no model
         implementation = import_module("omni_agent.core_model.local_core")
-        core: Core = implementation.LocalCore.load(name_or_path, device=device, dtype=dtype, padding=padding)
+        core: Core = implementation.LocalCore.load(
+            name_or_path, device=device, dtype=dtype, padding=padding, voice=voice
+        )
         return core
 
     @staticmethod

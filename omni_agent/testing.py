@@ -18,6 +18,7 @@ from omni_agent.core import (
     Snapshot,
     Task,
     Value,
+    VoiceSettings,
     asked,
     observer,
 )
@@ -215,6 +216,7 @@ class _Scripted(Generation):
         self._value: Value | None = None
         self._confidence = 1.0
         self._steps_done = steps_done
+        self._speech = _ScriptedSpeech(self)  # in whatever voice
         self._observe = observer.get()
         self._newest: CanvasChange | None = None
         self._news = asyncio.Event()
@@ -236,12 +238,12 @@ class _Scripted(Generation):
                 self._news.clear()
                 await self._news.wait()
 
-    def speech(self) -> GrowingSpeech:
+    def speech(self, *, voice: VoiceSettings | None = None) -> GrowingSpeech:
         if self._request.blank is not Modality.SPEECH:
             raise InputError(
                 f"{self._request.task} fills a blank of {self._request.blank}, which has no sound"
             )
-        return _ScriptedSpeech(self)
+        return self._speech
 
     def cancel(self) -> None:
         self.task.cancel()

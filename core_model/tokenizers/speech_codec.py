@@ -9,6 +9,8 @@ import numpy as np
 from jaxtyping import Float32, Int
 from torch import Tensor
 
+from omni_agent.core import VoiceSettings
+
 __all__ = ["SpeechCodec", "SpeechCodecStream"]
 
 
@@ -28,8 +30,27 @@ class SpeechCodec(Protocol):
         """The sound of codes, mono in [-1, 1]; equal codes give equal sounds."""
         ...
 
-    def stream(self) -> SpeechCodecStream:
-        """A way to the same sound while codes are still to come: as long as what `decode` makes of them."""
+    def stream(self, *, voice: VoiceSettings | None = None) -> SpeechCodecStream:
+        """A way to the same sound while codes are still to come: as long as what `decode` makes of them.
+
+        Args:
+            voice: how, other than `speak_as` said.
+
+        Raises:
+            InputError: there is no such voice.
+        """
+        ...
+
+    def check_voice(self, voice: VoiceSettings) -> None:
+        """Raises InputError if it cannot speak like that."""
+        ...
+
+    def speak_as(self, voice: VoiceSettings) -> None:
+        """Make all sound like that, from now on. It is a setting, and no part of a checkpoint.
+
+        Raises:
+            InputError: there is no such voice.
+        """
         ...
 
 

@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float, Float32, Int
 from torch import Tensor, nn
 
+from omni_agent.core import VoiceSettings
 from omni_agent.core_model.config import TableCodecConfig
 from omni_agent.core_model.speech_frontend import at_rate
 from omni_agent.core_model.tokenizers.griffin_lim import BINS, griffin_lim, transformed
@@ -88,9 +89,22 @@ class TableCodec(nn.Module):
         peak = max(float(np.abs(sound).max()), 1e-6)
         return np.asarray(sound * (_PEAK / peak), dtype=np.float32)
 
-    def stream(self) -> TableStream:
+    def stream(self, *, voice: VoiceSettings | None = None) -> TableStream:
         """The same, code by code: sound comes once five codes are there and two more."""
+        self.check_voice(voice or VoiceSettings())
         return TableStream(self)
+
+    def check_voice(self, voice: VoiceSettings) -> None:
+        """Raises InputError for any setting: the table has one voice, and no decoder with steps."""
+        if given := [name for name, value in vars(voice).items() if value is not None]:
+            raise InputError(
+                f"the voice was given {', '.join(given)}; this core's is a table of one speaker's sounds,"
+                " which has none of these: leave them out"
+            )
+
+    def speak_as(self, voice: VoiceSettings) -> None:
+        """There is one way only; see `check_voice`."""
+        self.check_voice(voice)
 
     def checked(self, codes: Int[Tensor, " codes"] | Sequence[int]) -> list[int]:
         """The codes as a list. Raises InputError for one outside the table."""

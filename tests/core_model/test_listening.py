@@ -8,12 +8,26 @@ from typing import Any
 import numpy as np
 import pytest
 
-from omni_agent import CoreClosed, InputError, Modality, NotAvailable, Reply, Request, Speech, Task, Text
+from omni_agent import (
+    CoreClosed,
+    InputError,
+    Modality,
+    NotAvailable,
+    Reply,
+    Request,
+    Speech,
+    Task,
+    Text,
+    VoiceSettings,
+)
 from omni_agent.core import Settings
 from omni_agent.core_model.local_core import LocalCore
 from omni_agent.core_model.model import Model
 from tests.core_model.published_core import asked, published_model
 from tests.core_model.random_core import Calls, ask, random_model
+
+# To which the small published model says something.
+HELLO = asked(Task.SPEAK, "hello", length=60, num_steps=30, block_length=30, algorithm="entropy")
 
 
 def speak(text: str = "a dog on the grass", *, seed: int = 0, **settings: Any) -> Request:
@@ -80,8 +94,7 @@ async def test_speech_starts_before_the_last_code_is_known(tiny: Model) -> None:
 
 
 async def test_the_published_voice_speaks_while_blocks_are_filled(published: Model) -> None:
-    request = asked(Task.SPEAK, "hello", length=60, num_steps=30, block_length=30, algorithm="entropy")
-    async with LocalCore(lambda: published) as core, core.generate(request) as generation:
+    async with LocalCore(lambda: published) as core, core.generate(HELLO) as generation:
         chunks = [chunk async for chunk in generation.speech()]
         whole, value = await generation.speech(), await generation
     assert whole == value
@@ -191,6 +204,36 @@ async def test_what_has_no_sound_says_so() -> None:
     async with LocalCore(lambda: published_model()) as core:
         with pytest.raises(NotAvailable, match="was loaded without its speech codec"):
             core.generate(asked(Task.SPEAK, "hello")).speech()
+
+
+async def test_a_request_is_heard_in_more_than_one_voice(published: Model) -> None:
+    other = VoiceSettings(speaker=(0.5,) * 96 + (-0.5,) * 96, num_steps=4)
+    async with LocalCore(lambda: published) as core, core.generate(HELLO) as generation:
+        usual, unusual = await generation.speech(), await generation.speech(voice=other)
+        assert generation.speech(voice=other) is not generation.speech()
+        with pytest.raises(InputError, match="the speaker has 1 numbers; wanted 192"):
+            generation.speech(voice=VoiceSettings(speaker=(1.0,)))
+    assert usual == unusual, "the tokens are the same"
+    assert not np.array_equal(usual.samples, unusual.samples)
+
+
+async def test_a_core_is_loaded_with_a_voice() -> None:
+    quick = VoiceSettings(num_steps=2)
+    async with LocalCore(lambda: published_model(voice=True)) as core:
+        spoken = await core.speak("hello", settings=HELLO.settings)
+    async with LocalCore(lambda: published_model(voice=True), voice=quick) as core:
+        quickly = await core.speak("hello", settings=HELLO.settings)
+        async with core.generate(HELLO) as generation:
+            assert await generation.speech() == quickly == spoken
+            in_ten = await generation.speech(voice=VoiceSettings(num_steps=10))
+    assert not np.array_equal(spoken.samples, quickly.samples)
+    assert len(in_ten.samples) == len(spoken.samples)
+    with pytest.raises(InputError, match="the speaker has 3 numbers; wanted 192"):
+        async with LocalCore(lambda: published_model(voice=True), voice=VoiceSettings(speaker=(1.0,) * 3)):
+            pass
+    with pytest.raises(InputError, match="the voice was given num_steps; this core's is a table"):
+        async with LocalCore(random_model, voice=quick):
+            pass
 
 
 async def test_many_speak_at_once_and_each_says_its_own(tiny: Model) -> None:

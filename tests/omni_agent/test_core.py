@@ -22,6 +22,7 @@ from omni_agent import (
     Speech,
     Task,
     Text,
+    VoiceSettings,
     observer,
 )
 from omni_agent.testing import ScriptedCore
@@ -140,6 +141,27 @@ async def test_a_core_that_fills_a_blank_with_something_else_is_found_out() -> N
 def test_settings_outside_their_range_are_refused(settings: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError, match=words):
         Settings(**settings)
+
+
+@pytest.mark.parametrize(
+    ("voice", "words"),
+    [
+        ({"num_steps": 0}, "num_steps was 0; wanted an integer of 1 or more"),
+        ({"guidance_scale": -1}, "guidance_scale was -1; wanted a number from 0 to 100"),
+        ({"speaker": [1.0]}, "the speaker was list; wanted a tuple of numbers"),
+        ({"speaker": ()}, "wanted a tuple of numbers"),
+        ({"speaker": (1.0, float("inf"))}, "a number of the speaker was inf"),
+    ],
+)
+def test_voices_outside_their_range_are_refused(voice: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        VoiceSettings(**voice)
+
+
+def test_a_voice_leaves_what_it_does_not_say_to_another() -> None:
+    usual = VoiceSettings(num_steps=10, guidance_scale=0.7)
+    assert VoiceSettings(guidance_scale=0.0).over(usual) == VoiceSettings(num_steps=10, guidance_scale=0.0)
+    assert VoiceSettings().over(usual) == usual
 
 
 def test_requests_hold_values_only() -> None:

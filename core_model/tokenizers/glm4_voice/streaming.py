@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,7 +30,7 @@ from omni_agent.errors import InputError
 if TYPE_CHECKING:
     from omni_agent.core_model.tokenizers.glm4_voice.codec import Glm4VoiceCodec
 
-__all__ = ["CodeStream", "Noise"]
+__all__ = ["CodeStream", "Noise", "SpokenAs"]
 
 # 128 codes are 882 frames, the fewest that are a whole, even number of them.
 ALIGNED_CODES, ALIGNED_FRAMES = 128, 882
@@ -42,11 +43,20 @@ PITCH_FRAMES, FILTER_FRAMES = 5, 20  # receptive fields, to each side
 BLOCK = 64  # frames whose noise is drawn together
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SpokenAs:
+    """How the flow decoder makes a spectrogram: for whom, in how many steps, how much led by the codes."""
+
+    speaker: Float[Tensor, "1 size"]
+    num_steps: int
+    guidance_scale: float
+
+
 class CodeStream:
     """One speech, code by code. What it holds does not grow."""
 
-    def __init__(self, codec: Glm4VoiceCodec, *, hop: int = HOP_CODES, seed: int = 0) -> None:
-        self._codec, self._hop, self._noise = codec, hop, Noise(seed)
+    def __init__(self, codec: Glm4VoiceCodec, voice: SpokenAs, *, seed: int = 0) -> None:
+        self._codec, self._voice, self._noise = codec, voice, Noise(seed)
         self._ended = False
         self._codes: list[int] = []
         self._first = 0  # which code `_codes` begins with
@@ -83,7 +93,7 @@ class CodeStream:
 
     def _due(self, *, last: bool) -> int | None:
         """Up to which code frames can be made now, if there is any more."""
-        hop = FIRST_HOP_CODES if self._done == 0 else self._hop
+        hop = FIRST_HOP_CODES if self._done == 0 else HOP_CODES
         if self._count - self._done >= hop + AHEAD_CODES:
             return self._done + hop
         return self._count if last and self._count > self._done else None
@@ -97,14 +107,13 @@ class CodeStream:
         window = max(start - BACK_FRAMES, origin) // 2 * 2
         mu = flow.conditions(torch.tensor([known], device=device))[..., window - origin :]
         noise = self._noise.of_frames(window, window + mu.shape[-1]).to(mu)
-        speaker = flow.speaker(self._codec.speaker)
         mel = flow.flow(
             noise,
             mu,
-            speaker,
+            flow.speaker(self._voice.speaker),
             torch.zeros_like(mu),
-            num_steps=self._codec.config.num_steps,
-            guidance_scale=self._codec.config.guidance_scale,
+            num_steps=self._voice.num_steps,
+            guidance_scale=self._voice.guidance_scale,
         )[..., start - window :]
         if self._tail is not None:
             faded = min(FADED_FRAMES, self._tail.shape[-1], mel.shape[-1])

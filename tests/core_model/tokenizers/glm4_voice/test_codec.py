@@ -9,7 +9,8 @@ import pytest
 import soundfile
 import torch
 
-from omni_agent import InputError, Speech
+from omni_agent import InputError, Speech, VoiceSettings
+from omni_agent.core_model.evaluation.joints import largest_jumps
 from omni_agent.core_model.tokenizers.glm4_voice.codec import MOST_CODES, Glm4VoiceCodec
 from omni_agent.core_model.tokenizers.glm4_voice.flow import frames_of
 from omni_agent.core_model.tokenizers.glm4_voice.streaming import CONTEXT_CODES, Noise
@@ -82,6 +83,35 @@ def test_a_code_is_eighty_milliseconds_of_sound(codec: Glm4VoiceCodec, count: in
     assert not np.array_equal(sound, codec.decode(codes(count), seed=1))
 
 
+@pytest.mark.parametrize(
+    "voice",
+    [
+        VoiceSettings(num_steps=4),
+        VoiceSettings(guidance_scale=0.0),
+        VoiceSettings(speaker=tuple(np.linspace(-1, 1, 192).tolist())),
+    ],
+)
+def test_a_voice_is_a_setting_of_a_stream_or_of_all_sound(
+    codec: Glm4VoiceCodec, voice: VoiceSettings
+) -> None:
+    row = codes(20)
+    usual, one = codec.stream().push(row, last=True), codec.decode(row)
+    other = codec.stream(voice=voice).push(row, last=True)
+    assert len(other) == len(usual)
+    assert not np.array_equal(other, usual)
+    assert np.array_equal(codec.decode(row), one), "a stream's voice is its own"
+    try:
+        codec.speak_as(voice)
+        assert np.array_equal(codec.stream().push(row, last=True), other)
+        assert not np.array_equal(codec.decode(row), one)
+        back = VoiceSettings(num_steps=10, guidance_scale=0.7, speaker=(0.0,) * 192)
+        assert np.array_equal(codec.stream(voice=back).push(row, last=True), usual)
+    finally:
+        codec.speak_as(VoiceSettings())
+    with pytest.raises(InputError, match="the speaker has 2 numbers; wanted 192"):
+        codec.stream(voice=VoiceSettings(speaker=(0.0, 1.0)))
+
+
 def test_settings_and_speaker_change_the_sound(codec: Glm4VoiceCodec) -> None:
     before = codec.config
     usual = codec.decode(codes(20))
@@ -148,24 +178,50 @@ def test_sound_comes_before_the_last_code_is_known(codec: Glm4VoiceCodec) -> Non
 
 
 def test_a_stream_has_no_click_where_its_pieces_join(codec: Glm4VoiceCodec) -> None:
-    parts = [part for part in streamed(codec, codes(200), 25) if len(part)]
-    joined = np.concatenate(parts)
-    jumps = np.abs(np.diff(joined))
+    parts = streamed(codec, codes(200), 25)
+    assert sum(len(part) > 0 for part in parts) > 5
+    found = largest_jumps(parts)
+    assert found.at_joints < found.inside  # 1.45 and 1.98: random weights make loud noise
     joints = np.cumsum([len(part) for part in parts])[:-1] - 1
-    assert len(joints) > 4
-    assert jumps[joints].max() <= jumps.max()
-    assert jumps[joints].mean() < 3 * jumps.mean()
+    jumps = np.abs(np.diff(np.concatenate(parts)))
+    assert jumps[joints].mean() < 1.5 * jumps.mean()
 
 
-def test_the_sound_of_a_stream_is_the_vocoders_of_the_whole_spectrogram(codec: Glm4VoiceCodec) -> None:
-    """What differs from one piece is the spectrogram; the sound of it is joined without a difference."""
+@pytest.mark.parametrize("count", [60, 250])
+def test_the_spectrogram_of_a_stream_is_near_that_of_one_piece(codec: Glm4VoiceCodec, count: int) -> None:
+    """Not equal: the U-Net looks at all frames at once, also at those that are not there yet."""
+    row, noise = codes(count), Noise(0)
+    frames = torch.cat(spectrograms(codec, row, 5), -1)
+    with torch.inference_mode():
+        whole = codec.flow(
+            torch.tensor([row]),
+            noise.of_frames(0, frames_of(count)),
+            speaker=torch.zeros(1, 192),
+            prompt_codes=torch.zeros(1, 0, dtype=torch.long),
+            prompt_mel=torch.zeros(1, 0, 80),
+        )
+    difference = (frames - whole).abs()
+    assert difference.mean() < 0.1 * whole.std()  # MEASURED
+    assert difference.mean((0, 1)).max() < 0.5 * whole.std()  # MEASURED
+
+
+def spectrograms(codec: Glm4VoiceCodec, row: list[int], piece: int) -> list[torch.Tensor]:
+    """The frames that a stream's hops hand to the vocoder."""
     stream = codec.stream()
     frames: list[torch.Tensor] = []
     push = stream._sound.push
     stream._sound.push = lambda mel, *, last: frames.append(mel) or push(mel, last=last)  # type: ignore[method-assign,func-returns-value]
+    for start in range(0, len(row), piece):
+        stream.push(row[start : start + piece])
+    stream.push([], last=True)
+    return frames
+
+
+def test_the_sound_of_a_stream_is_the_vocoders_of_the_whole_spectrogram(codec: Glm4VoiceCodec) -> None:
+    """What differs from one piece is the spectrogram; the sound of it is joined without a difference."""
     row = codes(120)
-    parts = [stream.push(row[start : start + 10]) for start in range(0, 120, 10)]
-    joined = np.concatenate([*parts, stream.push([], last=True)])
+    joined = np.concatenate(streamed(codec, row, 10))
+    frames = spectrograms(codec, row, 10)
     mel, noise = torch.cat(frames, -1), Noise(0)
     with torch.inference_mode():
         whole, _ = codec.vocoder(mel, noise.phase(), noise.of_source(0, mel.shape[-1]))
