@@ -66,8 +66,10 @@ class Graph:
         self.version = str(version)
         self._steps: list[Declared] = []
         self._plan: Plan | None = None
-        self._inner_plans: tuple[Plan | None, ...] = ()
+        self._graphs: list[Graph] = []
+        self._checked_at: tuple[Any, ...] = ()
         self._is_checking = False
+        self._is_stamping = False
 
     @overload
     def step(
@@ -207,7 +209,38 @@ class Graph:
         Raises:
             GraphError: with every fault there is.
         """
-        self._checked()
+        self.plan()
+
+    def plan(self) -> Plan:
+        """What a run follows: the graph, checked.
+
+        Raises:
+            GraphError: with every fault there is.
+        """
+        stamp = self._stamp()
+        if self._plan is None or stamp != self._checked_at:
+            if self._is_checking:
+                fault = Fault(
+                    subject="the graph",
+                    given="it is a step of itself",
+                    wanted="another graph",
+                    mend="Use graph.loop(...) to repeat it.",
+                )
+                raise GraphError(self.name, (fault,))
+            self._is_checking = True
+            try:
+                self._plan = check(
+                    self.name,
+                    version=self.version,
+                    inputs=self.inputs,
+                    late=self.late,
+                    resources=self.resources,
+                    steps=self._steps,
+                )
+            finally:
+                self._is_checking = False
+            self._checked_at = stamp
+        return self._plan
 
     def draw(self, run: Run | None = None) -> Drawing:
         """The graph as a drawing, which notebooks show: Mermaid text and SVG, with types on the lines.
@@ -218,7 +251,7 @@ class Graph:
         Raises:
             GraphError: the graph has faults.
         """
-        return Drawing(self._checked(), {} if run is None else run.states)
+        return Drawing(self.plan(), {} if run is None else run.states)
 
     def start(self, /, *resources: object, options: RunOptions | None = None, **inputs: Any) -> Run:
         """A run to be entered with ``async with``: watch its events, await its result, leave it to cancel.
@@ -250,42 +283,25 @@ class Graph:
 
     def holds(self, other: Graph) -> bool:
         """Whether another graph is a step of this one, or of a graph in it."""
-        inner = [step.function for step in self._steps if isinstance(step, Step)]
-        return any(each is other or each.holds(other) for each in inner if isinstance(each, Graph))
+        return any(each is other or each.holds(other) for each in self._graphs if each is not self)
 
     def __repr__(self) -> str:
         return f"<Graph {self.name!r}: {', '.join(step.name for step in self._steps) or 'no steps'}>"
 
     def _declare(self, step: Declared) -> None:
         self._steps.append(step)
-        self._plan = None
+        if isinstance(step, Step) and isinstance(step.function, Graph):
+            self._graphs.append(step.function)
 
-    def _checked(self) -> Plan:
-        inner = [step.function for step in self._steps if isinstance(step, Step)]
-        plans = tuple(each._plan for each in inner if isinstance(each, Graph))
-        if self._plan is None or plans != self._inner_plans:
-            if self._is_checking:
-                fault = Fault(
-                    subject="the graph",
-                    given="it is a step of itself",
-                    wanted="another graph",
-                    mend="Use graph.loop(...) to repeat it.",
-                )
-                raise GraphError(self.name, (fault,))
-            self._is_checking = True
-            try:
-                self._plan = check(
-                    self.name,
-                    version=self.version,
-                    inputs=self.inputs,
-                    late=self.late,
-                    resources=self.resources,
-                    steps=self._steps,
-                )
-            finally:
-                self._is_checking = False
-            self._inner_plans = tuple(each._plan for each in inner if isinstance(each, Graph))
-        return self._plan
+    def _stamp(self) -> tuple[Any, ...]:
+        """Changes with every step that is declared here or in a graph inside."""
+        if self._is_stamping:  # it is a step of itself, which is a fault
+            return ()
+        self._is_stamping = True
+        try:
+            return (len(self._steps), *(each._stamp() for each in self._graphs))
+        finally:
+            self._is_stamping = False
 
     def _run(
         self,
@@ -295,7 +311,7 @@ class Graph:
         *,
         watched: bool,
     ) -> Run:
-        plan = self._checked()
+        plan = self.plan()
         chosen = options or RunOptions()
         offer = accepted(plan, resources, inputs, chosen.given)
         keeper = None

@@ -48,10 +48,11 @@ async def call(activity: Activity, body: Call, scope: Scope | None) -> Outcome:
             return _outcome(body, memory.kept, Stream(memory.kept.value) if body.yields else None)
         chunks = memory.chunks
     log = StreamLog(chunks) if body.yields else None
-    if log is not None and scope is not None:
+    if log is not None:
         # readers count as running too, and may only wait for one who does: a step that yields keeps its place
         async with run.places:
-            scope.offer(stream_of(activity.node.key), log.reader())
+            if scope is not None:
+                scope.offer(stream_of(activity.node.key), log.reader())
             kept = await _attempts(activity, body, log)
     else:
         kept = await _attempts(activity, body, log)

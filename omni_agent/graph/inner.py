@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from omni_agent.errors import Fault, GraphError
 from omni_agent.graph.declared import Loop, Step
 from omni_agent.graph.names import listed, nearest
 from omni_agent.graph.plan import Plan
 from omni_agent.graph.signature import MISSING, Parameter, Signature, Unresolved
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["Inner", "inner_of"]
 
@@ -42,9 +39,10 @@ def inner_of(step: Step, resources: tuple[type, ...]) -> Inner | None:
         GraphError: that graph has faults, or it is unclear which of its values is meant.
         TypeError, ValueError: a loop's function has no signature.
     """
-    function: Any = step.function
-    if hasattr(function, "_checked"):
-        plan: Plan = function._checked()
+    from omni_agent.graph.build import Graph  # whose steps may be graphs again
+
+    if isinstance(step.function, Graph):
+        plan = step.function.plan()
     elif isinstance(step, Loop):
         plan = _one_step(step, resources)
     else:

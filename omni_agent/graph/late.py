@@ -95,14 +95,21 @@ def hint_of(plan: Plan, path: Path) -> Any:
                 f"there is no late input {told!r}: graph {plan.graph!r} runs no graph as {step!r}, only"
                 f" {listed(known)}. {nearest(str(step), known)}".rstrip()
             )
+        last = 0
         levels = (node.each is not None) + isinstance(node.body, Rounds)
         for _ in range(levels):
             index = rest.pop(0) if rest else None
-            if not isinstance(index, int):
+            if not isinstance(index, int) or index < 0:
                 raise InputError(
                     f"there is no late input {told!r}: {step!r} runs more than once, so the number of the"
                     f" item or round comes behind it, as in '{step}/0/...'"
                 )
+            last = index
+        if isinstance(node.body, Rounds) and last >= node.body.max_rounds:
+            raise InputError(
+                f"there is no late input {told!r}: {step!r} runs {node.body.max_rounds} rounds at most,"
+                " from 0"
+            )
         plan = node.body.plan
     if name not in plan.late:
         raise InputError(

@@ -132,6 +132,8 @@ async def test_sending_twice_or_too_late_or_without_a_number_is_an_error() -> No
     async with playing().start(secret=3) as game:
         with pytest.raises(InputError, match=r"'game/0/\.\.\.'"):
             await game.send("game/guess", 3)
+        with pytest.raises(InputError, match="'game' runs 9 rounds at most, from 0"):
+            await game.send("game/9/guess", 3)
         await game.send(("game", 0, "guess"), 3)
         assert (await game.result())["game"]
 

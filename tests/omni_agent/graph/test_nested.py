@@ -322,7 +322,14 @@ async def test_a_graph_that_changes_later_is_checked_again() -> None:
     outer.step(inner, as_="part", output="one")
     assert (await outer.run())["part"] == 1
 
+    around = Graph("around")
+    around.step(outer, as_="whole")
+    around.check()
+
     @inner.step(output=True)
     def bad(nothing: int) -> int: ...
 
     assert [each.subject for each in faults(outer)] == ["step 'part', step 'bad', parameter 'nothing'"]
+    assert [each.subject for each in faults(around)] == [
+        "step 'whole', step 'part', step 'bad', parameter 'nothing'"
+    ]

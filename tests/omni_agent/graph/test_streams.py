@@ -304,11 +304,25 @@ async def test_a_generator_that_is_mapped_gives_lists() -> None:
         for each in range(n):
             yield each
 
+    running = most = 0
+
+    @graph.step(map={"n": "ns"})
+    async def counted(n: int) -> AsyncIterator[int]:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.001)
+        yield n
+        running -= 1
+
     @graph.step
     def rows(upto: list[list[int]]) -> list[list[int]]:
         return upto
 
-    assert (await graph.run(ns=[1, 3]))[rows] == [[0], [0, 1, 2]]
+    result = await graph.run(ns=[1, 3], options=RunOptions(limit=1))
+    assert result[rows] == [[0], [0, 1, 2]]
+    assert result["counted"] == [[1], [3]]
+    assert most == 1
 
 
 async def test_a_function_of_a_stream_is_called_alone() -> None:
