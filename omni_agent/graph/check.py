@@ -15,10 +15,12 @@ from typing import Any
 
 from omni_agent.core import Core
 from omni_agent.errors import GraphError
-from omni_agent.graph.checked_step import CheckedStep, Known, checked_choice
+from omni_agent.graph.checked_choice import checked_choice
+from omni_agent.graph.checked_step import CheckedStep
 from omni_agent.graph.context import StepContext
 from omni_agent.graph.declared import Choice, Declared, Step
 from omni_agent.graph.faults import Faults, is_name
+from omni_agent.graph.known import Known
 from omni_agent.graph.plan import Condition, Edge, First, Node, Plan, own, unsure_of
 from omni_agent.graph.types import is_checkable, name_of
 

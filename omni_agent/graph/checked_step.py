@@ -3,69 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Union, get_args, get_origin
+from typing import Any, get_args, get_origin
 
 from omni_agent.errors import GraphError
 from omni_agent.graph import checked_control as control
 from omni_agent.graph.condition import condition_of
 from omni_agent.graph.context import StepContext
-from omni_agent.graph.declared import Choice, Loop, Step
-from omni_agent.graph.faults import Faults, is_name
+from omni_agent.graph.declared import Loop, Step
+from omni_agent.graph.faults import is_name
 from omni_agent.graph.inner import Inner, inner_of
+from omni_agent.graph.known import Known
 from omni_agent.graph.names import listed, nearest
-from omni_agent.graph.plan import Body, Call, Condition, Edge, First, Nested, Node, Rounds, stream_of
+from omni_agent.graph.plan import Body, Call, Condition, Edge, Nested, Node, Rounds, stream_of
 from omni_agent.graph.signature import MISSING, Parameter, Signature, Unresolved, signature_of
 from omni_agent.graph.stream import Stream
 from omni_agent.graph.types import assignable, chunk_of, is_checkable, item_of, name_of, wants_text
 
-__all__ = ["CheckedStep", "Known", "checked_choice"]
-
-
-@dataclass(kw_only=True)
-class Known:
-    """What the steps of a graph can read, and the faults found so far."""
-
-    inputs: Mapping[str, Any]
-    late: Mapping[str, Any]
-    resources: tuple[type, ...]
-    faults: Faults
-    names: Mapping[str, int] = field(default_factory=dict)
-    """All names, and how many things have each."""
-    steps: dict[str, CheckedStep] = field(default_factory=dict)
-    choices: dict[str, Choice] = field(default_factory=dict)
-
-    def hint(self, name: str, seen: tuple[str, ...] = ()) -> Any:
-        """The type of a source's value; `MISSING` where a fault of its own is told of it."""
-        if name in self.inputs or name in self.late:
-            hint = self.inputs.get(name, self.late.get(name))
-        elif name in self.steps:
-            hint = self.steps[name].returns
-        elif name in self.choices and name not in seen:
-            of = [self.hint(each, (*seen, name)) for each in self.named(self.choices[name])]
-            hint = MISSING if not of or MISSING in of else Union[tuple(of)]  # noqa: UP007 - of a tuple
-        else:
-            return MISSING
-        return hint if not isinstance(hint, Unresolved) and is_checkable(hint) else MISSING
-
-    def named(self, choice: Choice) -> list[str]:
-        """The names of what a choice chooses from, as far as they can be told."""
-        found = []
-        for each in choice.of:
-            made = [name for name, step in self.steps.items() if step.step.is_made_of(each)]
-            found.extend([each] if isinstance(each, str) else made[:1])
-        return found
-
-    def place(self, name: str) -> tuple[str, ...]:
-        """``file:line`` of a step, or nothing for an input."""
-        step = self.steps.get(name)
-        choice = self.choices.get(name)
-        return (step.step.place,) if step else (choice.place,) if choice else ()
-
-    def resource(self, hint: Any) -> type | None:
-        """The declared resource that a parameter of this type is given."""
-        return next((kind for kind in self.resources if kind is hint), None)
+__all__ = ["CheckedStep"]
 
 
 class CheckedStep:
@@ -365,48 +320,6 @@ class CheckedStep:
             backoff=options.get("backoff", 0.1),
             unsure=options.get("unsure"),
         )
-
-
-def checked_choice(choice: Choice, known: Known) -> Node:
-    """The node of a choice; faults what it cannot choose from."""
-    subject = f"choice {choice.name!r}"
-    if not is_name(choice.name):
-        known.faults.add(
-            subject,
-            "the name is not one a parameter can have",
-            "an identifier",
-            "Name it otherwise: graph.first_of('name', ...).",
-            choice.place,
-        )
-    sources: list[str] = []
-    for each in choice.of:
-        if isinstance(each, str):
-            named = [each] if each in (*known.steps, *known.choices) else []
-        else:
-            named = [name for name, step in known.steps.items() if step.step.is_made_of(each)]
-        told = each if isinstance(each, str) else getattr(each, "__name__", repr(each))
-        if len(named) != 1:
-            steps = [name for name in (*known.steps, *known.choices) if name != choice.name]
-            mend = f"It stands for {listed(named)}: name one." if named else "Declare it as a step."
-            known.faults.add_unknown(subject, "one step", told, steps, mend, choice.place)
-        elif named[0] in sources:
-            known.faults.add(
-                subject, f"it has {told!r} twice", "different steps", "Take one out.", choice.place
-            )
-        sources.extend(named[:1])
-    if not choice.of:
-        known.faults.add(
-            subject, "it has nothing to choose from", "one step at least", "Name steps.", choice.place
-        )
-    return Node(
-        key=choice.name,
-        name=choice.name,
-        place=choice.place,
-        edges=tuple(Edge(parameter=each, source=each, has_default=True) for each in dict.fromkeys(sources)),
-        body=First(is_silent=False),
-        returns=known.hint(choice.name),
-        is_output=choice.output,
-    )
 
 
 def _joined(join: Any) -> Any:
