@@ -15,6 +15,7 @@ from omni_agent.core import (
     Request,
     Schedule,
     Snapshot,
+    VoiceSettings,
     Yield,
 )
 from omni_agent.errors import NotAvailable
@@ -151,8 +152,8 @@ class _Recorded(Generation):
     def schedule(self) -> Schedule | None:
         return self._generation.schedule
 
-    def speech(self) -> GrowingSpeech:
-        return self._generation.speech()
+    def speech(self, *, voice: VoiceSettings | None = None) -> GrowingSpeech:
+        return self._generation.speech(voice=voice)
 
     def snapshot(self) -> Snapshot:
         return self._generation.snapshot()
@@ -185,7 +186,12 @@ class _Answered(Generation):
     def confidence(self) -> float | None:
         return self._confidence
 
-    def speech(self) -> GrowingSpeech:
+    def speech(self, *, voice: VoiceSettings | None = None) -> GrowingSpeech:
+        if voice is not None:
+            raise NotAvailable(
+                "this request was answered in an earlier process, and speaks in the core's own voice: load"
+                " the core with the voice wanted, `Core.load(..., voice=...)`"
+            )
         return _Whole(self._core, self._task)
 
 

@@ -16,6 +16,7 @@ from omni_agent import (
     Image,
     InputError,
     Modality,
+    NotAvailable,
     NotStorable,
     Request,
     RunConflict,
@@ -38,6 +39,7 @@ from omni_agent import (
     Task,
     Text,
     Unsure,
+    VoiceSettings,
 )
 from omni_agent.testing import ScriptedCore, Sure
 
@@ -627,6 +629,9 @@ async def test_partial_speech_is_there_of_a_call_that_was_answered_before(url: s
         async with core.generate(request) as generation:
             chunks = [chunk async for chunk in generation.speech()]
             await generation
+            if not fails:
+                with pytest.raises(NotAvailable, match="answered in an earlier process"):
+                    generation.speech(voice=VoiceSettings(num_steps=2))
         if fails:
             raise OSError
         return sum(chunk.speech.seconds for chunk in chunks)
