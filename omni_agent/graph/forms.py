@@ -45,7 +45,7 @@ async def perform(
         StepError: it failed, or something inside it did.
     """
     if isinstance(node.body, First) and node.body.is_silent:
-        return Outcome(value=await _decoded(run, scope, node, next(iter(arguments.values()))))
+        return Outcome(value=next(iter(arguments.values())))
     activity = Activity(run, node, path, arguments, is_call=node.is_leaf)
     return await activity.settle(_outcome(scope, activity, failure))
 
@@ -68,10 +68,6 @@ async def _outcome(scope: Scope, activity: Activity, failure: Exception | None) 
                 value=value, confidence=outcome.confidence, is_unsure=outcome.is_unsure, stream=outcome.stream
             )
     return outcome
-
-
-async def _decoded(run: Execution, scope: Scope, node: Node, value: Any) -> Any:
-    return await run.decoded(value) if node.is_output and not scope.path else value
 
 
 async def _once(siblings: Siblings, activity: Activity, scope: Scope | None) -> Outcome:
