@@ -65,6 +65,8 @@ def wrapped(value: Any, hint: Any) -> Any:
 
 def conforms(value: object, hint: Any) -> bool:
     """Whether `value` is of the type `hint`, with every item of built-in containers."""
+    if type(value) is hint:
+        return True
     if not bearable(value, hint):
         return False
     arguments = get_args(hint)
