@@ -195,7 +195,7 @@ class CheckedStep:
                     parameter=parameter.name,
                     source=stream_of(source) if is_stream else source,
                     wraps_text=resolved and parameter.name not in self.map and wants_text(parameter.hint),
-                    has_default=parameter.has_default,
+                    has_default=parameter.has_default and parameter.name not in self.map,
                 )
             elif self.inner is not None and parameter.name in self.inner.plan.late:
                 continue  # nobody gives it here, so it is sent

@@ -8,6 +8,7 @@ Lines pass through places of their own, wide enough for their labels, so nothing
 
 from __future__ import annotations
 
+from bisect import bisect_right, insort
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import pairwise
@@ -140,7 +141,10 @@ def _crossings(rows: Sequence[Sequence[str]], below: Mapping[str, Sequence[str]]
     for row, following in pairwise(rows):
         spot = {name: place for place, name in enumerate(following)}
         ends = [spot[target] for name in row for target in sorted(below[name], key=lambda each: spot[each])]
-        count += sum(later < earlier for at, earlier in enumerate(ends) for later in ends[at + 1 :])
+        before: list[int] = []
+        for end in ends:
+            count += len(before) - bisect_right(before, end)
+            insort(before, end)
     return count
 
 

@@ -193,7 +193,7 @@ async def test_a_skipped_list_skips_the_step_as_a_whole() -> None:
         return [1]
 
     @graph.step(map={"number": "numbers"})
-    def same(number: int) -> int:
+    def same(number: int = 0) -> int:  # its default would be that of an item, not of the list
         return number
 
     async with graph.start(go=False) as run:
