@@ -12,6 +12,7 @@ import pytest
 
 from omni_agent import Core, GraphError, Image, Speech, Task
 from omni_agent.cli import main
+from omni_agent.recipes.picture_book import book
 from omni_agent.testing import ScriptedCore, Sure
 
 ROOT = Path(__file__).parent.parent
@@ -77,6 +78,10 @@ def test_the_faults_that_the_page_on_graphs_shows_are_those_that_are_told() -> N
         module.graph.check()
     shown = [line[4:] for line in example[2].splitlines()]
     assert str(caught.value).splitlines() == shown
+
+
+def test_the_drawing_is_the_one_that_is_drawn() -> None:
+    assert (ROOT / "docs" / "picture-book.svg").read_text() == book.draw().svg
 
 
 def test_the_links_lead_to_files_and_headings() -> None:
