@@ -36,7 +36,7 @@ from omni_agent.core_model.grouping import Paying
 from omni_agent.core_model.model import Model
 from omni_agent.core_model.ticket import Ticket
 from omni_agent.errors import CoreClosed, InputError, OmniError
-from omni_agent.values import Conversation, Image, Reply, Speech, Text
+from omni_agent.values import Conversation, Image, Reply, Speech, Text, Tokens
 
 __all__ = ["LocalCore"]
 
@@ -181,6 +181,17 @@ class LocalCore(Core):
             turns = [replace(turn, value=await self.decoded(turn.value)) for turn in value]
             return cast(V, replace(value, turns=tuple(turns)))
         return value
+
+    async def tokenized(self, picture: Image) -> Image:
+        """The picture as this core sees it: its tokens alone, which `decoded` makes pixels of again.
+
+        Raises:
+            InputError: this core has no pictures.
+            CoreClosed: the core is not inside its `async with`.
+        """
+        _, model = self._running()
+        codes = await asyncio.to_thread(model.image_codes, picture)
+        return Image.from_tokens(Tokens(ids=tuple(codes), tokenizer=model.tokenizer_name(Modality.IMAGE)))
 
     async def _decoded(self, value: Image | Speech) -> Image | Speech:
         engine, model = self._running()

@@ -17,8 +17,9 @@ from omni_agent.core_model.evaluation.answering import (
 )
 from omni_agent.core_model.evaluation.bench import Bench
 from omni_agent.core_model.evaluation.drawing import drawing, drawing_spoken
-from omni_agent.core_model.evaluation.hearing_and_speaking import hearing, speaking
+from omni_agent.core_model.evaluation.hearing_and_speaking import hearing, speaking, spoken_answers
 from omni_agent.core_model.evaluation.table import Row, Table
+from omni_agent.core_model.evaluation.through_tokenizer import through_tokenizer
 from omni_agent.core_model.world import Split
 from omni_agent.errors import InputError
 
@@ -36,14 +37,16 @@ ROWS: dict[str, Callable[[Bench], Awaitable[list[Row]]]] = {
     "hearing": hearing,
     "speaking": speaking,
     "spoken questions": spoken_questions,
+    "spoken answers": spoken_answers,
+    "image tokenizer": through_tokenizer,
     "drawing": drawing,
     "drawing spoken": drawing_spoken,
 }
 GROUPS: dict[str, tuple[str, ...]] = {
     "all": tuple(ROWS),
     "answers": tuple(ROWS)[:8],
-    "speech": ("hearing", "speaking", "spoken questions"),
-    "pictures": ("drawing", "drawing spoken"),
+    "speech": ("hearing", "speaking", "spoken questions", "spoken answers"),
+    "pictures": ("image tokenizer", "drawing", "drawing spoken"),
 }
 
 

@@ -6,15 +6,15 @@ import asyncio
 
 import numpy as np
 
-from omni_agent.core_model.evaluation.answering import HEARD_VOICES
+from omni_agent.core_model.evaluation.answering import HEARD_VOICES, SPOKEN, Asked, sample
 from omni_agent.core_model.evaluation.bench import Bench
-from omni_agent.core_model.evaluation.scores import word_errors
+from omni_agent.core_model.evaluation.scores import Share, agree, word_errors
 from omni_agent.core_model.evaluation.table import Row
 from omni_agent.core_model.training.voices import SPEAKING_VOICE
-from omni_agent.core_model.world import SentenceKind, Split, sample_sentence
+from omni_agent.core_model.world import SentenceKind, Split, load_world, sample_sentence
 from omni_agent.values import Speech
 
-__all__ = ["hearing", "speaking"]
+__all__ = ["hearing", "speaking", "spoken_answers"]
 
 HEARING_WANTED = 0.15
 SPEAKING_ABOVE_VOICE = 0.25
@@ -25,6 +25,8 @@ ANSWERS: tuple[SentenceKind, ...] = ("answer", "word")
 async def hearing(bench: Bench) -> list[Row]:
     """Word errors of what is written down of each held-out voice."""
     rows = []
+    said: list[str] = []
+    understood: list[str] = []
     for voice in HEARD_VOICES:
         rng = bench.rng(f"hearing {voice}")
         sentences = [sample_sentence(rng, bench.split) for _ in range(bench.questions)]
@@ -32,7 +34,9 @@ async def hearing(bench: Bench) -> list[Row]:
         async def heard(text: str, voice: str = voice) -> str:
             return await bench.attempt(bench.core.transcribe(await bench.spoken(voice, text))) or ""
 
-        share = word_errors(sentences, await bench.each(f"hear {voice}", sentences, heard))
+        written = await bench.each(f"hear {voice}", sentences, heard)
+        said, understood = said + sentences, understood + written
+        share = word_errors(sentences, written)
         note = f"{share.total} words, a voice never trained on"
         rows.append(
             Row(
@@ -44,6 +48,9 @@ async def hearing(bench: Bench) -> list[Row]:
                 note=note,
             )
         )
+    numbers = word_errors(said, understood, among=load_world().numbers)
+    note = f"those of {' and '.join(HEARD_VOICES)} together: {numbers.total}"
+    rows.append(Row(part="hearing", name="number words", measure="word error", share=numbers, note=note))
     return rows
 
 
@@ -82,6 +89,36 @@ async def speaking(bench: Bench) -> list[Row]:
         all_said += said
         all_original += original
     return [_row("all", all_texts, all_said, all_original, judged=True), *rows]
+
+
+async def spoken_answers(bench: Bench) -> list[Row]:
+    """Questions about pictures asked and answered aloud: what the judge of speech hears in the answer."""
+    rng = bench.rng("spoken answer")
+    each = -(-bench.questions // len(SPOKEN))
+    asked = [one for name in SPOKEN for one in sample(rng, name, each, bench.split)][: bench.questions]
+    judge = await bench.speech_judge([one.question.answer for one in asked])
+    reading = asyncio.Lock()
+
+    async def right(one: Asked) -> tuple[bool, bool]:
+        sound = await bench.spoken(one.voice, one.question.text)
+        reply = await bench.attempt(bench.core.reply(sound, one.picture))
+        if reply is None:
+            return False, False
+        async with reading:
+            heard = await asyncio.to_thread(judge.transcribe, reply.speech.samples, reply.speech.rate)
+        return agree(heard, one.question.answer), agree(heard, reply.text)
+
+    done = await bench.each("spoken answer", asked, right)
+    faithful = 100 * sum(each[1] for each in done) / max(len(done), 1)
+    return [
+        Row(
+            part="spoken questions",
+            name="answered in speech",
+            measure="right",
+            share=Share(hits=sum(each[0] for each in done), total=len(done)),
+            note=f"by the judge of speech, who hears {faithful:.1f} % as they were written",
+        )
+    ]
 
 
 def _row(name: str, texts: list[str], said: list[str], original: list[str], *, judged: bool) -> Row:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from math import sqrt
 
@@ -96,8 +96,11 @@ def agree(given: str, wanted: str) -> bool:
     return normalised(given) == normalised(wanted)
 
 
-def word_errors(wanted: Sequence[str], heard: Sequence[str]) -> WordErrors:
-    """Substituted, missing and added words of each wanted sentence.
+def word_errors(
+    wanted: Sequence[str], heard: Sequence[str], *, among: Collection[str] | None = None
+) -> WordErrors:
+    """Substituted, missing and added words of each wanted sentence; with `among`, the substituted and missing
+    ones of these words alone.
 
     MissingExtra when jiwer is not installed.
     """
@@ -108,6 +111,15 @@ def word_errors(wanted: Sequence[str], heard: Sequence[str]) -> WordErrors:
     errors, words = [], []
     for said, understood in zip(wanted, heard, strict=True):
         counted = jiwer.process_words(normalised(said), normalised(understood))
+        if among is not None:
+            found = [
+                (said.split()[at], step.type == "equal")
+                for step in counted.alignments[0]
+                for at in range(step.ref_start_idx, step.ref_end_idx)
+            ]
+            words.append(sum(word in among for word, _ in found))
+            errors.append(sum(word in among and not right for word, right in found))
+            continue
         errors.append(counted.substitutions + counted.deletions + counted.insertions)
         words.append(counted.substitutions + counted.deletions + counted.hits)
     return WordErrors(errors=tuple(errors), words=tuple(words))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -61,6 +61,9 @@ class Learner(nn.Module):
                 if name.endswith(("o_proj.weight", "down_proj.weight")):
                     parameter.data /= (2 * config.transformer.num_layers) ** 0.5
 
+    WRITTEN = 0.25
+    """How many of the words that are heard in training stand there as if written."""
+
     code_bits: Tensor
 
     def _table(self, own: Tensor, bits: Tensor) -> Tensor:
@@ -96,11 +99,25 @@ class Learner(nn.Module):
         if len(batch.heard):
             heard, where = torch.from_numpy(batch.heard).float(), torch.from_numpy(batch.heard_at)
             embedded = self.projection(F.pad(heard, (0, 0, 0, -len(heard) % 128)))[: len(heard)].to(x.dtype)
-            x = x.flatten(0, 1).index_copy(0, where, embedded).view(x.shape)
+            entering = embedded
+            if self.training:
+                written, words = self._written_words(batch)
+                entering = torch.where(written[:, None], F.embedding(words, embeddings), embedded)
+            x = x.flatten(0, 1).index_copy(0, where, entering.to(x.dtype)).view(x.shape)
         same = group[:, :, None] == group[:, None, :]
         visible = same & ((part[:, None, :] == 0) | (part[:, :, None] == part[:, None, :]))
         states = self.transformer.hidden_states(x, visible[:, None], torch.from_numpy(batch.positions))
         return states, embedded, (embeddings, head)
+
+    def _written_words(self, batch: Batch) -> tuple[Bool[Tensor, " frames"], Int64[Tensor, " frames"]]:
+        """Which heard frames stand as the embedding of the word that is spotted there: some of the words of
+        every utterance. What is learnt of a written word then holds where it is heard.
+        """
+        words = torch.from_numpy(batch.words)
+        spotted = (words != IGNORED) & (words != self.vocabulary.end)
+        new = torch.cat([words.new_ones(1, dtype=torch.bool), words[1:] != words[:-1]])
+        chosen = torch.rand(len(words)) < self.WRITTEN
+        return spotted & chosen[new.cumsum(0) - 1], words.clamp(min=0)
 
     def _text_column(self, tokens: Int64[np.ndarray, " n"]) -> Int64[Tensor, " n"]:
         """Where tokens of text, or the end token, stand among the columns of text; IGNORED stays."""

@@ -84,6 +84,7 @@ class Sources:
             for index, text in enumerate(self.heard.texts):
                 self._recordings[text].append(index)
             self._words = self._spotted(self.heard, folder / "speech_words.safetensors")
+        self._of_one = _sentences_of_one()
         self._said_sums = [sum_ for sum_ in sums() if sum_.text in self._recordings]
         self._looked_at: Int64[np.ndarray, " pictures"] = np.zeros(0, np.int64)
         if self.pictures is not None:
@@ -336,7 +337,9 @@ class Sources:
     def _transcribe(self, rng: np.random.Generator) -> Unit:
         assert self.heard is not None
         index = int(rng.integers(len(self.heard)))
-        return Unit(segments=[self._text(Task.TRANSCRIBE, self._heard(index), self.heard.texts[index])])
+        text = self.heard.texts[index]
+        segment = self._text(Task.TRANSCRIBE, self._heard(index), text)
+        return Unit(segments=[replace(segment, untold=ALONE if text in self._of_one else 0)])
 
     def _look_and_listen(self, rng: np.random.Generator) -> Unit:
         looked = self._picture(rng)
@@ -365,6 +368,17 @@ class Sources:
         index = self._said_drawings[int(rng.integers(len(self._said_drawings)))]
         said = self._recording(rng, self.drawings.prompt(index))
         return Unit(segments=[self._drawing(said, index)])
+
+
+def _sentences_of_one() -> frozenset[str]:
+    """What is said of a single object: its phrase, captions, drawing prompts; with a background or none."""
+    world = load_world()
+    return frozenset(
+        f"{opening}{thing.phrase}{place}"
+        for opening in ("", "draw ")
+        for thing in world.objects
+        for place in ("", *(f" {background.phrase}" for background in world.backgrounds))
+    )
 
 
 def _main_of_a_pair(pictures: Pictures, index: int) -> Object | None:

@@ -50,12 +50,18 @@ def speech_codec(folder: Folder) -> None:
 def speech_encoder(
     folder: Folder,
     steps: Annotated[int, typer.Option(metavar="N", min=1)] = 6_000,
+    learning_rate: Annotated[float, typer.Option(metavar="R", min=0)] = 1.5e-3,
+    start_from: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="An encoder to start from instead of chance.")
+    ] = None,
 ) -> None:
     """Teach the speech encoder to hear words."""
     make_folder(folder)
     from omni_agent.core_model.training.stages import make_speech_encoder
 
-    make_speech_encoder(folder, steps=steps, report=_report)
+    make_speech_encoder(
+        folder, steps=steps, learning_rate=learning_rate, start_from=start_from, report=_report
+    )
 
 
 @train.command("image-tokenizer")
@@ -83,6 +89,9 @@ def pools(
     copies: Annotated[
         int, typer.Option(metavar="N", min=0, help="Damaged copies of each heard sentence.")
     ] = 1,
+    seed: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Another one makes other pictures, to go on with.")
+    ] = 0,
 ) -> None:
     """Turn pictures and sentences into the tokens the core learns from."""
     make_folder(folder)
@@ -95,6 +104,7 @@ def pools(
         strangers=strangers,
         drawings=drawings,
         copies=copies,
+        seed=seed,
         report=_report,
     )
 

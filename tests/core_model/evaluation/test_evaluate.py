@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import numpy as np
 import pytest
 
-from omni_agent.core import Request, Task
+from omni_agent.core import Core, Request, Task
 from omni_agent.core_model.evaluation import PictureJudge, Table, evaluate
 from omni_agent.core_model.evaluation.speech_judge import SpeechJudge
 from omni_agent.core_model.training.voices import speak_with
@@ -132,15 +132,28 @@ async def test_a_core_that_draws_what_is_asked_for_is_recognised(knowing: Script
 
 
 async def test_a_core_that_hears_and_speaks_as_the_judge_does_is_understood(knowing: ScriptedCore) -> None:
-    table = await evaluate(knowing, ["hearing", "speaking", "spoken questions", "drawing spoken"], 6)
+    rows = ["hearing", "speaking", "spoken questions", "spoken answers", "drawing spoken"]
+    table = await evaluate(knowing, rows, 6)
     shares = values(table)
+    assert shares["hearing/number words"] < 0.6
+    assert shares["spoken questions/answered in speech"] > 0.4
     assert shares["speaking/all"] < 0.2
     assert shares["hearing/awb"] < 0.4
     assert shares["spoken questions/spoken question"] > 0.4
-    assert "chance" in table.rows[2].note
-    assert table.rows[2].name == "all"
+    said = next(row for row in table.rows if (row.part, row.name) == ("speaking", "all"))
+    assert "chance" in said.note
     # What the core says is the original voice, so it keeps to what is wanted.
-    assert table.rows[2].wanted == pytest.approx(table.rows[2].share.value + 0.25)
+    assert said.wanted == pytest.approx(said.share.value + 0.25)
+
+
+async def test_a_tokenizer_alone_is_measured_where_it_can_be_had(knowing: ScriptedCore) -> None:
+    assert (await evaluate(knowing, "image tokenizer", 4)).rows == ()
+    async with Core.load("omni-tiny") as core:
+        table = await evaluate(core, "image tokenizer", 8)
+    assert [(row.part, row.name, row.share.total) for row in table.rows] == [
+        ("image tokenizer", kind, 8) for kind in ("one", "count", "pair")
+    ]
+    assert min(values(table).values()) >= 0.75
 
 
 async def test_a_core_that_gives_nothing_is_wrong_and_the_table_says_why() -> None:

@@ -59,3 +59,10 @@ def test_the_interval_of_word_errors_is_that_of_drawing_the_sentences_anew() -> 
 
 def test_silence_is_all_deletions() -> None:
     assert word_errors(["a dog"], [""]).value == 1
+
+
+def test_errors_among_some_words_count_these_alone() -> None:
+    said, heard = ["what is two plus three", "three dogs"], ["what is too plus three", "dogs and a cat"]
+    counted = word_errors(said, heard, among=("two", "three"))
+    assert (counted.errors, counted.words) == ((1, 1), (2, 1))
+    assert word_errors(said, heard).total == 7

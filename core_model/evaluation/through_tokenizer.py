@@ -1,0 +1,62 @@
+"""What the image tokenizer alone keeps: pictures become tokens and pixels again, and the judge reads those.
+
+No core sees or draws better than its tokenizer lets through, so these rows bound those of the core.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from omni_agent.core_model.evaluation.bench import Bench
+from omni_agent.core_model.evaluation.scores import Share
+from omni_agent.core_model.evaluation.table import Row
+from omni_agent.core_model.local_core import LocalCore
+from omni_agent.core_model.world import KINDS, Scene, paint, sample_scene
+from omni_agent.values import Image
+
+__all__ = ["through_tokenizer"]
+
+WANTED = {"one": 0.99, "count": 0.95, "pair": 0.95}
+
+
+async def through_tokenizer(bench: Bench) -> list[Row]:
+    """Pictures of each kind after the tokenizer alone, and as a comparison as they were; none of a core that
+    is elsewhere, whose tokenizer cannot be had.
+    """
+    core = bench.core
+    if not isinstance(core, LocalCore):
+        return []
+    judge = await bench.picture_judge()
+    rows = []
+    for kind in KINDS:
+        rng = bench.rng(f"tokenizer {kind}")
+        scenes = [sample_scene(rng, bench.split, kind) for _ in range(bench.questions)]
+        painted = [(scene, Image(paint(scene, rng))) for scene in scenes]
+
+        async def recognised(one: tuple[Scene, Image]) -> tuple[bool, bool]:
+            scene, before = one
+            after = await core.decoded(await core.tokenized(before))
+            read = await asyncio.to_thread(judge.read, [before.array, after.array])
+            shown = scene.combination
+            names = tuple(thing.name for thing in shown.objects)
+            as_shown = [
+                seen.objects == names
+                and (seen.layout == "pair") == (shown.kind == "pair")
+                and (shown.kind == "pair" or seen.number == shown.number)
+                for seen in read
+            ]
+            return as_shown[0], as_shown[1]
+
+        done = await bench.each(f"tokenizer {kind}", painted, recognised)
+        before = sum(each[0] for each in done)
+        rows.append(
+            Row(
+                part="image tokenizer",
+                name=kind,
+                measure="right",
+                share=Share(hits=sum(each[1] for each in done), total=len(done)),
+                wanted=WANTED[kind],
+                note=f"objects and number; of the pictures themselves {100 * before / len(done):.1f} %",
+            )
+        )
+    return rows
