@@ -1,9 +1,10 @@
 """Training of the small core: one transformer learns to see, hear, answer, speak and draw, all at once.
 
 Pictures and sound come as pools (`pools.py`); the tokenizers and the speech encoder are trained before and
-stay as they are. A run that was cut off goes on from its last state. The learning rate warms up, stays, and
-decays only in the last minutes of a run that is to ship; the weights from before the decay are kept to go on
-from.
+stay as they are. A run that was cut off goes on from its last state, and where it lasts a number of steps it
+ends with the weights of one that was left alone: what a step sees and what chance it has follow from the seed
+and the step. The learning rate warms up, stays, and decays only at the end of a run that is to ship; the
+weights from before the decay are kept to go on from.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -35,10 +37,17 @@ __all__ = ["CoreTraining", "train_core"]
 
 @dataclass(frozen=True, kw_only=True)
 class CoreTraining:
-    """How long and how fast. Shares are of samples, not of tokens."""
+    """How long and how fast. Shares are of samples, not of tokens.
 
-    minutes: float
+    With `steps` the run ends at that step, counted over all its parts, and decays over the last
+    `decay_steps`; else it lasts `minutes` and decays over the last `decay_minutes`.
+    """
+
+    minutes: float = 60.0
     decay_minutes: float = 0.0
+    steps: int | None = None
+    decay_steps: int = 0
+    save_seconds: float = 240.0
     rows: int = 32
     length: int = 160
     learning_rate: float = 5e-4
@@ -82,13 +91,16 @@ LOSS_WEIGHTS = {
 
 
 class _Stream(IterableDataset[Batch]):
-    def __init__(self, sources: Sources, training: CoreTraining, seed: int) -> None:
-        self.sources, self.training, self.seed = sources, training, seed
+    """The batches from a step on. Each is made of the seed and its step alone."""
+
+    def __init__(self, sources: Sources, training: CoreTraining, first: int) -> None:
+        self.sources, self.training, self.first = sources, training, first
 
     def __iter__(self) -> Iterator[Batch]:
-        rng = np.random.default_rng(self.seed)
-        units, vocabulary = self.sources.units(rng), self.sources.layout.vocabulary
-        while True:
+        vocabulary = self.sources.layout.vocabulary
+        for step in count(self.first):
+            rng = np.random.default_rng((self.training.seed, step))
+            units = self.sources.units(rng)
             yield pack(units, vocabulary, rng, rows=self.training.rows, length=self.training.length)
 
 
@@ -112,7 +124,7 @@ def train_core(
     start_from: Path | None = None,
     report: Callable[[str], None] = print,
 ) -> Learner:
-    """Train for some minutes and leave in `folder` the averaged weights as a checkpoint has them
+    """Train for some minutes or steps and leave in `folder` the averaged weights as a checkpoint has them
     (`core.safetensors`) and to start another run from (`core_learner.safetensors`, and `core_constant` from
     before the decay), and a state to go on from. `report` gets lines of JSON: mean losses every 100 steps,
     and what one look gets right.
@@ -135,33 +147,36 @@ def train_core(
             layer.compile(dynamic=False)
     tools = optimisers(learner, training)
     rates = [tool.param_groups[0]["lr"] for tool in tools]
-    first, state_file = 0, folder / "core_state.pt"
+    first, decaying, state_file = 0, False, folder / "core_state.pt"
     if state_file.exists():
         state = torch.load(state_file, weights_only=True)
         learner.load_state_dict(state["learner"])
         average.load_state_dict(state["average"])
         for tool, saved_tool in zip(tools, state["tools"], strict=True):
             tool.load_state_dict(saved_tool)
-        first = state["step"]
-    stream = DataLoader(
-        _Stream(sources, training, training.seed + first), batch_size=None, num_workers=1, prefetch_factor=6
-    )
+        first, decaying = state["step"], state["decaying"] and training.steps is not None
+    stream = DataLoader(_Stream(sources, training, first), batch_size=None, num_workers=1, prefetch_factor=6)
     begun = saved = time.monotonic()
     sums_of: dict[str, list[float]] = defaultdict(list)
-    constant_kept = False
+    step = first
     for step, batch in enumerate(stream, start=first):
         minutes = (time.monotonic() - begun) / 60
-        if minutes >= training.minutes:
+        left, decay_over = (
+            (training.minutes - minutes, training.decay_minutes)
+            if training.steps is None
+            else (training.steps - step, training.decay_steps)
+        )
+        if left <= 0:
             break
-        left = training.minutes - minutes
-        if left < training.decay_minutes and not constant_kept:
-            constant_kept = True
+        if left < decay_over and not decaying:
+            decaying = True
             save_file(_half(average.state_dict()), folder / "core_constant.safetensors")
-        decay = min(1.0, left / training.decay_minutes) if training.decay_minutes else 1.0
+        decay = min(1.0, left / decay_over) if decay_over else 1.0
         for tool, rate in zip(tools, rates, strict=True):
             tool.param_groups[0]["lr"] = (
-                rate * min(1.0, (step - first + 1) / training.warmup_steps) * max(decay, 0.01)
+                rate * min(1.0, (step + 1) / training.warmup_steps) * max(decay, 0.01)
             )
+        torch.manual_seed(training.seed * 1_000_003 + step)
         losses = learner(batch)
         total = torch.stack([LOSS_WEIGHTS[name] * loss for name, loss in losses.items()]).sum()
         for tool in tools:
@@ -179,21 +194,35 @@ def train_core(
             line = {"step": step + 1, "minutes": round(minutes, 1)}
             report(json.dumps(line | {n: round(float(np.mean(v)), 3) for n, v in sums_of.items()}))
             sums_of.clear()
-        if time.monotonic() - saved > 240:
+        if time.monotonic() - saved > training.save_seconds:
             saved = time.monotonic()
-            _keep(folder, learner, average, tools, step + 1)
+            _keep(folder, learner, average, tools, step + 1, decaying)
             report(json.dumps(single_look(average, sources)))
-    _keep(folder, learner, average, tools, step)
+    _keep(folder, learner, average, tools, step, decaying)
     report(json.dumps(single_look(average, sources)))
     return average
 
 
 def _keep(
-    folder: Path, learner: Learner, average: Learner, tools: Sequence[torch.optim.Optimizer], step: int
+    folder: Path,
+    learner: Learner,
+    average: Learner,
+    tools: Sequence[torch.optim.Optimizer],
+    step: int,
+    decaying: bool,
 ) -> None:
+    """Everything a run goes on from in one file, written whole before it takes the place of the last; then
+    the weights for use.
+    """
     new = folder / "core_state.new"
-    state = {"learner": learner.state_dict(), "average": average.state_dict(), "step": step}
-    torch.save(state | {"tools": [tool.state_dict() for tool in tools]}, new)
+    state = {
+        "learner": learner.state_dict(),
+        "average": average.state_dict(),
+        "tools": [tool.state_dict() for tool in tools],
+        "step": step,
+        "decaying": decaying,
+    }
+    torch.save(state, new)
     new.replace(folder / "core_state.pt")
     for name, weights in {"core": average.weights(), "core_learner": _half(average.state_dict())}.items():
         save_file(weights, folder / f"{name}.new.safetensors")

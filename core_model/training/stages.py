@@ -209,22 +209,32 @@ def train_core_for(
     *,
     minutes: float,
     decay_minutes: float = 0.0,
+    steps: int | None = None,
+    decay_steps: int = 0,
     start_from: Path | None = None,
     compiled: bool = False,
     report: Report,
 ) -> None:
-    """The core, for some minutes, on the pools that are there; with `decay_minutes`, to be shipped after."""
+    """The core, for some minutes or to a step, on the pools there are; with a decay, to be shipped after."""
     if not 0 <= decay_minutes <= minutes:
         raise InputError(
             f"given {decay_minutes} minutes of decay in {minutes} of training; wanted 0 to as many"
         )
+    if not 0 <= decay_steps <= (steps or 0):
+        raise InputError(f"given {decay_steps} steps of decay in {steps or 0}; wanted 0 to as many")
     if not any(
         (folder / f"{name}.npz").exists()
         for name in ("pictures", "crowds", "strangers", "drawings", "spoken", "heard")
     ):
         raise InputError(f"{folder} holds no pools; run `omni-agent train pools {folder}` first")
     tokenizer = tiny_tokenizer()
-    training = CoreTraining(minutes=minutes, decay_minutes=decay_minutes, compiled=compiled)
+    training = CoreTraining(
+        minutes=minutes,
+        decay_minutes=decay_minutes,
+        steps=steps,
+        decay_steps=decay_steps,
+        compiled=compiled,
+    )
     config = tiny_config(len(tokenizer))
     train_core(folder, config, tokenizer, training, start_from=start_from, report=report)
 

@@ -117,6 +117,12 @@ def core(
         float,
         typer.Option(metavar="M", min=0, help="The last ones: the learning rate falls. 0 to go on later."),
     ] = 0.0,
+    steps: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="To end at, over all runs, instead of minutes.")
+    ] = None,
+    decay_steps: Annotated[
+        int, typer.Option(metavar="N", min=0, help="The last ones of these: the learning rate falls.")
+    ] = 0,
     start_from: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Weights to start from instead of chance.")
     ] = None,
@@ -132,6 +138,8 @@ def core(
         folder,
         minutes=minutes,
         decay_minutes=decay_minutes,
+        steps=steps,
+        decay_steps=decay_steps,
         start_from=start_from,
         compiled=compiled,
         report=_report,

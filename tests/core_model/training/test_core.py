@@ -1,0 +1,79 @@
+"""A run of the core that is killed ends with the weights of one that was left alone."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from omni_agent.core_model.training.core import CoreTraining, train_core
+from omni_agent.core_model.training.tiny import tiny_config, tiny_tokenizer
+
+STEPS = 40
+RUN = """
+from pathlib import Path
+import sys
+import torch
+from tests.core_model.training.test_core import small_run
+torch.set_num_threads(1)
+print("ready", flush=True)
+small_run(Path(sys.argv[1]))
+"""
+
+
+def small_run(folder: Path) -> None:
+    """Forty steps of a core of one narrow layer and on tasks without pools, kept after every step."""
+    tokenizer = tiny_tokenizer()
+    config = tiny_config(len(tokenizer))
+    narrow = config.transformer.model_copy(
+        update={"hidden_size": 32, "num_heads": 2, "num_key_value_heads": 1, "intermediate_size": 32}
+    )
+    training = CoreTraining(
+        steps=STEPS, decay_steps=15, save_seconds=0.0, rows=2, warmup_steps=5, shares={"sum": 1.0}
+    )
+    train_core(
+        folder,
+        config.model_copy(update={"transformer": narrow}),
+        tokenizer,
+        training,
+        report=lambda line: None,
+    )
+
+
+@pytest.mark.timeout(300)
+def test_a_run_that_is_killed_five_times_ends_as_one_left_alone(tmp_path: Path) -> None:
+    alone, killed = tmp_path / "alone", tmp_path / "killed"
+    alone.mkdir()
+    killed.mkdir()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    small_run(alone)
+    torch.set_num_threads(threads)
+    reached = []
+    for _ in range(5):
+        run = subprocess.Popen([sys.executable, "-c", RUN, str(killed)], stdout=subprocess.PIPE)
+        assert run.stdout is not None
+        assert run.stdout.readline() == b"ready\n"
+        before = reached[-1] if reached else 0
+        while run.poll() is None and (now := _step(killed)) < before + 3:
+            time.sleep(0.01)
+        run.kill()
+        run.wait()
+        run.stdout.close()
+        reached.append(now)
+    assert 3 <= reached[0] < reached[-1] < STEPS, f"killed under way: at {reached}"
+    subprocess.run([sys.executable, "-c", RUN, str(killed)], check=True, stdout=subprocess.DEVNULL)
+    for name in ("core", "core_learner", "core_constant"):
+        wanted, given = (load_file(folder / f"{name}.safetensors") for folder in (alone, killed))
+        assert wanted.keys() == given.keys()
+        assert all(torch.equal(wanted[key], given[key]) for key in wanted), name
+
+
+def _step(folder: Path) -> int:
+    file = folder / "core_state.pt"
+    return int(torch.load(file, weights_only=True)["step"]) if file.exists() else 0
