@@ -65,7 +65,8 @@ class CoreTraining:
             "sum": 0.02,
             "draw": 0.46,
             "speak": 0.06,
-            "transcribe": 0.08,
+            "transcribe": 0.16,
+            "transcribe jumbled": 0.03,
             "look and listen": 0.20,
             "listen": 0.02,
             "draw what is said": 0.22,
@@ -85,7 +86,7 @@ LOSS_WEIGHTS = {
     "presence": 1.0,
     "named": 1.0,
     "phones": 0.5,
-    "words": 0.2,
+    "words": 0.3,
     "orders": 0.2,
 }
 

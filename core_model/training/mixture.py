@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from omni_agent.core import Modality, Task
 from omni_agent.core_model.training.pools import Codes, Crowds, Pictures, Ragged
 from omni_agent.core_model.training.samples import IGNORED, Heard, Layout, Segment, Unit
+from omni_agent.core_model.training.spliced import Splicer
 from omni_agent.core_model.training.untold import ALONE, untold_numbers
 from omni_agent.core_model.world import (
     KINDS,
@@ -84,7 +85,13 @@ class Sources:
             for index, text in enumerate(self.heard.texts):
                 self._recordings[text].append(index)
             self._words = self._spotted(self.heard, folder / "speech_words.safetensors")
-        self._of_one = _sentences_of_one()
+            encoder = layout.config.speech_encoder
+            assert encoder is not None
+            self._splicer = Splicer(
+                self.heard, self._words, none=layout.vocabulary.end, queries=len(encoder.query_rows)
+            )
+        self._of_one = frozenset(_names_of_kinds(lambda thing, n: n == 1 and trained_in_number(thing, n)))
+        self._named = {tuple(layout.text(name)) for name in _names_of_kinds(lambda thing, n: True)}
         self._said_sums = [sum_ for sum_ in sums() if sum_.text in self._recordings]
         self._looked_at: Int64[np.ndarray, " pictures"] = np.zeros(0, np.int64)
         if self.pictures is not None:
@@ -108,6 +115,7 @@ class Sources:
             "draw": self.drawings is not None,
             "speak": self.spoken is not None,
             "transcribe": self.heard is not None,
+            "transcribe jumbled": self.heard is not None and bool(self._splicer.words),
             "look and listen": self.heard is not None and self.pictures is not None,
             "listen": bool(self._said_sums),
             "draw what is said": bool(self._said_drawings),
@@ -129,6 +137,7 @@ class Sources:
             "draw": self._draw,
             "speak": self._speak,
             "transcribe": self._transcribe,
+            "transcribe jumbled": self._transcribe_jumbled,
             "look and listen": self._look_and_listen,
             "listen": self._listen,
             "draw what is said": self._draw_what_is_said,
@@ -326,6 +335,10 @@ class Sources:
         return Unit(segments=[self.layout.segment(Task.SPEAK, text, Modality.SPEECH, codes, hints)])
 
     def _recording(self, rng: np.random.Generator, text: str) -> Heard:
+        if rng.random() < 0.3:
+            spliced = self._splicer.spoken(rng, self.layout.text(text))
+            if spliced is not None:
+                return spliced
         takes = self._recordings[text]
         return self._heard(takes[int(rng.integers(len(takes)))])
 
@@ -340,6 +353,15 @@ class Sources:
         text = self.heard.texts[index]
         segment = self._text(Task.TRANSCRIBE, self._heard(index), text)
         return Unit(segments=[replace(segment, untold=ALONE if text in self._of_one else 0)])
+
+    def _transcribe_jumbled(self, rng: np.random.Generator) -> Unit:
+        assert self.heard is not None
+        while True:
+            text = self.layout.text(self.heard.texts[int(rng.integers(len(self.heard)))])
+            said = self._splicer.jumbled(rng, text)
+            heard = self._splicer.spoken(rng, said)
+            if heard is not None and tuple(said) not in self._named:
+                return Unit(segments=[self.layout.segment(Task.TRANSCRIBE, heard, Modality.TEXT, said)])
 
     def _look_and_listen(self, rng: np.random.Generator) -> Unit:
         looked = self._picture(rng)
@@ -370,15 +392,17 @@ class Sources:
         return Unit(segments=[self._drawing(said, index)])
 
 
-def _sentences_of_one() -> frozenset[str]:
-    """What is said of a single object: its phrase, captions, drawing prompts; with a background or none."""
+def _names_of_kinds(wanted: Callable[[Object, int], bool]) -> Iterator[str]:
+    """What is said of so many of one kind of object, one to five: captions and drawing prompts, with a
+    background or none.
+    """
     world = load_world()
-    return frozenset(
-        f"{opening}{thing.phrase}{place}"
-        for opening in ("", "draw ")
-        for thing in world.objects
-        for place in ("", *(f" {background.phrase}" for background in world.backgrounds))
-    )
+    for thing in world.objects:
+        for number in range(1, 6):
+            if wanted(thing, number):
+                things = thing.phrase if number == 1 else f"{world.numbers[number]} {thing.plural}"
+                for place in ("", *(f" {background.phrase}" for background in world.backgrounds)):
+                    yield from (f"{things}{place}", f"draw {things}{place}")
 
 
 def _main_of_a_pair(pictures: Pictures, index: int) -> Object | None:

@@ -46,7 +46,6 @@ __all__ = [
     "Line",
     "Utterances",
     "hearing_sentences",
-    "jumbled_sentences",
     "recognition_plan",
     "speaking_plan",
     "speaking_sentences",
@@ -133,38 +132,6 @@ def speaking_sentences(rng: np.random.Generator, count: int) -> list[str]:
         shown = sample_combination(rng, _SPLITS[int(rng.random() < 0.5)], "pair")
         found |= dict.fromkeys([caption(shown) if rng.random() < 0.7 else draw_prompt(shown)])
     return [str(text) for text in rng.permutation(list(found))]
-
-
-def jumbled_sentences(rng: np.random.Generator, count: int) -> list[str]:
-    """Words of the world in orders that mean nothing: half of each sentence's words are others, half of the
-    sentences are shuffled.
-
-    What hears only sentences learns which are said: "draw a pig" is none where a pig alone is held out, so
-    "pig" was heard there as "cake", in the speaking voice as well. No jumbled sentence is one that names a
-    picture of one kind of object.
-    """
-    world = load_world()
-    named = {
-        says(
-            Combination(
-                kind="one" if number == 1 else "count", objects=(thing,), number=number, background=place
-            )
-        )
-        for thing in world.objects
-        for number in range(1, 6)
-        for place in world.backgrounds
-        for says in (caption, draw_prompt)
-    }
-    words = sorted({word for text in speaking_sentences(rng, 5000) for word in text.split()})
-    jumbled: list[str] = []
-    while len(jumbled) < count:
-        said = hearing_sentences(rng, 1)[0].split()
-        said = [word if rng.random() < 0.5 else str(rng.choice(words)) for word in said]
-        if rng.random() < 0.5:
-            rng.shuffle(said)
-        if (text := " ".join(said)) not in named:
-            jumbled.append(text)
-    return jumbled
 
 
 def recognition_plan(texts: Iterable[str], rng: np.random.Generator) -> list[Line]:

@@ -34,7 +34,6 @@ __all__ = [
     "Listener",
     "Spectrograms",
     "SpeechEncoderRun",
-    "damaged",
     "listened",
     "load_listener",
     "spectrograms",
@@ -82,27 +81,6 @@ def spectrograms(
     return Spectrograms(
         mels=np.concatenate(pieces),
         starts=np.cumsum([0, *map(len, pieces)]).astype(np.int64),
-        texts=tuple(line.text for line in lines),
-        voices=tuple(line.voice for line in lines),
-    )
-
-
-def damaged(
-    corpus: Path, utterances: Utterances, count: int, *, copies: int = 1, seed: int = 0
-) -> Spectrograms:
-    """The damaged copies of the first `count` utterances of a corpus, made once and kept beside it: a minute
-    for every 10,000.
-    """
-    folder = corpus / f"spectrograms-{count}-{copies}-{seed}"
-    if not (folder / "starts.npy").exists():
-        made = spectrograms(utterances, range(count), copies=copies, seed=seed)
-        folder.mkdir(exist_ok=True)
-        np.save(folder / "mels.npy", made.mels)
-        np.save(folder / "starts.npy", made.starts)
-    lines = [utterances.lines[i] for _ in range(copies) for i in range(count)]
-    return Spectrograms(
-        mels=np.load(folder / "mels.npy", mmap_mode="r"),
-        starts=np.load(folder / "starts.npy"),
         texts=tuple(line.text for line in lines),
         voices=tuple(line.voice for line in lines),
     )
@@ -195,25 +173,19 @@ def train_speech_encoder(
     folder: Path,
     run: SpeechEncoderRun = SpeechEncoderRun(),
     *,
-    more: Sequence[Path] = (),
-    start_from: Path | None = None,
     held_out: dict[str, Path] | None = None,
     report: Callable[[str], None] = print,
 ) -> None:
-    """Train on the corpus in a folder, and `more` of them, and write to another: the encoder, the front end's
-    numbers, the words.
+    """Train on the corpus in a folder and write to another: the encoder, the front end's numbers, the words.
 
-    Goes on where an interrupted run left its state there; a new one starts from what an older one wrote to
-    the folder `start_from`, or from chance. Weights written are a running average. `held_out` names corpora
-    that are measured at every save and never used otherwise.
+    Goes on where an interrupted run left its state there. Weights written are a running average. `held_out`
+    names corpora that are measured at every save and never used otherwise.
     """
     folder.mkdir(parents=True, exist_ok=True)
     utterances = Utterances.open(corpus)
+    words = sorted({word for line in utterances.lines for word in line.text.split()})
     count = len(utterances) - run.kept_aside
-    spoken = damaged(corpus, utterances, count, copies=run.copies, seed=run.seed)
-    for place in more:
-        another = Utterances.open(place)
-        spoken = _joined(spoken, damaged(place, another, len(another), copies=run.copies, seed=run.seed))
+    spoken = _cached(corpus / f"spectrograms-{run.copies}", utterances, count, run)
     aside = spectrograms(utterances, range(count, len(utterances)), copies=1, clean=True)
     measured = {name: Utterances.open(path) for name, path in (held_out or {}).items()}
     others = {
@@ -221,11 +193,8 @@ def train_speech_encoder(
     }
 
     torch.manual_seed(run.seed)
-    if start_from is None:
-        listener = Listener(run.config, sorted({word for text in spoken.texts for word in text.split()}))
-        listener.fit_normalisation(spoken)
-    else:
-        listener = load_listener(start_from, run.config)
+    listener = Listener(run.config, words)
+    listener.fit_normalisation(spoken)
     average = copy.deepcopy(listener).eval()
     matrices = [p for p in listener.parameters() if p.ndim > 1]
     vectors = [p for p in listener.parameters() if p.ndim <= 1]
@@ -336,12 +305,19 @@ def _write(folder: Path, listener: Listener) -> None:
         partial.replace(folder / f"{name}.safetensors")
 
 
-def _joined(first: Spectrograms, second: Spectrograms) -> Spectrograms:
+def _cached(folder: Path, utterances: Utterances, count: int, run: SpeechEncoderRun) -> Spectrograms:
+    """The damaged copies of the first `count` utterances, made once: a minute for every 10,000."""
+    if not (folder / "starts.npy").exists():
+        made = spectrograms(utterances, range(count), copies=run.copies, seed=run.seed)
+        folder.mkdir(exist_ok=True)
+        np.save(folder / "mels.npy", made.mels)
+        np.save(folder / "starts.npy", made.starts)
+    lines = [utterances.lines[i] for _ in range(run.copies) for i in range(count)]
     return Spectrograms(
-        mels=np.concatenate([first.mels, second.mels]),
-        starts=np.concatenate([first.starts, first.starts[-1] + second.starts[1:]]),
-        texts=first.texts + second.texts,
-        voices=first.voices + second.voices,
+        mels=np.load(folder / "mels.npy", mmap_mode="r"),
+        starts=np.load(folder / "starts.npy"),
+        texts=tuple(line.text for line in lines),
+        voices=tuple(line.voice for line in lines),
     )
 
 

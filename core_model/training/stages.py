@@ -37,7 +37,6 @@ from omni_agent.core_model.training.speech_corpus import (
     Line,
     Utterances,
     hearing_sentences,
-    jumbled_sentences,
     recognition_plan,
     speaking_plan,
     speaking_sentences,
@@ -45,8 +44,8 @@ from omni_agent.core_model.training.speech_corpus import (
 )
 from omni_agent.core_model.training.speech_encoder import (
     SpeechEncoderRun,
-    damaged,
     load_listener,
+    spectrograms,
     train_speech_encoder,
 )
 from omni_agent.core_model.training.tiny import tiny_config, tiny_tokenizer
@@ -67,21 +66,15 @@ __all__ = [
 Report = Callable[[str], None]
 
 
-def make_speech_corpus(
-    folder: Path, *, sentences: int = 14_000, jumbled: int = 10_000, held_out: int = 150, report: Report
-) -> None:
-    """Sentences to hear (training voices), as they are said and jumbled, to say (the speaking voice) and to
-    measure by (held-out). What is to be said is left out where its codes are there already.
+def make_speech_corpus(folder: Path, *, sentences: int = 14_000, held_out: int = 150, report: Report) -> None:
+    """Sentences to hear (training voices), to say (the speaking voice) and to measure by (held-out). What is
+    to be said is left out where its codes are there already.
     """
     rng = np.random.default_rng(2)
     recognition = recognition_plan(hearing_sentences(rng, sentences), rng)
     measuring = np.random.default_rng(77)
     texts = [sample_sentence(measuring, "held_out" if i % 2 else None) for i in range(held_out)]
-    mixing = np.random.default_rng(3)
-    plans = {
-        "recognition": recognition,
-        "jumbled": recognition_plan(jumbled_sentences(mixing, jumbled), mixing),
-    }
+    plans = {"recognition": recognition}
     if not (folder / "spoken.npz").exists():
         plans["speaking"] = speaking_plan(speaking_sentences(np.random.default_rng(1), sentences))
     plans |= {
@@ -109,27 +102,13 @@ def make_speech_codec(folder: Path, *, report: Report) -> None:
     Ragged.of([line.text for line in utterances.lines], codes).save(folder / "spoken.npz")
 
 
-def make_speech_encoder(
-    folder: Path,
-    *,
-    steps: int = 6_000,
-    learning_rate: float = 1.5e-3,
-    start_from: Path | None = None,
-    report: Report,
-) -> None:
+def make_speech_encoder(folder: Path, *, steps: int = 6_000, report: Report) -> None:
     """The encoder that hears, trained on the words alone; measured on the held-out voices."""
-    run = SpeechEncoderRun(steps=steps, learning_rate=learning_rate)
     speech = folder / "speech"
     measured = {voice: speech / "held_out" / voice for voice in HELD_OUT_VOICES}
     there = {voice: place for voice, place in measured.items() if (place / "lines.json").exists()}
     train_speech_encoder(
-        speech / "recognition",
-        folder,
-        run,
-        more=[speech / "jumbled"],
-        start_from=start_from,
-        held_out=there,
-        report=report,
+        speech / "recognition", folder, SpeechEncoderRun(steps=steps), held_out=there, report=report
     )
 
 
@@ -180,21 +159,19 @@ def make_pools(
         report(f"phones: of {len(said)} sentences")
         make_phones(said, 1 / TableCodecConfig().codes_per_second).save(folder / "phones.npz")
     if (folder / "speech_words.safetensors").exists() and not (folder / "heard.npz").exists():
-        sentences = folder / "speech" / "recognition"
-        _spoken_prompts(folder, {line.text for line in Utterances.open(sentences).lines}, report=report)
+        corpora = [Utterances.open(folder / "speech" / "recognition")]
+        corpora.append(_spoken_prompts(folder, {line.text for line in corpora[0].lines}, report=report))
+        report(f"heard: {sum(map(len, corpora))} sentences, each in {copies + 1} ways")
         listener = load_listener(folder)
         heard = []
-        for place in (sentences, folder / "speech" / "jumbled", folder / "speech" / "drawn"):
-            corpus = Utterances.open(place)
-            report(f"heard: {len(corpus)} sentences, each in {copies + 1} ways")
-            count = len(corpus) - (SpeechEncoderRun().kept_aside if place == sentences else 0)
-            spoken = damaged(place, corpus, count)
+        for corpus in corpora:
+            spoken = spectrograms(corpus, range(len(corpus)), copies=1)
             heard.append(make_heard(listener, spoken, copies=copies, seed=seed))
         texts = [text for each in heard for text in each.texts]
         Ragged.of(texts, [each[i] for each in heard for i in range(len(each))]).save(folder / "heard.npz")
 
 
-def _spoken_prompts(folder: Path, known: set[str], *, report: Report) -> None:
+def _spoken_prompts(folder: Path, known: set[str], *, report: Report) -> Utterances:
     """What each drawing of the pool would be asked for, by training voices; what is known is left out."""
     place = folder / "speech" / "drawn"
     if not (place / "lines.json").exists():
@@ -202,6 +179,7 @@ def _spoken_prompts(folder: Path, known: set[str], *, report: Report) -> None:
         prompts = {drawings.prompt(index) for index in range(len(drawings))} - known
         report(f"drawn: {len(prompts)} prompts to be heard")
         synthesise(recognition_plan(sorted(prompts), np.random.default_rng(12)), place)
+    return Utterances.open(place)
 
 
 def train_core_for(

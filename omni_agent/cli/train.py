@@ -50,18 +50,12 @@ def speech_codec(folder: Folder) -> None:
 def speech_encoder(
     folder: Folder,
     steps: Annotated[int, typer.Option(metavar="N", min=1)] = 6_000,
-    learning_rate: Annotated[float, typer.Option(metavar="R", min=0)] = 1.5e-3,
-    start_from: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="An encoder to start from instead of chance.")
-    ] = None,
 ) -> None:
     """Teach the speech encoder to hear words."""
     make_folder(folder)
     from omni_agent.core_model.training.stages import make_speech_encoder
 
-    make_speech_encoder(
-        folder, steps=steps, learning_rate=learning_rate, start_from=start_from, report=_report
-    )
+    make_speech_encoder(folder, steps=steps, report=_report)
 
 
 @train.command("image-tokenizer")

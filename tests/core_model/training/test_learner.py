@@ -12,7 +12,7 @@ from safetensors import safe_open
 
 from omni_agent.core import Modality, Task
 from omni_agent.core_model.training.learner import Learner
-from omni_agent.core_model.training.samples import Layout, Unit, pack
+from omni_agent.core_model.training.samples import IGNORED, Heard, Layout, Unit, pack
 from omni_agent.core_model.training.tiny import tiny_config, tiny_tokenizer
 
 WEIGHTS = Path(__file__).parents[3] / "weights" / "omni_tiny" / "core_learner.safetensors"
@@ -50,3 +50,30 @@ def test_a_word_that_is_never_told_is_not_taught_to_be_wrong(untold: int) -> Non
     assert taught is not None
     assert bool(taught[four].any()) == (untold == 0)
     assert taught[layout.text("dog")[0]].any()
+
+
+def test_some_heard_words_stand_as_written_ones_in_training_and_none_elsewhere() -> None:
+    tokenizer = tiny_tokenizer()
+    config = tiny_config(len(tokenizer))
+    assert config.speech_encoder is not None
+    layout = Layout(config, tokenizer)
+    dog, end = layout.text("dog")[0], layout.vocabulary.end
+    words = np.array([end, end, dog, dog, end, dog, IGNORED] * 3)
+    frames = np.ones((len(words), config.speech_encoder.hidden_size), np.float16)
+    heard = Heard(frames=frames, words=words)
+    segment = layout.segment(Task.TRANSCRIBE, heard, Modality.TEXT, layout.text("dog"))
+    rng = np.random.default_rng(0)
+    batch = pack(iter([Unit(segments=[segment])] * 40), layout.vocabulary, rng, rows=20, length=160)
+    learner = Learner(config)
+    torch.manual_seed(0)
+    written, stand = learner._written_words(batch)
+    spotted = torch.from_numpy(batch.words == dog)
+    assert not written[~spotted].any()
+    assert (stand[written] == dog).all()
+    assert 0.15 < written[spotted].float().mean() < 0.35
+    pairs = written.view(-1, 7)
+    assert torch.equal(pairs[:, 2], pairs[:, 3]), "a word stands so as a whole"
+    learner.eval()
+    states, _ = learner.hidden(batch), torch.manual_seed(1)
+    again = learner.hidden(batch)
+    assert torch.equal(states[0], again[0])

@@ -336,3 +336,46 @@ def test_phones_follow_the_voice_and_end_in_silence() -> None:
         ["y", "eh", "s", "pau"],
         ["n", "ow", "pau"],
     ] or said == [["pau", "y", "eh", "s"], ["pau", "n", "ow"]]
+
+
+def test_jumbled_words_are_spotted_and_name_no_picture_of_one_kind(folder: Path) -> None:
+    sources = Sources(folder, LAYOUT, {"transcribe jumbled": 1.0}, room=160)
+    said = set()
+    for unit, _ in zip(sources.units(np.random.default_rng(0)), range(100), strict=False):
+        (segment,) = unit.segments
+        assert segment.heard is not None
+        text = [token for token in segment.ids[segment.blank :] if token != END]
+        spotted = segment.heard.words[QUERIES:]
+        new = spotted[(spotted != END) & (np.diff(spotted, prepend=END) != 0)].tolist()
+        assert [word for at, word in enumerate(text) if not at or word != text[at - 1]] == [
+            word for at, word in enumerate(new) if not at or word != new[at - 1]
+        ]
+        said.add(TOKENIZER.decode(text))
+    assert {"cat dog dog", "dog cat cat", "cat dog"} <= said
+    names = {TOKENIZER.decode(tokens) for tokens in sources._named}
+    assert {"a dog", "draw four dogs", "an apple on the grass"} < names
+    assert "a dog and a cat" not in names
+
+
+def test_who_never_stands_alone_is_not_written_down_wrong_where_one_object_is_named() -> None:
+    world = load_world()
+    never = next(thing for thing in world.objects if not trained_in_number(thing, 1))
+    alone = next(thing for thing in world.objects if trained_in_number(thing, 1))
+    place = world.backgrounds[0].phrase
+    heard = Ragged.of(
+        [f"draw {alone.phrase} {place}", f"draw {never.phrase} {place}", f"what is {alone.phrase}"],
+        [np.zeros((QUERIES + 2, LAYOUT.config.speech_encoder.hidden_size), np.float16)] * 3,
+    )
+    untold = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Sources, "_spotted", lambda self, heard, file: np.full(len(heard.values), END))
+        patch.setattr(
+            "omni_agent.core_model.training.mixture._opened",
+            lambda kind, path: heard if path.name == "heard.npz" else None,
+        )
+        sources = Sources(Path("nowhere"), LAYOUT, {"transcribe": 1.0}, room=160)
+    for unit, _ in zip(sources.units(np.random.default_rng(0)), range(60), strict=False):
+        (segment,) = unit.segments
+        text = TOKENIZER.decode([token for token in segment.ids[segment.blank :] if token != END])
+        untold[text] = segment.untold
+    assert untold == dict(zip(heard.texts, (ALONE, 0, 0), strict=True))
