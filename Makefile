@@ -35,10 +35,11 @@ format:
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Measures omni-tiny (tens of minutes on one core) and writes the table into README.md.
+# Measures omni-tiny (tens of minutes on one core) and writes the table into README.md and the model card.
 scores: setup
 	$(BIN)/omni-agent evaluate omni-tiny --json docs/omni-tiny-scores.json
 	$(BIN)/python docs/write_scores.py
+	$(BIN)/python docs/write_card.py
 
 $(VENV)/.complete: pyproject.toml constraints.txt setup.py
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed: make PYTHON=...')"
