@@ -48,7 +48,7 @@ class Knowing:
     def draw(self, request: Request) -> Image:
         text = self.text(request.content[0]).removeprefix("draw ")
         rng = np.random.default_rng(request.settings.seed)
-        return Image(paint(place(rng, wanted_by(text), drawing=True)))
+        return Image(paint(place(rng, wanted_by(text), drawing=True), rng))
 
     def transcribe(self, request: Request) -> str:
         return self.text(request.content[0])
