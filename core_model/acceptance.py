@@ -6,13 +6,15 @@ no words, is found when the canvas is made, and fails that one request then.
 
 from __future__ import annotations
 
-from omni_agent.core import Modality, Request, Task, Value
+from collections.abc import Sequence
+
+from omni_agent.core import Modality, Request, Task
 from omni_agent.core_model.model import Model
 from omni_agent.core_model.prompting import given
 from omni_agent.errors import InputError
 from omni_agent.values import Image, Speech, Text
 
-__all__ = ["blank_of", "check_request", "check_tokens"]
+__all__ = ["blank_of", "check_request", "check_task", "check_tokens"]
 
 _BLANKS = {
     Task.TRANSCRIBE: Modality.TEXT,
@@ -23,13 +25,20 @@ _BLANKS = {
     Task.REPLY: Modality.SPEECH,
 }
 
-_CONTENTS: dict[Task, tuple[tuple[type[Value], ...], ...]] = {
-    Task.TRANSCRIBE: ((Speech,),),
-    Task.SPEAK: ((Text,),),
-    Task.ANSWER: ((Text,), (Speech,), (Image, Text), (Image, Speech)),
-    Task.DESCRIBE: ((Image,),),
-    Task.DRAW: ((Text,), (Speech,)),
-    Task.REPLY: ((Text,), (Speech,), (Image, Text), (Image, Speech)),
+_NAMES = {Modality.TEXT: "Text", Modality.SPEECH: "Speech", Modality.IMAGE: "Image"}
+_QUESTIONS = (
+    (Modality.TEXT,),
+    (Modality.SPEECH,),
+    (Modality.IMAGE, Modality.TEXT),
+    (Modality.IMAGE, Modality.SPEECH),
+)
+_CONTENTS: dict[Task, tuple[tuple[Modality, ...], ...]] = {
+    Task.TRANSCRIBE: ((Modality.SPEECH,),),
+    Task.SPEAK: ((Modality.TEXT,),),
+    Task.ANSWER: _QUESTIONS,
+    Task.DESCRIBE: ((Modality.IMAGE,),),
+    Task.DRAW: ((Modality.TEXT,), (Modality.SPEECH,)),
+    Task.REPLY: _QUESTIONS,
 }
 
 
@@ -47,21 +56,7 @@ def check_request(request: Request, model: Model) -> None:
             f"{model.config.name} was given a history of {len(request.history)} turns; this version asks"
             " single questions only: ask without history"
         )
-    task = request.task
-    if not any(_are(request.content, kinds) for kinds in _CONTENTS[task]):
-        there = ", ".join(type(value).__name__ for value in request.content)
-        wanted = "; or ".join(", ".join(kind.__name__ for kind in each) for each in _CONTENTS[task])
-        raise InputError(f"{task} was given {there}; it wants {wanted}")
-    kinds = given(request.content)
-    if model.config.task(task, kinds) is None or not model.config.has(kinds):
-        known = ", ".join(sorted(model.config.tasks))
-        raise InputError(
-            f"{model.config.name} was asked to {task} from {', '.join(kinds)}; it was made to {known}"
-        )
-    if request.blank is not _BLANKS[task]:
-        raise InputError(
-            f"{task} was asked to fill a blank of {request.blank}; it fills one of {_BLANKS[task]}"
-        )
+    check_task(request.task, given(request.content), request.blank, model)
     for value in request.content:
         if isinstance(value, Text):
             _check_text(value, model)
@@ -69,6 +64,25 @@ def check_request(request: Request, model: Model) -> None:
             _check_media(value, model)
     _check_length(request, model)
     _check_reading(request, model)
+
+
+def check_task(task: Task, kinds: Sequence[Modality], blank: Modality, model: Model) -> None:
+    """Refuse a task that `model` does not do from values of these kinds, or a blank that is not the task's.
+
+    Raises:
+        InputError: it is one of these.
+    """
+    if tuple(kinds) not in _CONTENTS[task]:
+        there = ", ".join(_NAMES[kind] for kind in kinds)
+        wanted = "; or ".join(", ".join(_NAMES[kind] for kind in each) for each in _CONTENTS[task])
+        raise InputError(f"{task} was given {there}; it wants {wanted}")
+    if model.config.task(task, kinds) is None or not model.config.has(kinds):
+        known = ", ".join(sorted(model.config.tasks))
+        raise InputError(
+            f"{model.config.name} was asked to {task} from {', '.join(kinds)}; it was made to {known}"
+        )
+    if blank is not _BLANKS[task]:
+        raise InputError(f"{task} was asked to fill a blank of {blank}; it fills one of {_BLANKS[task]}")
 
 
 def blank_of(task: Task) -> Modality:
@@ -111,10 +125,6 @@ _MOST_CHARACTERS_A_TOKEN = 32
 
 _MOST_SECONDS = 300.0
 """What a `Speech` may last at all: decoding more could only fail, after much work."""
-
-
-def _are(values: tuple[Value, ...], kinds: tuple[type[Value], ...]) -> bool:
-    return len(values) == len(kinds) and all(map(isinstance, values, kinds))
 
 
 def _modality(value: Image | Speech) -> Modality:

@@ -15,6 +15,9 @@ __all__ = ["Need", "Pace", "hopeless", "share"]
 CAUTION = 1.15
 """What is planned takes so much longer than it took before."""
 
+OTHERS = 0.1
+"""The part of the time that those without a deadline have, however pressed others are: they do not starve."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Need:
@@ -56,29 +59,22 @@ def share(now: float, needs: Sequence[Need]) -> float:
 
 
 @dataclass(kw_only=True)
-class _Kind:
-    """Seconds, as they were of late, and steps."""
-
-    begin: float = 0.0
-    step: float = 0.0
-    finish: float = 0.0
-
-
-@dataclass(kw_only=True)
 class Pace:
-    """How long requests of each kind took to begin, to go on by a step, and to finish."""
+    """How long requests of each kind took to begin and to go on by a step, and values to be decoded."""
 
-    _kinds: dict[Hashable, _Kind] = field(default_factory=dict)
+    _seconds: dict[tuple[str, Hashable], float] = field(default_factory=dict)
 
-    def took(self, kind: Hashable, what: str, seconds: float) -> None:
-        """It took so long. What is slower counts at once, what is faster by and by."""
-        known = self._kinds.setdefault(kind, _Kind())
-        before: float = getattr(known, what)
-        weight = 0.3 if before else 1.0
-        setattr(known, what, before + weight * (seconds - before))
+    def took(self, what: str, kind: Hashable, seconds: float) -> None:
+        """To "begin", to "step" or to "decode" took so long. Later times count more than earlier ones."""
+        before = self._seconds.get((what, kind), seconds)
+        self._seconds[what, kind] = before + 0.3 * (seconds - before)
 
-    def need(self, kind: Hashable, *, due: float, begun: bool, steps: int) -> Need:
+    def of(self, what: str, kind: Hashable) -> float:
+        """How long it takes, in seconds; 0 where it never was seen, as nobody is refused on a guess."""
+        return self._seconds.get((what, kind), 0.0)
+
+    def need(self, kind: Hashable, yields: Hashable, *, due: float, begun: bool, steps: int) -> Need:
         """What a request of a kind takes that has so many steps before it, one at least."""
-        known = self._kinds.get(kind, _Kind())
-        least = (0.0 if begun else known.begin) + known.step + known.finish
-        return Need(due=due, least=least, step=known.step, steps=max(steps - 1, 0))
+        step = self.of("step", kind)
+        least = (0.0 if begun else self.of("begin", kind)) + step + self.of("decode", yields)
+        return Need(due=due, least=least, step=step, steps=max(steps - 1, 0))

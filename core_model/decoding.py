@@ -16,12 +16,12 @@ from omni_agent.core import CanvasChange, Modality, Place, Schedule, Settings, T
 from omni_agent.core_model.canvas import Canvas
 from omni_agent.core_model.memory import Memory
 from omni_agent.core_model.published_unmasking import PublishedRule
-from omni_agent.core_model.schedule import BlockStep, fewer
+from omni_agent.core_model.schedule import BlockStep, anew
 from omni_agent.core_model.tokenizers.text import TextTokenizer
 from omni_agent.core_model.unmasking import TypedRule
 from omni_agent.core_model.vocabulary import Vocabulary
 
-__all__ = ["MASKED", "Decoding", "Shortcuts", "change_of", "hurried", "schedule_of"]
+__all__ = ["MASKED", "Decoding", "Shortcuts", "change_of", "hurried", "schedule_of", "wanted"]
 
 MASKED = -1
 """The step that committed a place which is masked."""
@@ -122,7 +122,13 @@ class Decoding:
     @property
     def guides(self) -> bool:
         """Whether the next step has guidance."""
-        return self.unconditional is not None and self.step < self.shortcuts.guidance_until * len(self.steps)
+        until = self.shortcuts.guidance_until
+        if self.unconditional is None or until == 1:
+            return self.unconditional is not None
+        # Told by places, not by steps: a schedule that a deadline made shorter, given again, does the same.
+        total = sum(self.asked)
+        decided = sum(self.run) if self.shortcuts.threshold == 1 else total - int(self.masked.sum())
+        return decided < until * total
 
     @property
     def refreshes(self) -> bool:
@@ -141,10 +147,20 @@ class Decoding:
 
 
 def hurried(decoding: Decoding, num_steps: int) -> Decoding:
-    """The same with so many steps left, or fewer, each at least 1 place."""
+    """The same with so many steps left, 1 or more; with fewer, where fewer places are left."""
     places = decoding.masked.nonzero()[:, 0].tolist()
-    left = fewer(decoding.steps[decoding.step :], places, max(num_steps, 1))
+    left = anew(places, max(num_steps, 1), len(decoding.canvas.blank), decoding.settings.block_length)
     return replace(decoding, steps=(*decoding.steps[: decoding.step], *left))
+
+
+def wanted(decoding: Decoding) -> int:
+    """How many steps the schedule that was asked for has for as many places as are still masked."""
+    left, steps = int(decoding.masked.sum()), 0
+    for places in reversed(decoding.asked):
+        if left <= 0:
+            break
+        left, steps = left - places, steps + 1
+    return steps
 
 
 def schedule_of(decoding: Decoding) -> Schedule:

@@ -56,7 +56,8 @@ def start(parts: Parts, canvas: Canvas, settings: Settings) -> Decoding:
     scale = task.guidance_scale if settings.guidance_scale is None else settings.guidance_scale
     rule = _rule(task, settings)
     masked = (canvas.filled == parts.vocabulary.mask).nonzero()[:, 0].tolist()
-    steps = _steps(rule, task, settings, length, masked)
+    shortcuts = _shortcuts(parts, task, settings)
+    steps = _steps(rule, task, settings, length, masked, shortcuts)
     decoding = Decoding.begun(
         canvas,
         mask=parts.vocabulary.mask,
@@ -64,7 +65,7 @@ def start(parts: Parts, canvas: Canvas, settings: Settings) -> Decoding:
         settings=settings,
         guidance_scale=scale,
         rule=rule,
-        shortcuts=_shortcuts(parts, task, settings),
+        shortcuts=shortcuts,
         steps=steps,
         asked=counts(steps, masked),
     )
@@ -366,8 +367,8 @@ def _after(
         ids, masked = _ended(parts, decoding, reading, candidates, ids, masked)
     run = (*decoding.run, scheduled)
     steps = decoding.steps
-    if len(chosen) > scheduled:
-        steps = (*steps[: len(run)], *_needed(steps[len(run) :], masked))
+    if decoding.shortcuts.threshold < 1:
+        steps = (*steps[: len(run)], *_needed(decoding, steps[len(run) :], masked))
     return replace(
         decoding,
         canvas=decoding.canvas.with_filled(ids),
@@ -386,9 +387,14 @@ def _after(
     )
 
 
-def _needed(steps: Sequence[BlockStep], masked: Tensor) -> list[BlockStep]:
-    """Those of the steps whose block has masked places."""
-    return [step for step in steps if masked[step.start : step.stop].any()]
+def _needed(decoding: Decoding, steps: Sequence[BlockStep], masked: Tensor) -> Sequence[BlockStep]:
+    """Those of the steps whose block has masked places; of a given schedule all, where they now lie."""
+    settings = decoding.settings
+    if settings.schedule is None:
+        return [step for step in steps if masked[step.start : step.stop].any()]
+    places, length = masked.nonzero()[:, 0].tolist(), len(masked)
+    given = [step.places or 0 for step in steps]
+    return as_given(given, places, length, settings.block_length, at_least=True)
 
 
 def _ended(
@@ -442,12 +448,14 @@ def _steps(
     settings: Settings,
     length: int,
     masked: Sequence[int],
+    shortcuts: Shortcuts,
 ) -> tuple[BlockStep, ...]:
     block = settings.block_length
     if settings.schedule is not None:
         if isinstance(rule, PublishedRule) and rule.algorithm == "origin":
             raise InputError("a schedule was given for origin, whose steps commit by chance: give num_steps")
-        return as_given(settings.schedule, masked, length, block)
+        more = shortcuts.threshold < 1 or shortcuts.early_end
+        return as_given(settings.schedule, masked, length, block, at_least=more)
     num_steps = task.num_steps if settings.mode == "exact" else task.fast.num_steps or task.num_steps
     num_steps = settings.num_steps or num_steps or length
     steps = (even if isinstance(rule, TypedRule) else published)(length, num_steps, block)

@@ -2,9 +2,9 @@
 
 It goes in rounds. In each round every request in flight has one turn: its canvas first, then one denoising
 step at a time. So requests go on side by side, and a short one is not kept waiting by a long one. Those of
-lower priority have fewer turns; while one with a deadline needs its turns, it has them first. Whatever
-computes with the weights happens in this thread and nowhere else. Nothing here knows of asyncio: a `Ticket`
-rings its watchers, and `generation.py` makes that awaitable.
+lower priority have fewer turns; while one with a deadline needs its turns, it has them first, and the others
+a tenth of the time. Whatever computes with the weights happens in this thread and nowhere else. Nothing here
+knows of asyncio: a `Ticket` rings its watchers, and `generation.py` makes that awaitable.
 
 What holds in every round: a cancelled request gets no further model call; a failing request fails alone; what
 a request yields does not depend on what else is in flight, as its state is a value and its noise is a
@@ -26,7 +26,7 @@ from omni_agent.core import Modality, Request, Snapshot, Status, Value, VoiceSet
 from omni_agent.core_model import deadlines, jobs
 from omni_agent.core_model.counters import Counters
 from omni_agent.core_model.deadlines import Need, Pace
-from omni_agent.core_model.decoding import Decoding, hurried
+from omni_agent.core_model.decoding import Decoding, hurried, wanted
 from omni_agent.core_model.grouping import Grouping, Paying, alone
 from omni_agent.core_model.jobs import Job
 from omni_agent.core_model.listening import Listening
@@ -100,7 +100,9 @@ class Engine:
         self._broken: BaseException | None = None
         # The engine thread's own.
         self._in_flight: list[Job] = []
-        self._rounds = 0
+        self._rounds = self._turns = 0
+        self._admitted = 0
+        self._owed = 0.0
         self._pace = Pace()
         # Not a daemon: a thread killed inside a model call takes the interpreter with it.
         self._thread = threading.Thread(target=self._serve, name="omni-agent engine", daemon=False)
@@ -181,7 +183,8 @@ class Engine:
                     f"the core has {len(self._unfinished)} requests and takes {self._room}:"
                     " ask again later, or let the request wait (wait=True)"
                 )
-            ticket = Ticket(next(self._numbers), self._leave, self._describe)
+            describe = self._describe if isinstance(work, Request) else None
+            ticket = Ticket(next(self._numbers), self._leave, describe)
             ticket.due = _due(work, snapshot, now)
             self._unfinished[ticket.number] = ticket
             self._queue[ticket.number] = Job(
@@ -201,7 +204,8 @@ class Engine:
             self._unfinished.pop(ticket.number, None)
             self._queue.pop(ticket.number, None)
             self._listeners.pop(ticket.number, None)
-        self._counters.ended(ticket.how_it_ended)
+        if ticket.is_request:
+            self._counters.ended(ticket.how_it_ended)
 
     # From here on: the engine's thread.
 
@@ -232,10 +236,10 @@ class Engine:
                 self._condition.wait(_IDLE_SECONDS)
                 if not threading.main_thread().is_alive():
                     self._closing = True
-            now = time.monotonic()
             while job := jobs.next_waiting(
-                list(self._queue.values()), self._in_flight, self._in_flight_limit, now
+                list(self._queue.values()), self._in_flight, self._in_flight_limit, self._admitted
             ):
+                self._admitted += jobs.needs_room(job)
                 self._in_flight.append(self._queue.pop(job.ticket.number))
             return not self._closing
 
@@ -245,18 +249,33 @@ class Engine:
 
     def _round(self) -> None:
         """One turn for each request in flight whose turn it is."""
-        turn = self._with_deadlines()
-        if not turn:
-            self._rounds += 1
-            turn = jobs.for_turn(self._in_flight, self._rounds)
-        new = [job for job in turn if job.decoding is None]
+        self._rounds += 1
+        turn = self._with_deadlines() or jobs.for_turn(self._in_flight, self._rounds)
+        # in the order they had turns: who missed his, as the last round was broken off, is the first
+        turn.sort(key=lambda job: job.last_turn)
         going = [job for job in turn if job.decoding is not None]
-        for job in new:
-            self._begin(job)
+        for job in turn:
+            if job.decoding is None and not self._is_broken_off():
+                self._turns_begin([job])
+                self._begin(job)
         for group in self._groups(going):
-            self._advance([going[index] for index in group])
+            if self._is_broken_off():
+                break
+            together = [going[index] for index in group]
+            self._turns_begin(together)
+            self._advance(together)
         for listener in tuple(self._listeners.values()):
             self._hear(listener)
+
+    def _turns_begin(self, group: Sequence[Job]) -> None:
+        for job in group:
+            self._turns += 1
+            job.last_turn = self._turns
+
+    def _is_broken_off(self) -> bool:
+        """Whether the round ends early: somebody has come who has a deadline, and may have no time for it."""
+        with self._condition:
+            return any(job.due is not None for job in self._queue.values())
 
     def _with_deadlines(self) -> list[Job]:
         """Whose turn it is because of a deadline, with no more steps left than there is time for; nobody,
@@ -276,19 +295,43 @@ class Engine:
                     " less goes on"
                 )
             )
-        left = [index for index in range(len(pressed)) if index not in late]
-        if not left:
+        going = [job for index, job in enumerate(pressed) if index not in late]
+        needs = [need for index, need in enumerate(needs) if index not in late]
+        if not going:
             return []
-        needs = [needs[index] for index in left]
         share = deadlines.share(now, needs)
         if share >= 1 and self._rounds_fit(now, needs):
+            self._owed = 0.0
+            for job, need in zip(going, needs, strict=True):
+                self._reschedule(job, 1 + need.steps)
             return []
-        first = min(range(len(left)), key=lambda index: needs[index].due)
-        job, need = pressed[left[first]], needs[first]
-        steps = 1 + int(share * need.steps)
-        if job.decoding is not None and steps < len(job.decoding.steps) - job.decoding.step:
-            job.decoding = hurried(job.decoding, steps)
-        return [job]
+        job, need = min(zip(going, needs, strict=True), key=lambda each: each[1].due)
+        self._reschedule(job, 1 + int(share * need.steps))
+        return [job, *self._owed_a_turn(need)]
+
+    def _reschedule(self, job: Job, steps: int) -> None:
+        """Fewer steps than are left or, after that, more again, as the time allows."""
+        decoding = job.decoding
+        if decoding is None or decoding.done:
+            return
+        left = len(decoding.steps) - decoding.step
+        if steps < left or (job.shortened and steps > left):
+            job.decoding = hurried(decoding, steps)
+            job.shortened = True
+
+    def _owed_a_turn(self, need: Need) -> list[Job]:
+        """Who, without a deadline, has a turn beside one that is pressed: who had none for longest, as soon
+        as what it takes is made up by their part of the time.
+        """
+        others = [job for job in self._in_flight if job.due is None and not job.ticket.done]
+        if not others:
+            return []
+        self._owed += deadlines.OTHERS * (need.step or need.least)
+        first = min(others, key=lambda job: (job.last_turn, job.ticket.number))
+        if (takes := self._need(first).least) > self._owed:
+            return []
+        self._owed -= takes
+        return [first]
 
     def _rounds_fit(self, now: float, needs: Sequence[Need]) -> bool:
         """Whether all who are due are in time with a round of everybody before."""
@@ -298,8 +341,10 @@ class Engine:
     def _need(self, job: Job) -> Need:
         decoding = job.decoding
         steps = 1 if decoding is None else len(decoding.steps) - decoding.step
+        if decoding is not None and job.shortened:
+            steps = max(steps, wanted(decoding))
         due = float("inf") if job.due is None else job.due
-        return self._pace.need(job.kind, due=due, begun=decoding is not None, steps=steps)
+        return self._pace.need(job.kind, job.yields, due=due, begun=decoding is not None, steps=steps)
 
     def _groups(self, going: Sequence[Job]) -> Sequence[Sequence[int]]:
         shapes = [job.shape for job in going if job.shape is not None]
@@ -323,14 +368,16 @@ class Engine:
                 else:
                     decoding = self._model.start(self._model.canvas(job.work), job.work.settings)
                 self._goes_on(job, decoding)
+                self._pace.took("begin", job.kind, time.monotonic() - before)
                 job.ticket.begun(decoding)
                 if decoding.done:
                     self._finish(job, decoding)
             else:
-                job.ticket.finish(Finished(value=self._model.decode(job.work), confidence=None))
+                value = self._model.decode(job.work)
+                self._pace.took("decode", job.yields, time.monotonic() - before)
+                job.ticket.finish(Finished(value=value, confidence=None))
         except Exception as error:
             job.ticket.fail(error)
-        self._pace.took(job.kind, "begin", time.monotonic() - before)
 
     def _advance(self, group: Sequence[Job]) -> None:
         """One model call for a group. If it fails, each has its own, so that only the guilty one fails; if it
@@ -358,7 +405,7 @@ class Engine:
         if isinstance(self._grouping, Paying) and (shape := group[0].shape) is not None:
             self._grouping.took(shape, len(group), seconds)
         for job, _, decoding in taken:
-            self._pace.took(job.kind, "step", seconds / len(group))
+            self._pace.took("step", job.kind, seconds / len(group))
             try:
                 self._take(job, decoding)
             except Exception as error:
@@ -382,11 +429,11 @@ class Engine:
 
     def _finish(self, job: Job, decoding: Decoding) -> None:
         """The request's value; decoded, where that is part of being in time."""
-        before = time.monotonic()
         value = self._model.value(decoding)
         if job.due is not None:
+            before = time.monotonic()
             value = self._model.whole(value)
-        self._pace.took(job.kind, "finish", time.monotonic() - before)
+            self._pace.took("decode", job.yields, time.monotonic() - before)
         job.ticket.finish(Finished(value=value, confidence=decoding.confidence))
 
     def _goes_on(self, job: Job, decoding: Decoding) -> None:

@@ -11,13 +11,12 @@ from omni_agent.core_model.grouping import Shape
 from omni_agent.core_model.prompting import given
 from omni_agent.core_model.ticket import Ticket
 
-__all__ = ["Job", "for_turn", "next_waiting"]
-
-AGEING = 0.5
-"""Seconds of waiting that are worth one priority: so those of low priority wait, but not for ever."""
+__all__ = ["Job", "for_turn", "needs_room", "next_waiting"]
 
 LESSER_EVERY = 4
-"""Rounds of which one is for all, and the others are for those of the highest priority."""
+"""One in so many is for those of lower priority: of the places that become free, for who waits longest, and
+of the rounds. So they wait, but not for ever.
+"""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -32,6 +31,8 @@ class Job:
         snapshot: where it goes on from.
         decoding: its state; None before its canvas is made.
         shape: of its next model call.
+        shortened: whether a deadline has made its schedule shorter.
+        last_turn: the number of its last one among those of all; 0 before its first.
     """
 
     ticket: Ticket
@@ -41,6 +42,8 @@ class Job:
     snapshot: Snapshot | None = None
     decoding: Decoding | None = None
     shape: Shape | None = None
+    shortened: bool = False
+    last_turn: int = 0
 
     @property
     def is_value(self) -> bool:
@@ -59,30 +62,54 @@ class Job:
             return type(self.work)
         return (self.work.task, *given(self.work.content), self.work.settings.length)
 
-    def urgency(self, now: float) -> float:
-        """Its priority, and what it has gained by waiting."""
-        return self.priority + (now - self.arrived) / AGEING
+    @property
+    def yields(self) -> Hashable:
+        """What takes about as long to decode."""
+        return self.work.blank if isinstance(self.work, Request) else given([self.work])[0]
 
 
-def next_waiting(waiting: Sequence[Job], in_flight: Sequence[Job], most: int, now: float) -> Job | None:
-    """The next that comes in flight: the most urgent, equals as they came; None while there is no room.
+def next_waiting(waiting: Sequence[Job], in_flight: Sequence[Job], most: int, number: int) -> Job | None:
+    """The next that comes in flight: of the highest priority, equals as they came; each `LESSER_EVERY`th is
+    the one that came first. None while there is no room.
 
     Room is counted among those of at least its priority. What completes a request, and what has a deadline,
     needs none.
+
+    Args:
+        waiting: who is queued, in any order.
+        in_flight: who is advanced.
+        most: how many there is room for.
+        number: of those that came before and needed room.
     """
-    if not waiting:
+    free = [job for job in waiting if not needs_room(job)]
+    if free:
+        return min(free, key=_came)
+    first = min(waiting, key=_came, default=None)
+    if first is not None and number % LESSER_EVERY:
+        first = min(waiting, key=lambda job: (-job.priority, _came(job)))
+    if first is None:
         return None
-    free = next((job for job in waiting if job.is_value or job.due is not None), None)
-    if free is not None:
-        return free
-    first = max(waiting, key=lambda job: (job.urgency(now), -job.ticket.number))
-    held = sum(not job.is_value and job.due is None and job.priority >= first.priority for job in in_flight)
+    held = sum(needs_room(job) and job.priority >= first.priority for job in in_flight)
     return first if held < most else None
 
 
+def needs_room(job: Job) -> bool:
+    """Whether it comes in flight only where there is room."""
+    return not job.is_value and job.due is None
+
+
 def for_turn(in_flight: Sequence[Job], number: int) -> list[Job]:
-    """Whose turn it is in the round of that number, deadlines aside."""
-    if number % LESSER_EVERY == 0:
-        return list(in_flight)
+    """Whose turn it is in the round of that number, deadlines aside: all of the highest priority and, each
+    `LESSER_EVERY`th round, as many of the others, those who had no turn for longest.
+    """
     highest = max((job.priority for job in in_flight if not job.is_value), default=0)
-    return [job for job in in_flight if job.priority >= highest]
+    first = [job for job in in_flight if job.priority >= highest]
+    others = [job for job in in_flight if job.priority < highest]
+    if number % LESSER_EVERY:
+        return first
+    others.sort(key=lambda job: (job.last_turn, _came(job)))
+    return [*first, *others[: sum(not job.is_value for job in first)]]
+
+
+def _came(job: Job) -> int:
+    return job.ticket.number

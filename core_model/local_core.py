@@ -28,7 +28,7 @@ from omni_agent.core import (
     asked,
 )
 from omni_agent.core_model import checkpoints, snapshots
-from omni_agent.core_model.acceptance import check_request, check_tokens
+from omni_agent.core_model.acceptance import check_request, check_task, check_tokens
 from omni_agent.core_model.decoding import Decoding
 from omni_agent.core_model.engine import IN_FLIGHT, QUEUE_SIZE, Engine
 from omni_agent.core_model.generation import LocalGeneration, finished
@@ -156,6 +156,8 @@ class LocalCore(Core):
         """Go on with a request where a snapshot of it was taken; see `Core.resume`."""
         engine, model = self._running()
         snapshots.check(snapshot, snapshots.Origin.of(model))
+        kinds = [modality for modality, _ in snapshot.content]
+        check_task(snapshot.task, kinds, snapshot.blank, model)
         request = snapshots.request_of(snapshot, media)
         if not snapshot.prompt:
             check_request(request, model)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from omni_agent.errors import InputError
 
-__all__ = ["BlockStep", "Reading", "as_given", "check_blocks", "counts", "even", "fewer", "published"]
+__all__ = ["BlockStep", "Reading", "anew", "as_given", "check_blocks", "counts", "even", "published"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +129,12 @@ def check_blocks(steps: Sequence[BlockStep], length: int, num_steps: int, block_
 
 
 def as_given(
-    counts: Sequence[int], masked: Sequence[int], length: int, block_length: int | None = None
+    counts: Sequence[int],
+    masked: Sequence[int],
+    length: int,
+    block_length: int | None = None,
+    *,
+    at_least: bool = False,
 ) -> tuple[BlockStep, ...]:
     """Steps that commit so many places each, from the left, in as few blocks as hold them.
 
@@ -138,47 +143,57 @@ def as_given(
         masked: the masked places of the blank, ascending.
         length: of the blank.
         block_length: as in `even`.
+        at_least: steps may commit more than their count, so the counts need not add up: what is too much is
+            left out, and a last step has what is missing.
 
     Raises:
         InputError: they do not add up to the masked places.
     """
-    if sum(counts) != len(masked):
+    total, wanted = sum(counts), len(masked)
+    if total != wanted and not at_least:
         raise InputError(
-            f"a schedule of {sum(counts)} places in {len(counts)} steps was given for a blank with"
-            f" {len(masked)} to fill; wanted one that adds up to it"
+            f"a schedule of {total} places in {len(counts)} steps was given for a blank with"
+            f" {wanted} to fill; wanted one that adds up to it"
         )
     block, steps, done = min(block_length or length, length), [], 0
-    for count in counts:
-        start, stop = masked[done] // block * block, (masked[done + count - 1] // block + 1) * block
-        steps.append(BlockStep(start=start, stop=min(stop, length), places=count))
-        done += count
+    for count in (*counts, wanted - total):
+        count = min(count, wanted - done)
+        if count > 0:
+            start, stop = masked[done] // block * block, (masked[done + count - 1] // block + 1) * block
+            steps.append(BlockStep(start=start, stop=min(stop, length), places=count))
+            done += count
     return tuple(steps)
 
 
-def fewer(left: Sequence[BlockStep], masked: Sequence[int], num_steps: int) -> tuple[BlockStep, ...]:
-    """`num_steps` steps, or fewer, instead of those that are left: every masked place commits.
+def anew(
+    masked: Sequence[int], num_steps: int, length: int, block_length: int | None = None
+) -> tuple[BlockStep, ...]:
+    """So many steps, or fewer, for places that are still masked: each commits, and none of the steps nothing.
 
-    Blocks keep their order; where there are fewer steps than blocks, several are filled in one step.
+    Blocks keep their order. Where there are fewer steps than blocks, some steps fill in several, and then all
+    that is masked of them: so every step is what `as_given` makes of how many places it commits.
 
     Args:
-        left: the steps that are left, of which there is one at least.
-        masked: masked places of the blank, ascending.
+        masked: places of the blank, ascending, one at least.
         num_steps: at least 1.
+        length: of the blank.
+        block_length: as in `even`.
     """
-    blocks = sorted({(step.start, step.stop) for step in left})
-    inside = [sum(start <= place < stop for place in masked) for start, stop in blocks]
-    filled = [(block, count) for block, count in zip(blocks, inside, strict=True) if count]
-    total, before, steps = sum(inside), 0, []
+    block, total, done = min(block_length or length, length), len(masked), 0
     num_steps = min(num_steps, total)
-    group: list[tuple[int, int]] = []
-    waiting = 0
-    for (start, stop), count in filled:
-        group.append((start, stop))
-        waiting += count
-        share = num_steps * (before + waiting) // total - num_steps * before // total
+    steps: list[BlockStep] = []
+    waiting: list[tuple[int, int]] = []  # blocks without a step of their own: where they start, their places
+    for start, inside in groupby(masked, lambda place: place // block * block):
+        places, stop = len(list(inside)), min(start + block, length)
+        before = done + sum(count for _, count in waiting)
+        share = num_steps * (before + places) // total - num_steps * done // total
+        if share > 1 and waiting:
+            steps += _evenly(waiting[0][0], waiting[-1][0] + block, before - done, 1)
+            waiting, done, share = [], before, share - 1
+        waiting.append((start, places))
         if share:
-            steps += _evenly(group[0][0], stop, waiting, share)
-            before, waiting, group = before + waiting, 0, []
+            steps += _evenly(waiting[0][0], stop, before + places - done, share)
+            waiting, done = [], before + places
     return tuple(steps)
 
 

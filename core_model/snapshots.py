@@ -6,7 +6,7 @@ are heard anew. So what is resumed stands where it stood, and ends in the same t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -14,10 +14,10 @@ import torch
 from omni_agent.core import Modality, Request, Snapshot, Value
 from omni_agent.core_model import denoising
 from omni_agent.core_model.canvas import Canvas, Frames, Span
-from omni_agent.core_model.decoding import Decoding
+from omni_agent.core_model.decoding import MASKED, Decoding
 from omni_agent.core_model.parts import Parts
 from omni_agent.core_model.prompting import given
-from omni_agent.core_model.schedule import BlockStep
+from omni_agent.core_model.schedule import BlockStep, counts
 from omni_agent.errors import InputError, SnapshotMismatch
 from omni_agent.values import Image, Speech, Text
 
@@ -153,15 +153,14 @@ def restored(parts: Parts, snapshot: Snapshot, request: Request) -> Decoding:
     Raises:
         InputError: its parts do not fit together.
     """
+    steps = tuple(
+        BlockStep(start=first, stop=stop, share=share, last=bool(last), places=None if places < 0 else places)
+        for first, stop, share, last, places in snapshot.steps
+    )
     task = parts.config.task(snapshot.task, [modality for modality, _ in snapshot.content])
-    lengths = {
-        len(each) for each in (snapshot.filled, snapshot.tokens, snapshot.confidences, snapshot.committed)
-    }
-    if task is None or len(lengths) != 1 or len(snapshot.run) > len(snapshot.steps):
-        raise InputError("the snapshot's parts do not fit together: it was changed or cut")
-    sounds = [value for value in request.content if isinstance(value, Speech)]
-    if len(sounds) != len(snapshot.heard):
-        raise InputError(f"{len(sounds)} sounds are there; the snapshot's prompt hears {len(snapshot.heard)}")
+    sounds = [parts.hear(value) for value in request.content if isinstance(value, Speech)]
+    if task is None or not _fits(parts, snapshot, steps, list(map(len, sounds))):
+        raise InputError("the snapshot's parts do not fit together, or not this core: it was changed or cut")
     start = len(snapshot.prompt)
     canvas = Canvas(
         task=snapshot.task,
@@ -170,25 +169,44 @@ def restored(parts: Parts, snapshot: Snapshot, request: Request) -> Decoding:
         blank=Span(start=start, stop=start + len(snapshot.filled), modality=snapshot.blank),
         prefix=snapshot.prefix,
         frames=tuple(
-            Frames(start=at, embeddings=parts.hear(sound))
-            for at, sound in zip(snapshot.heard, sounds, strict=True)
+            Frames(start=at, embeddings=rows) for at, rows in zip(snapshot.heard, sounds, strict=True)
         ),
     )
     begun = denoising.start(parts, canvas, replace(snapshot.settings, schedule=None))
     return replace(
         begun,
         settings=snapshot.settings,
-        steps=tuple(
-            BlockStep(
-                start=first, stop=stop, share=share, last=bool(last), places=None if places < 0 else places
-            )
-            for first, stop, share, last, places in snapshot.steps
-        ),
+        steps=steps,
         asked=snapshot.asked,
         run=snapshot.run,
         tokens=torch.tensor(snapshot.tokens, device=parts.device),
         sure=torch.tensor(snapshot.confidences, device=parts.device),
         committed=torch.tensor(snapshot.committed, device=parts.device),
+    )
+
+
+def _fits(parts: Parts, snapshot: Snapshot, steps: Sequence[BlockStep], heard: Sequence[int]) -> bool:
+    """Whether the numbers of a snapshot can be of one state of this model; `heard` are rows of its sounds."""
+    length, mask, run = len(snapshot.filled), parts.vocabulary.mask, len(snapshot.run)
+    if not length or not snapshot.prompt or run > len(steps) or len(heard) != len(snapshot.heard):
+        return False
+    each_place = (snapshot.tokens, snapshot.confidences, snapshot.committed)
+    ids = (*snapshot.prompt, *snapshot.filled, *snapshot.tokens)
+    masked = [place for place, token in enumerate(snapshot.filled) if token == mask]
+    return (
+        all(len(row) == length for row in each_place)
+        and all(0 <= token < parts.config.transformer.vocab_size for token in ids)
+        and all(
+            0 <= at <= len(snapshot.prompt) - rows for at, rows in zip(snapshot.heard, heard, strict=True)
+        )
+        and 0 <= snapshot.prefix <= len(snapshot.prompt)
+        and all(
+            (step < 0) == (token == mask)
+            for step, token in zip(snapshot.committed, snapshot.filled, strict=True)
+        )
+        and all(MASKED <= step <= run for step in snapshot.committed)
+        and all(0 <= step.start < step.stop <= length for step in steps)
+        and (run == len(steps) or sum(counts(steps[run:], masked)) == len(masked))
     )
 
 

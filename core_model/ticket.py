@@ -50,6 +50,11 @@ class Ticket:
         self._watchers: list[Callable[[], None]] = []
 
     @property
+    def is_request(self) -> bool:
+        """Whether it is of a request: there are those of values to be decoded, and of listeners, too."""
+        return self._describe is not None
+
+    @property
     def state(self) -> Decoding | None:
         """The latest state of the canvas; the last one stands before the ticket is done."""
         return self._state

@@ -136,7 +136,7 @@ class Settings:
         threshold: all places at least this sure commit at once, above 0 to 1; fewer never than the schedule
             has.
         early_end: a request ends when only padding is left.
-        guidance_until: the share of the steps, from the first, that have guidance, 0 to 1.
+        guidance_until: steps have guidance until this share of the places is decided, 0 to 1.
         schedule: how many places each step commits, each 1 or more; instead of `num_steps`. What
             `Generation.schedule` says was run, given here, gives the same tokens.
         deadline: seconds from asking to the decoded value, above 0: there will be fewer and larger steps

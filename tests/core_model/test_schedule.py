@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omni_agent.core_model.schedule import as_given, check_blocks, counts, even, fewer, published
+from omni_agent.core_model.schedule import anew, as_given, check_blocks, counts, even
 from omni_agent.errors import InputError
 
 lengths = st.integers(1, 300)
@@ -33,21 +33,29 @@ def test_blocks_share_the_steps_by_their_places(length: int, num_steps: int, blo
         assert abs(len(inside) - min(length, num_steps) * size / length) < 1
 
 
-@given(lengths, st.integers(1, 400), blocks, st.sampled_from([even, published]), st.data())
-def test_a_hurried_schedule_still_commits_every_place(
-    length: int, num_steps: int, block: int | None, make: type[object], data: st.DataObject
+@given(lengths, blocks, st.integers(1, 50), st.data())
+def test_a_schedule_made_anew_commits_every_place_once_and_no_step_nothing(
+    length: int, block: int | None, wanted: int, data: st.DataObject
 ) -> None:
-    steps = make(length, num_steps, block)  # type: ignore[call-arg]
-    try:
-        check_blocks(steps, length, num_steps, block)  # type: ignore[arg-type]
-    except InputError:
-        return
     masked = sorted(data.draw(st.sets(st.integers(0, length - 1), min_size=1)))
-    wanted = data.draw(st.integers(1, 50))
-    left = fewer(steps, masked, wanted)  # type: ignore[arg-type]
-    assert len(left) == min(wanted, len(masked))
-    assert sum(counts(left, masked)) == len(masked)
-    assert [step.start for step in left] == sorted(step.start for step in left)
+    steps = anew(masked, wanted, length, block)
+    assert len(steps) == min(wanted, len(masked))
+    assert sum(counts(steps, masked)) == len(masked)
+    assert min(counts(steps, masked)) >= 1
+    assert [step.start for step in steps] == sorted(step.start for step in steps)
+
+
+@given(lengths, blocks, st.integers(1, 50), st.data())
+def test_a_schedule_made_anew_is_what_its_counts_give(
+    length: int, block: int | None, wanted: int, data: st.DataObject
+) -> None:
+    masked = sorted(data.draw(st.sets(st.integers(0, length - 1), min_size=1)))
+    steps = anew(masked, wanted, length, block)
+    given_again = as_given(counts(steps, masked), masked, length, block)
+    # of one block alone masked places lie in it whatever its borders are said to be
+    inside = [[[p for p in masked if s.start <= p < s.stop] for s in each] for each in (steps, given_again)]
+    assert inside[0] == inside[1]
+    assert [step.places for step in steps] == [step.places for step in given_again]
 
 
 @given(lengths, st.integers(1, 400), blocks)

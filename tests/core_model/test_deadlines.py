@@ -1,0 +1,388 @@
+"""Laws of deadlines: the planner by a clock that only counts, the engine by the real one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from omni_agent.core import Request
+from omni_agent.core_model import deadlines
+from omni_agent.core_model.canvas import Canvas
+from omni_agent.core_model.deadlines import Need, Pace
+from omni_agent.core_model.decoding import Decoding, hurried, schedule_of, wanted
+from omni_agent.core_model.engine import Engine
+from omni_agent.core_model.model import Model
+from omni_agent.errors import DeadlineExceeded
+from omni_agent.values import Image, Text
+from tests.core_model.random_core import STEPS, Calls, ask, one_of_each, random_model
+
+SECONDS = 20
+
+
+@contextmanager
+def running(model: Model, **options: Any) -> Iterator[Engine]:
+    engine = Engine(model, **options)
+    try:
+        yield engine
+    finally:
+        engine.close()
+
+
+# The planner
+
+
+@dataclass
+class Simulated:
+    """A request on a clock that only counts."""
+
+    begin: float
+    step: float
+    decode: float
+    due: float
+    steps: int
+    begun: bool = False
+
+    @property
+    def least(self) -> float:
+        return self.begin + self.step + self.decode
+
+    def need(self) -> Need:
+        first = self.step + self.decode + (0 if self.begun else self.begin)
+        return Need(due=self.due, least=first, step=self.step, steps=max(self.steps - 1, 0))
+
+
+def one_call_plan(requests: list[Simulated]) -> set[int]:
+    """Who is in time with one call each, the earliest deadline first, the hopeless left out."""
+    met: set[int] = set()
+    now = 0.0
+    for index, each in sorted(enumerate(requests), key=lambda pair: pair[1].due):
+        if now + each.least <= each.due:
+            now += each.least
+            met.add(index)
+    return met
+
+
+def planned(requests: list[Simulated]) -> set[int]:
+    """Who is in time as the engine does it: turn by turn, by `hopeless` and `share`."""
+    met: set[int] = set()
+    now, left = 0.0, dict(enumerate(requests))
+    while left:
+        here = list(left.items())
+        late = deadlines.hopeless(now, [each.need() for _, each in here])
+        for at in late:
+            del left[here[at][0]]
+        here = [each for at, each in enumerate(here) if at not in late]
+        if not here:
+            continue
+        share = deadlines.share(now, [each.need() for _, each in here])
+        index, each = min(here, key=lambda pair: (pair[1].due, pair[0]))
+        if not each.begun:
+            each.begun, now = True, now + each.begin
+            continue
+        each.steps = min(each.steps, 1 + int(share * (each.steps - 1)))
+        each.steps, now = each.steps - 1, now + each.step
+        if each.steps == 0:
+            now += each.decode
+            if now <= each.due:
+                met.add(index)
+            del left[index]
+    return met
+
+
+@st.composite
+def mixed(draw: st.DrawFn) -> list[Simulated]:
+    kinds = [
+        (0.002, 0.004, 0.0, 10),
+        (0.003, 0.012, 0.015, 32),
+        (0.05, 0.008, 0.03, 32),
+        (0.0, 0.04, 0.1, 260),
+    ]
+    patience = draw(st.sampled_from([0.2, 1.0, 8.0, 60.0]))
+    requests = []
+    for _ in range(100):
+        begin, step, decode, steps = draw(st.sampled_from(kinds))
+        due = (begin + step + decode) * draw(st.floats(0.5, 3)) + draw(st.floats(0, patience))
+        requests.append(Simulated(begin, step, decode, due, steps))
+    return requests
+
+
+@settings(max_examples=60, deadline=None)
+@given(mixed())
+def test_of_a_hundred_mixed_deadlines_95_percent_are_met_of_those_a_plan_of_one_call_each_meets(
+    requests: list[Simulated],
+) -> None:
+    could = one_call_plan([replace(each) for each in requests])
+    met = planned([replace(each) for each in requests])
+    assert len(met & could) >= 0.95 * len(could)
+
+
+needs = st.lists(
+    st.builds(
+        Need,
+        due=st.floats(0, 100),
+        least=st.floats(0, 10),
+        step=st.floats(0, 5),
+        steps=st.integers(0, 60),
+    ),
+    max_size=12,
+)
+
+
+@given(needs)
+def test_those_who_are_not_hopeless_are_in_time_one_step_each_and_the_first_of_the_others_is_not(
+    all_of_them: list[Need],
+) -> None:
+    late = deadlines.hopeless(1.0, all_of_them)
+    now = 1.0
+    for index in sorted(range(len(all_of_them)), key=lambda index: all_of_them[index].due):
+        each = all_of_them[index]
+        if index in late:
+            assert now + each.least > each.due
+        else:
+            now += each.least
+            assert now <= each.due
+
+
+@given(needs)
+def test_a_share_of_the_further_steps_is_what_all_can_have_in_time(all_of_them: list[Need]) -> None:
+    share = deadlines.share(0.0, all_of_them)
+    assert 0 <= share <= 1
+    if share == 0:
+        return
+    now = more = 0.0
+    for each in sorted(all_of_them, key=lambda each: each.due):
+        now += deadlines.CAUTION * (each.least + share * each.step * each.steps)
+        more += each.step * each.steps
+        assert now <= each.due + 1e-6 * (1 + now) or more == 0
+
+
+def test_the_pace_follows_what_was_measured_and_guesses_nothing() -> None:
+    pace = Pace()
+    assert pace.need("drawing", "image", due=1.0, begun=False, steps=32) == Need(
+        due=1.0, least=0.0, step=0.0, steps=31
+    )
+    pace.took("begin", "drawing", 2.0)
+    pace.took("step", "drawing", 1.0)
+    pace.took("decode", "image", 4.0)
+    assert pace.need("drawing", "image", due=9.0, begun=False, steps=3).least == 7.0
+    assert pace.need("drawing", "image", due=9.0, begun=True, steps=3).least == 5.0
+    assert pace.need("asking", "text", due=9.0, begun=True, steps=3).least == 0.0
+    pace.took("step", "drawing", 2.0)
+    assert 1.0 < pace.of("step", "drawing") < 2.0
+
+
+# Schedules that were run, given again
+
+
+def run(model: Model, request: Request, hurries: dict[int, int]) -> Decoding:
+    """A request decoded alone, with so many steps left from some steps on."""
+    decoding = model.start(model.canvas(request), request.settings)
+    while not decoding.done:
+        if decoding.step in hurries:
+            decoding = hurried(decoding, hurries[decoding.step])
+        [decoding] = model.advance([decoding])
+    return decoding
+
+
+_MODEL = random_model(3)
+readings = st.sampled_from(
+    [
+        {},
+        {"temperature": 0.8},
+        {"guidance_scale": 1.0},
+        {"block_length": 3},
+        {"block_length": 1, "num_steps": 100},
+        {"block_length": 3, "temperature": 0.8, "guidance_scale": 0.5},
+        {"algorithm": "maskgit_plus"},
+        {"algorithm": "topk_margin", "block_length": 4},
+        {"algorithm": "entropy", "temperature": 0.7},
+        {"algorithm": "entropy-penalty", "block_length": 4},
+        {"threshold": 0.2},
+        {"threshold": 0.15, "block_length": 3},
+        {"threshold": 0.15, "block_length": 4, "temperature": 0.7},
+        {"prompt_cache": True, "block_length": 3},
+        {"early_end": True},
+        {"mode": "fast", "guidance_scale": 1.0, "guidance_until": 0.5},
+        {"threshold": 0.15, "guidance_scale": 1.0, "guidance_until": 0.4},
+    ]
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.integers(0, 7),
+    readings,
+    st.dictionaries(st.integers(0, 7), st.integers(1, 9), max_size=3),
+    st.integers(0, 3),
+)
+def test_the_schedule_that_was_run_given_again_gives_the_same_tokens(
+    which: int, reading: dict[str, Any], hurries: dict[int, int], seed: int
+) -> None:
+    request = one_of_each()[which]
+    asked = replace(request.settings, seed=seed, **reading)
+    first = run(_MODEL, replace(request, settings=asked), hurries)
+    schedule = schedule_of(first)
+    again = run(_MODEL, replace(request, settings=replace(asked, num_steps=None, schedule=schedule.run)), {})
+    assert again.canvas.ids.tolist() == first.canvas.ids.tolist()
+    assert again.committed.tolist() == first.committed.tolist()
+    assert schedule_of(again).run == schedule.run
+    if not hurries and not {"threshold", "early_end"} & reading.keys():
+        assert schedule.run == schedule.asked
+
+
+def test_steps_that_a_deadline_took_away_come_back_when_there_is_time_again() -> None:
+    request = ask(seed=1)
+    decoding = hurried(_MODEL.start(_MODEL.canvas(request), request.settings), 2)
+    [decoding] = _MODEL.advance([decoding])
+    assert len(decoding.steps) - decoding.step == 1
+    assert wanted(decoding) == STEPS // 2
+    decoding = hurried(decoding, wanted(decoding))
+    while not decoding.done:
+        [decoding] = _MODEL.advance([decoding])
+    assert decoding.run == (4, 1, 1, 1, 1)
+
+
+# The engine
+
+
+class Slow:
+    """Model calls that take so long at least: real ones, on a machine of this pace."""
+
+    def __init__(self, model: Model, seconds: float) -> None:
+        advance = model.advance
+
+        def slow(decodings: list[Decoding]) -> list[Decoding]:
+            time.sleep(seconds)
+            return advance(decodings)
+
+        model.advance = slow  # type: ignore[method-assign,assignment]
+
+
+def drawing(seed: int = 0, **settings: Any) -> Request:
+    request = one_of_each(seed)[6]
+    return replace(request, settings=replace(request.settings, **settings))
+
+
+@pytest.mark.parametrize("which", range(8))
+def test_a_hurried_request_is_in_time_says_what_was_run_and_that_gives_its_tokens(which: int) -> None:
+    model = random_model()
+    Slow(model, 0.05)
+    request = one_of_each()[which]
+    with running(model) as engine:
+        engine.submit(request).result(SECONDS)
+        steps = len(_MODEL.start(_MODEL.canvas(request), request.settings).steps)
+        due = replace(request, settings=replace(request.settings, deadline=0.05 * steps / 2 + 0.3))
+        ticket = engine.submit(due)
+        value = ticket.result(SECONDS).value
+        assert isinstance(value, Text) or value.is_decoded
+        assert ticket.state is not None
+        schedule = schedule_of(ticket.state)
+        assert sum(schedule.asked) == sum(schedule.run)
+        again = replace(request, settings=replace(request.settings, schedule=schedule.run))
+        assert engine.submit(again).result(SECONDS).value == value
+
+
+def test_what_cannot_be_in_time_fails_at_once_and_says_what_it_takes() -> None:
+    model = random_model()
+    calls = Calls(model)
+    Slow(model, 0.1)
+    with running(model) as engine:
+        engine.submit(ask(seed=1, num_steps=2)).result(SECONDS)
+        before = time.monotonic()
+        with pytest.raises(DeadlineExceeded, match=r"s are left until the deadline; one denoising step"):
+            engine.submit(ask(seed=2, deadline=0.05)).result(SECONDS)
+        assert time.monotonic() - before < 0.05 + 0.1
+        with pytest.raises(TimeoutError):
+            engine.submit(ask(seed=2, deadline=1e-9)).result(SECONDS)
+    assert calls.of(2) == 0
+
+
+def test_one_with_a_deadline_is_looked_at_before_the_next_model_call_of_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = random_model()
+    calls = Calls(model)
+    canvas, looked_at = model.canvas, []
+
+    def watched(request: Request) -> Canvas:
+        looked_at.append((request.settings.seed, len(calls.made)))
+        return canvas(request)
+
+    monkeypatch.setattr(model, "canvas", watched)
+    with running(model) as engine:
+        calls.hold()
+        others = [engine.submit(ask(seed=seed)) for seed in range(6)]
+        calls.until(3, 2)
+        made = len(calls.made)
+        pressed = engine.submit(ask(seed=7, deadline=SECONDS))
+        calls.release()
+        for ticket in (pressed, *others):
+            ticket.result(SECONDS)
+    assert (7, made) in looked_at
+
+
+def test_neither_those_with_deadlines_nor_those_without_starve() -> None:
+    model = random_model()
+    calls = Calls(model)
+    Slow(model, 0.01)
+    with running(model) as engine:
+        engine.submit(ask(seed=99)).result(SECONDS)
+        # a stream of deadlines that never leaves the time for all their steps
+        plain = engine.submit(drawing(seed=50))
+        end = time.monotonic() + SECONDS
+        met = missed = 0
+        seed = 100
+        while not plain.done and time.monotonic() < end:
+            batch = [engine.submit(ask(seed=seed + at, deadline=0.12)) for at in range(3)]
+            seed += 3
+            for ticket in batch:
+                try:
+                    ticket.result(SECONDS)
+                    met += 1
+                except DeadlineExceeded:
+                    missed += 1
+        assert isinstance(plain.result(0).value, Image)
+    assert met > missed
+    assert calls.of(50) == STEPS
+
+
+def test_a_cancelled_request_with_a_deadline_gives_its_time_to_the_others() -> None:
+    model = random_model()
+    calls = Calls(model)
+    with running(model) as engine:
+        calls.hold()
+        ticket = engine.submit(ask(seed=1, deadline=SECONDS))
+        other = engine.submit(ask(seed=2))
+        calls.until(1, 2)
+        ticket.cancel()
+        calls.release()
+        other.result(SECONDS)
+    assert calls.of(1) == 2
+    assert ticket.cancelled
+
+
+def test_tasks_of_all_kinds_with_deadlines_and_without_all_end() -> None:
+    model = random_model()
+    Slow(model, 0.002)
+    with running(model, in_flight=3) as engine:
+        for request in one_of_each():
+            engine.submit(request).result(SECONDS)
+        tickets = []
+        for seed in range(12):
+            for index, request in enumerate(one_of_each(seed)):
+                due = None if index % 2 else 0.1 + 0.3 * seed
+                tickets.append(
+                    engine.submit(replace(request, settings=replace(request.settings, deadline=due)))
+                )
+        for ticket in tickets:
+            try:
+                ticket.result(SECONDS)
+            except DeadlineExceeded:
+                assert ticket.due is not None

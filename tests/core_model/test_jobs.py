@@ -1,0 +1,99 @@
+"""Whose turn it is, and who comes in flight: laws of priorities."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from omni_agent.core_model.jobs import LESSER_EVERY, Job, for_turn, next_waiting
+from omni_agent.core_model.ticket import Ticket
+from tests.core_model.random_core import ask, picture
+
+priorities = st.integers(-3, 3)
+
+
+def job(number: int, priority: int = 0, due: float | None = None) -> Job:
+    return Job(
+        ticket=Ticket(number, lambda _: None), work=ask(priority=priority), arrived=float(number), due=due
+    )
+
+
+def value(number: int) -> Job:
+    return Job(ticket=Ticket(number, lambda _: None), work=picture(), arrived=float(number))
+
+
+@given(st.lists(priorities, min_size=1, max_size=20), st.integers(1, 4))
+def test_whoever_waits_comes_in_flight_however_many_of_higher_priority_come_after(
+    ahead: list[int], most: int
+) -> None:
+    waiting = [job(number, priority) for number, priority in enumerate(ahead)]
+    last = job(len(ahead), -3)
+    waiting.append(last)
+    in_flight: list[Job] = []
+    for number in range(LESSER_EVERY * (len(ahead) + 1) + 1):
+        waiting.append(job(1000 + number, 3))  # with every place that becomes free
+        came = next_waiting(waiting, in_flight, most, number)
+        assert came is not None
+        waiting.remove(came)
+        if came is last:
+            return
+        in_flight = [*in_flight, came][-most + 1 :] if most > 1 else []
+    raise AssertionError("it waits for ever")
+
+
+@given(st.lists(priorities, min_size=1, max_size=20), st.integers(1, 100))
+def test_between_two_of_the_oldest_places_go_by_priority_and_equals_as_they_came(
+    waiting: list[int], number: int
+) -> None:
+    jobs = [job(index, priority) for index, priority in enumerate(waiting)]
+    came = next_waiting(jobs, [], 1, number)
+    assert came is not None
+    if number % LESSER_EVERY:
+        assert came.priority == max(waiting)
+        assert came is next(each for each in jobs if each.priority == came.priority)
+    else:
+        assert came is jobs[0]
+
+
+@given(st.lists(priorities, max_size=8), st.integers(1, 8), st.integers(0, 8), priorities)
+def test_room_is_counted_among_those_of_at_least_its_priority(
+    in_flight: list[int], most: int, number: int, priority: int
+) -> None:
+    others = [job(index, each) for index, each in enumerate(in_flight)]
+    came = next_waiting([job(100, priority)], others, most, number)
+    assert (came is not None) == (sum(each >= priority for each in in_flight) < most)
+
+
+def test_a_value_and_a_deadline_need_no_room() -> None:
+    held = [job(number, 3) for number in range(4)]
+    for each in (value(9), job(9, -3, due=5.0)):
+        assert next_waiting([job(8, 3), each], held, 1, 1) is each
+        assert next_waiting([job(8, 3)], [each], 1, 1) is not None
+    assert next_waiting([], [], 1, 0) is None
+
+
+@given(st.lists(priorities, min_size=1, max_size=12))
+def test_everybody_has_turns_and_those_of_the_highest_priority_most(in_flight: list[int]) -> None:
+    jobs = [job(index, priority) for index, priority in enumerate(in_flight)]
+    turns = dict.fromkeys(range(len(jobs)), 0)
+    rounds = LESSER_EVERY * len(jobs) * 2
+    for number in range(1, rounds + 1):
+        turn = for_turn(jobs, number)
+        assert len(set(map(id, turn))) == len(turn)
+        for each in turn:
+            each.last_turn = sum(turns.values()) + 1
+            turns[each.ticket.number] += 1
+    highest = max(in_flight)
+    first = [index for index, priority in enumerate(in_flight) if priority == highest]
+    others = [turns[index] for index in turns if index not in first]
+    assert all(turns[index] == rounds for index in first)
+    assert all(others)
+    assert not others or max(others) - min(others) <= 1
+    assert sum(others) <= rounds * len(first) / LESSER_EVERY
+
+
+def test_a_value_is_decoded_in_every_round_and_brings_nobody_else_a_turn() -> None:
+    high, low, decoded = job(1, 2), job(2, -2), value(3)
+    assert for_turn([high, low, decoded], 1) == [high, decoded]
+    assert for_turn([low, decoded], 1) == [low, decoded]
+    assert for_turn([decoded], 1) == [decoded]
