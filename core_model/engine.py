@@ -100,7 +100,7 @@ class Engine:
         self._broken: BaseException | None = None
         # The engine thread's own.
         self._in_flight: list[Job] = []
-        self._rounds = self._turns = 0
+        self._rounds = self._turns = self._turns_before = 0
         self._admitted = 0
         self._owed = 0.0
         self._pace = Pace()
@@ -251,8 +251,9 @@ class Engine:
         """One turn for each request in flight whose turn it is."""
         self._rounds += 1
         turn = self._with_deadlines() or jobs.for_turn(self._in_flight, self._rounds)
-        # in the order they had turns: who missed his, as the last round was broken off, is the first
-        turn.sort(key=lambda job: job.last_turn)
+        # first those who had none in the last round, as it was broken off
+        turn.sort(key=lambda job: job.last_turn > self._turns_before)
+        self._turns_before = self._turns
         going = [job for job in turn if job.decoding is not None]
         for job in turn:
             if job.decoding is None and not self._is_broken_off():

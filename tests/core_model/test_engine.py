@@ -645,3 +645,75 @@ def engine_threads() -> list[threading.Thread]:
 
 
 ROOT = Path(__file__).parents[2]
+
+
+# Priorities, and many who wait
+
+
+def test_those_of_low_priority_go_on_while_those_of_high_priority_never_cease(
+    model: Model, calls: Calls
+) -> None:
+    with running(model, in_flight=2) as engine:
+        low = engine.submit(ask(seed=1, priority=-50))
+        high = [engine.submit(ask(seed=10 + number, priority=50)) for number in range(3)]
+        number = 13
+        end = time.monotonic() + SECONDS
+        while not low.done and time.monotonic() < end:  # two are always there
+            high = [ticket for ticket in high if not ticket.done]
+            while len(high) < 3:
+                high.append(engine.submit(ask(seed=number, priority=50)))
+                number += 1
+            time.sleep(0.001)
+        assert isinstance(low.result(0).value, Text)
+        assert calls.of(1) == STEPS
+
+
+def test_one_of_high_priority_finds_room_beside_others_and_is_done_before_them(
+    model: Model, calls: Calls
+) -> None:
+    calls.hold()
+    with running(model, in_flight=2) as engine:
+        low = [engine.submit(ask(seed=seed)) for seed in range(4)]
+        calls.until(1, 2)
+        begun = len(calls.made)
+        urgent = engine.submit(ask(seed=9, priority=1))
+        calls.release()
+        for ticket in (urgent, *low):
+            ticket.result(SECONDS)
+    last = len(calls.made) - calls.made[::-1].index((9,))
+    assert last - begun <= STEPS + STEPS // 3 + 2
+
+
+def test_an_engine_that_breaks_down_fails_a_hundred_who_wait_with_the_cause(
+    model: Model, calls: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls.hold()
+    with running(model, in_flight=4) as engine:
+        tickets = [engine.submit(ask(seed=seed)) for seed in range(100)]
+        calls.until(2)
+
+        def broken(*_: object) -> None:
+            raise MemoryError("the machine's own")
+
+        monkeypatch.setattr(engine, "_groups", broken)
+        calls.release()
+        for ticket in tickets:
+            with pytest.raises(CoreClosed, match="MemoryError") as failed:
+                ticket.result(SECONDS)
+            assert isinstance(failed.value.__cause__, MemoryError)
+        with pytest.raises(CoreClosed, match="MemoryError"):
+            engine.submit(ask())
+
+
+def test_closing_while_a_hundred_wait_ends_them_all_at_once(model: Model, calls: Calls) -> None:
+    calls.hold()
+    engine = Engine(model, in_flight=4)
+    tickets = [engine.submit(ask(seed=seed, deadline=60.0 if seed % 2 else None)) for seed in range(100)]
+    calls.until(1)
+    engine.stop()
+    for ticket in tickets:
+        with pytest.raises(CoreClosed, match="is closed"):
+            ticket.result(0)
+    calls.release()
+    engine.close()
+    assert not engine_threads()

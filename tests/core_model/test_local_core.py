@@ -662,3 +662,80 @@ def test_load_of_what_is_not_there_is_an_error_at_once() -> None:
 
 def engine_threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "omni-agent engine"]
+
+
+# Places, schedules and previews
+
+
+async def test_every_place_says_what_it_has_since_when_and_how_sure_or_what_it_would_have(
+    model: Model, calls: Calls
+) -> None:
+    calls.hold()
+    async with LocalCore(lambda: model) as core:
+        generation = core.generate(ask(seed=1))
+        changes = aiter(generation)
+        seen: dict[int, int] = {}
+        for step in range(1, STEPS + 1):
+            await until(calls, 1, step)
+            if step == STEPS:
+                calls.release()
+            else:
+                await until(calls, 1, step + 1)
+            change = await anext(changes)
+            while change.step < step:
+                change = await anext(changes)
+            assert len(change.places) == change.length == STEPS
+            decided = {at: place for at, place in enumerate(change.places) if place.step is not None}
+            assert len(decided) == change.committed == step
+            assert {at: place.step for at, place in decided.items()} == seen | dict.fromkeys(
+                decided.keys() - seen.keys(), step
+            )
+            seen = {at: place.step or 0 for at, place in decided.items()}
+            for place in change.places:  # all were looked at: guesses stand where nothing is decided
+                assert place.token is not None
+                assert place.confidence is not None
+                assert 0 <= place.confidence <= 1
+        await generation
+
+
+async def test_a_reader_who_saw_only_the_last_change_knows_every_step(core: LocalCore) -> None:
+    generation = core.generate(ask())
+    await generation
+    [last] = [change async for change in generation]
+    assert sorted(place.step or 0 for place in last.places) == list(range(1, STEPS + 1))
+    assert generation.schedule is not None
+    assert generation.schedule.run == generation.schedule.asked == (1,) * STEPS
+
+
+async def test_a_picture_is_looked_at_at_every_stage(model: Model, calls: Calls) -> None:
+    drawing = request(Task.DRAW, Text("draw a dog"), seed=1)
+    calls.hold()
+    async with LocalCore(lambda: model) as core:
+        generation = core.generate(drawing)
+        assert await generation.preview() is None
+        stages = []
+        for step in range(1, STEPS + 1):
+            await until(calls, 1, step)
+            if step > 1:
+                asked = asyncio.ensure_future(generation.preview())
+                await asyncio.sleep(0)
+                await until(calls, 1, step)  # it is made between this call and the next
+                calls_let = asyncio.ensure_future(until(calls, 1, min(step + 1, STEPS)))
+                if step == STEPS:
+                    calls.release()
+                stage = await asked
+                await calls_let
+                assert stage is not None
+                assert stage.array.shape == (16, 16, 3)
+                stages.append(stage)
+        value = await generation
+        assert await generation.preview() == value
+        assert all(len(stage.tokens.ids) == 16 for stage in stages if stage.tokens)
+    assert len(stages) == STEPS - 1
+
+
+async def test_only_pictures_have_previews(core: LocalCore) -> None:
+    generation = core.generate(ask())
+    await generation
+    with pytest.raises(InputError, match="no picture to look at"):
+        await generation.preview()
