@@ -1,0 +1,239 @@
+"""How fast canvases are decoded, against a loop in the style of the published one (`reference.py`).
+
+    python benchmarks/engine.py [--runs 5] [--threads 2] [--device cpu] [--json FILE]
+
+Three sizes: omni-tiny at its tasks; the published vocabulary behind a small transformer; a middling
+transformer. Everything is measured in one run, in turns, and medians are taken; a ratio says how many times
+as long the reference takes. *Exact* reads as the published code does and must give the same tokens; *fast*
+leaves out what `Settings(mode="fast")` leaves out, and at random weights commits a fixed number of places a
+step. On a GPU: `--device cuda`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from reference import Loop, decode
+from tokenizers import Tokenizer, models
+from torch import Tensor
+
+from omni_agent.core import Modality, Request, Settings, Task
+from omni_agent.core_model import checkpoints
+from omni_agent.core_model.batching import prefix_mask
+from omni_agent.core_model.canvas import Canvas, Span
+from omni_agent.core_model.config import CoreConfig, TaskConfig, TransformerConfig
+from omni_agent.core_model.decoding import Decoding
+from omni_agent.core_model.model import Model
+from omni_agent.core_model.prompting import without_prompt
+from omni_agent.core_model.tokenizers.text import TextTokenizer
+from omni_agent.core_model.training.voices import speak_with
+from omni_agent.core_model.world import paint, sample_scene
+from omni_agent.values import Image, Speech, Text
+
+PROMPT, BLANK, STEPS, FAST_STEPS = 256, 128, 64, 16
+PENALTIES = {"repeat_penalty": 1.2, "max_position_penalty": 2.0}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """One blank to fill: what each way of it makes, and how many model calls that takes."""
+
+    name: str
+    ways: dict[str, Callable[[], tuple[list[int], int]]]
+
+
+def main() -> None:
+    """Measure, print a table, and write it as JSON if asked to."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    device = torch.device(given.device)
+    machine = (
+        f"{platform.machine()}, {given.threads} threads"
+        if device.type == "cpu"
+        else str(torch.cuda.get_device_name(device))
+    )
+    print(f"{machine}; torch {torch.__version__}; medians of {given.runs}, in turns\n")
+    print(f"{'':<22}{'way':<11}{'calls':>6}{'ms a call':>11}{'ms in all':>11}{'ratio':>8}  tokens")
+    ratios: dict[str, dict[str, float]] = {"exact": {}, "fast": {}}
+    for group, works in (
+        ("tiny", tiny(device)),
+        ("vocabulary", [random_weights("vocabulary 176,264", device, 176_264, 256, 4, 4, 688)]),
+        ("mid", [random_weights("hidden 640", device, 32_000, 640, 16, 10, 1728)]),
+    ):
+        totals: dict[str, float] = {}
+        for work in works:
+            for way, seconds in measured(work, given.runs, device).items():
+                totals[way] = totals.get(way, 0.0) + seconds
+        for way in ratios:
+            ratios[way][group] = totals["reference"] / totals[way]
+        shown = ", ".join(
+            f"{way} {totals['reference'] / totals[way]:.2f}x" for way in totals if way != "reference"
+        )
+        print(f"{group}, all: {shown}\n")
+    if given.json is not None:
+        given.json.write_text(json.dumps({**ratios, "machine": machine}, indent=2) + "\n")
+
+
+def measured(work: Work, runs: int, device: torch.device) -> dict[str, float]:
+    """Median seconds of each way, which take turns."""
+    spent: dict[str, list[float]] = {way: [] for way in work.ways}
+    made: dict[str, tuple[list[int], int]] = {}
+    for _ in range(runs):
+        for way, run in work.ways.items():
+            _wait_for(device)
+            before = time.perf_counter()
+            made[way] = run()
+            _wait_for(device)
+            spent[way].append(time.perf_counter() - before)
+    medians = {way: statistics.median(times) for way, times in spent.items()}
+    for way, seconds in medians.items():
+        tokens, calls = made[way]
+        same = np.mean(np.array(tokens) == np.array(made["reference"][0]))
+        said = "" if way in ("reference", "typed") else f"{same:.1%} the same"
+        if way == "exact":
+            assert same == 1, f"{work.name}: exact decoding gave other tokens than the reference"
+        ratio = medians["reference"] / seconds
+        print(
+            f"{work.name:<22}{way:<11}{calls:>6}{seconds / calls * 1e3:>11.2f}{seconds * 1e3:>11.1f}{ratio:>8.2f}"
+            f"  {said}"
+        )
+    return medians
+
+
+def tiny(device: torch.device) -> list[Work]:
+    """omni-tiny's tasks. Also in the typed reading, which is its default."""
+    loading = checkpoints.Loading.of(str(device), None, None)
+    model = checkpoints.load(checkpoints.find("omni-tiny"), loading)
+    rng = np.random.default_rng(0)
+    picture = Image(paint(sample_scene(rng, "held_out", "pair"), rng))
+    question = Speech(*speak_with("awb", "what is on the left"))
+    asked = {
+        "a picture, typed": (Task.ANSWER, (picture, Text("what is on the left")), Modality.TEXT),
+        "a picture, spoken": (Task.ANSWER, (picture, question), Modality.TEXT),
+        "a sum": (Task.ANSWER, (Text("what is two plus three"),), Modality.TEXT),
+        "describing": (Task.DESCRIBE, (picture,), Modality.TEXT),
+        "writing down": (Task.TRANSCRIBE, (question,), Modality.TEXT),
+        "speaking": (Task.SPEAK, (Text("a dog and a cat on the road"),), Modality.SPEECH),
+        "drawing": (Task.DRAW, (Text("draw three apples in the snow"),), Modality.IMAGE),
+    }
+    return [
+        decoded(
+            name,
+            model,
+            model.canvas(Request(task=task, content=content, blank=blank)),
+            exact=Settings(algorithm="entropy-penalty", temperature=0.0, **PENALTIES),
+            fast=Settings(mode="fast"),
+            typed=Settings(),
+        )
+        for name, (task, content, blank) in asked.items()
+    ]
+
+
+def random_weights(
+    name: str, device: torch.device, vocabulary: int, hidden: int, layers: int, heads: int, inner: int
+) -> Work:
+    """A prompt of random tokens behind a transformer of random weights."""
+    mask = vocabulary - 2
+    config = CoreConfig(
+        name=name,
+        transformer=TransformerConfig(
+            vocab_size=vocabulary,
+            hidden_size=hidden,
+            num_layers=layers,
+            num_heads=heads,
+            num_key_value_heads=2,
+            intermediate_size=inner,
+        ),
+        text_tokens=mask,
+        special_tokens=("<|mask|>", "<|endoftext|>"),
+        template="chat",
+        tasks={},
+    )
+    torch.manual_seed(0)
+    model = Model(config, TextTokenizer(Tokenizer(models.BPE()))).eval().requires_grad_(False).to(device)
+    for parameter in model.transformer.parameters():
+        if parameter.ndim == 2:
+            parameter.normal_(std=parameter.shape[1] ** -0.5)
+    model.transformer.lm_head.weight *= 4  # so that some tokens are likelier than others
+    ids = torch.cat([torch.randint(1, mask, (PROMPT,)), torch.full((BLANK,), mask)]).to(device)
+    canvas = Canvas(
+        task=Task.ANSWER,
+        task_config=TaskConfig(lengths=(BLANK,)),
+        ids=ids,
+        blank=Span(start=PROMPT, stop=PROMPT + BLANK, modality=Modality.TEXT),
+    )
+    exact = Settings(algorithm="entropy-penalty", num_steps=STEPS, **PENALTIES)
+    fast = Settings(algorithm="entropy-penalty", num_steps=FAST_STEPS, prompt_cache=True, **PENALTIES)
+    return decoded(name, model, canvas, exact=exact, fast=fast)
+
+
+def decoded(name: str, model: Model, canvas: Canvas, **ways: Settings) -> Work:
+    """A canvas by the reference and in each of the ways."""
+    exact, task = ways["exact"], canvas.task_config
+    plain = None
+    if scale := task.guidance_scale:
+        other = without_prompt(model, canvas, 0)
+        plain = (_forward(model, other), other.ids[: other.blank.start])
+    loop = Loop(
+        mask=model.vocabulary.mask,
+        steps=exact.num_steps or task.num_steps or len(canvas.blank),
+        cfg=scale,
+        repeat_penalty=PENALTIES["repeat_penalty"],
+        max_position_penalty=PENALTIES["max_position_penalty"],
+    )
+
+    def reference() -> tuple[list[int], int]:
+        start = canvas.blank.start
+        history = decode(loop, _forward(model, canvas), canvas.ids[:start], canvas.filled, plain)
+        return history[-1][start:].tolist(), len(history)
+
+    def ours(settings: Settings) -> Callable[[], tuple[list[int], int]]:
+        def run() -> tuple[list[int], int]:
+            decoding: Decoding = model.start(canvas, settings)
+            while not decoding.done:
+                [decoding] = model.advance([decoding])
+            return decoding.canvas.filled.tolist(), decoding.step
+
+        return run
+
+    runs: dict[str, Any] = {"reference": reference} | {way: ours(settings) for way, settings in ways.items()}
+    return Work(name=name, ways=runs)
+
+
+def _forward(model: Model, canvas: Canvas) -> Callable[[Tensor], Tensor]:
+    """Logits of all positions, as the published code takes them, with the prefix apart where there is one."""
+    mask = prefix_mask(len(canvas.ids), canvas.prefix) if canvas.prefix else None
+    mask = None if mask is None else mask.to(canvas.ids.device)
+
+    def forward(ids: Tensor) -> Tensor:
+        row = model.transformer.embed(ids)
+        for heard in canvas.frames:
+            row[heard.start : heard.start + len(heard.embeddings)] = heard.embeddings
+        logits: Tensor = model.transformer.head(model.transformer(row[None], mask)[0])
+        return logits
+
+    return forward
+
+
+def _wait_for(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+if __name__ == "__main__":
+    main()

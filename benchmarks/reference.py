@@ -1,0 +1,111 @@
+"""A decoding loop in the style of the published one, to measure against.
+
+Written from the arithmetic in `tests/golden/core/README.md`, with what that code spends: logits of every
+position over the whole vocabulary in every step, a full sort and two softmaxes a masked place, penalties and
+commits in Python loops, the canvas of every step kept, one request at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+__all__ = ["Loop", "decode"]
+
+Forward = Callable[[Tensor], Tensor]
+"""Logits (n, vocabulary) of a row of token ids (n), before any shift."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loop:
+    """What is decoded, and how: the names are those of the published settings.
+
+    Attributes:
+        mask: id of the mask token.
+        steps: denoising steps, at most one a place.
+        top_p: the share of probability that is kept, and
+        top_k: tokens kept after that.
+        repeat_penalty: of tokens that stand in the blank.
+        max_position_penalty: of the last masked place.
+        cfg: guidance; 0 is none.
+    """
+
+    mask: int
+    steps: int
+    top_p: float = 0.9
+    top_k: int = 50
+    repeat_penalty: float = 1.0
+    max_position_penalty: float = 1.0
+    cfg: float = 0.0
+
+
+@torch.inference_mode()
+def decode(
+    loop: Loop, forward: Forward, prompt: Tensor, blank: Tensor, plain: tuple[Forward, Tensor] | None = None
+) -> list[Tensor]:
+    """The canvas after each step, by the rule `entropy-penalty`.
+
+    Args:
+        loop: what is decoded, and how.
+        forward: the model.
+        prompt: ids before the blank.
+        blank: ids of the blank, with the mask token where it is to be filled.
+        plain: without the prompt, where there is guidance: the model, and the ids before the blank. Its rows
+            are read at their own blank.
+    """
+    ids = torch.cat([prompt, blank])
+    history: list[Tensor] = []
+    steps = min(loop.steps, len(blank))
+    times = torch.linspace(1, 1e-3, steps + 1)
+    for step in range(steps):
+        masked = ids == loop.mask
+        if not masked.any():
+            break
+        logits = _shifted(forward(ids))
+        if plain is not None and loop.cfg:
+            other_forward, other_prompt = plain
+            other = _shifted(other_forward(torch.cat([other_prompt, ids[len(prompt) :]])))
+            read = other[len(other_prompt) :]
+            logits[len(prompt) :] = read + (loop.cfg + 1) * (logits[len(prompt) :] - read)
+        rows = _truncated(logits[masked], loop.top_p, loop.top_k)
+        if step and loop.repeat_penalty != 1:
+            for token in set(history[-1][len(prompt) :].tolist()) - {0, loop.mask}:
+                column = rows[:, token]
+                rows[:, token] = torch.where(
+                    column < 0, column * loop.repeat_penalty, column / loop.repeat_penalty
+                )
+        beyond = len(rows) - 100
+        for index in range(max(beyond, 0)):
+            penalty = 1 + index / beyond * (loop.max_position_penalty - 1)
+            row = rows[100 + index]
+            rows[100 + index] = torch.where(row < 0, row * penalty, row / penalty)
+        probabilities = rows.softmax(-1)
+        tokens = probabilities.max(-1).indices
+        confidence = (probabilities * (probabilities + 1e-10).log()).sum(-1)
+        count = len(rows)
+        if step < steps - 1:
+            share = 1 - times[step + 1] / times[step]
+            count = max(1, int(count * share))
+        places = masked.nonzero()[:, 0]
+        for index in confidence.topk(count).indices.tolist():
+            ids[places[index]] = tokens[index]
+        history.append(ids.clone())
+    return history
+
+
+def _shifted(logits: Tensor) -> Tensor:
+    """Position p is read from the output at p - 1."""
+    return torch.cat([logits[:1], logits[:-1]])
+
+
+def _truncated(rows: Tensor, top_p: float, top_k: int) -> Tensor:
+    lowest = torch.finfo(rows.dtype).min
+    ordered, where = rows.sort(descending=True)
+    beyond = ordered.softmax(-1).cumsum(-1) > top_p
+    beyond[:, 1:] = beyond[:, :-1].clone()
+    beyond[:, 0] = False
+    rows = rows.masked_fill(torch.zeros_like(beyond).scatter(-1, where, beyond), lowest)
+    return rows.masked_fill(rows < rows.topk(top_k).values[:, -1:], lowest)
