@@ -42,7 +42,7 @@ class Loop:
     cfg: float = 0.0
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def decode(
     loop: Loop, forward: Forward, prompt: Tensor, blank: Tensor, plain: tuple[Forward, Tensor] | None = None
 ) -> list[Tensor]:

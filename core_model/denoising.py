@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn import functional as F
 
 from omni_agent.core import Modality, Settings
 from omni_agent.core_model import published_unmasking, unmasking
@@ -21,6 +20,7 @@ from omni_agent.core_model.canvas import Canvas
 from omni_agent.core_model.config import TaskConfig
 from omni_agent.core_model.decoding import Decoding, Shortcuts
 from omni_agent.core_model.guidance import guided, out_of_line
+from omni_agent.core_model.linear import linear
 from omni_agent.core_model.memory import Memory, Row, States, hidden_states
 from omni_agent.core_model.noise import gumbel
 from omni_agent.core_model.parts import Parts
@@ -282,10 +282,10 @@ def _head(
     # megabytes a call.
     modality = decoding.canvas.blank.modality
     head, ids = parts.transformer.lm_head.weight, parts.vocabulary.range_of(modality)
-    logits = F.linear(hidden, head[ids.start : ids.stop])
+    logits = linear(hidden, head[ids.start : ids.stop])
     if modality is Modality.IMAGE:
         return logits
-    return torch.cat([logits, F.linear(hidden, head[parts.vocabulary.end, None])], -1)
+    return torch.cat([logits, linear(hidden, head[parts.vocabulary.end, None])], -1)
 
 
 def _candidates(

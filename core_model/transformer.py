@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from omni_agent.core_model.config import TransformerConfig
+from omni_agent.core_model.linear import Linear
 
 __all__ = ["KeysValues", "Transformer", "plain_attention"]
 
@@ -59,7 +60,7 @@ class Transformer(nn.Module):
         super().__init__()
         self.config = config
         self.model = _Stack(config, attention)
-        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.lm_head = Linear(config.hidden_size, config.vocab_size, bias=False)
 
     def embed(self, ids: Int[Tensor, "*batch n"]) -> Float[Tensor, "*batch n hidden"]:
         """Embeddings of token ids."""
@@ -180,10 +181,10 @@ class _Attention(nn.Module):
         self.attention = attention
         self.num_heads, self.num_kv = config.num_heads, config.num_key_value_heads
         head = config.hidden_size // config.num_heads
-        self.q_proj = nn.Linear(config.hidden_size, self.num_heads * head)
-        self.k_proj = nn.Linear(config.hidden_size, self.num_kv * head)
-        self.v_proj = nn.Linear(config.hidden_size, self.num_kv * head)
-        self.o_proj = nn.Linear(self.num_heads * head, config.hidden_size, bias=False)
+        self.q_proj = Linear(config.hidden_size, self.num_heads * head)
+        self.k_proj = Linear(config.hidden_size, self.num_kv * head)
+        self.v_proj = Linear(config.hidden_size, self.num_kv * head)
+        self.o_proj = Linear(self.num_heads * head, config.hidden_size, bias=False)
 
     def forward(
         self, x: Tensor, rotation: tuple[Tensor, Tensor], mask: Tensor | None, past: KeysValues | None
@@ -204,9 +205,9 @@ class _Attention(nn.Module):
 class _GatedMLP(nn.Module):
     def __init__(self, hidden_size: int, intermediate_size: int) -> None:
         super().__init__()
-        self.gate_proj = nn.Linear(hidden_size, intermediate_size, bias=False)
-        self.up_proj = nn.Linear(hidden_size, intermediate_size, bias=False)
-        self.down_proj = nn.Linear(intermediate_size, hidden_size, bias=False)
+        self.gate_proj = Linear(hidden_size, intermediate_size, bias=False)
+        self.up_proj = Linear(hidden_size, intermediate_size, bias=False)
+        self.down_proj = Linear(intermediate_size, hidden_size, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
