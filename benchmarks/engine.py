@@ -109,8 +109,8 @@ def measured(work: Work, runs: int, device: torch.device) -> dict[str, float]:
             assert same == 1, f"{work.name}: exact decoding gave other tokens than the reference"
         ratio = medians["reference"] / seconds
         print(
-            f"{work.name:<22}{way:<11}{calls:>6}{seconds / calls * 1e3:>11.2f}{seconds * 1e3:>11.1f}{ratio:>8.2f}"
-            f"  {said}"
+            f"{work.name:<22}{way:<11}{calls:>6}{seconds / calls * 1e3:>11.2f}{seconds * 1e3:>11.1f}"
+            f"{ratio:>8.2f}  {said}"
         )
     return medians
 

@@ -50,7 +50,7 @@ def _by_onednn() -> bool:
     stable interface.
     """
     return (
-        torch.backends.mkldnn.is_available()
+        torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
         and "AVX512" in torch.backends.cpu.get_cpu_capability().upper()
         and hasattr(torch.ops.mkldnn, "_linear_pointwise")
     )

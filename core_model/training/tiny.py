@@ -17,6 +17,9 @@ from omni_agent.core_model.world import load_world, sums
 
 __all__ = ["INSTRUCTIONS", "tiny_config", "tiny_tokenizer"]
 
+_WORDS = FastConfig(threshold=0.9)
+"""What is said in words: places a core is this sure of commit at once (`benchmarks/fast_cost.py`)."""
+
 INSTRUCTIONS = ("write", "say", "describe the picture")
 """What stands in front of speech that is to be written and of text that is to be said."""
 
@@ -54,7 +57,7 @@ def tiny_config(text_tokens: int, *, max_speech_codes: int = 128) -> CoreConfig:
         max_speech_seconds=10.0,
         max_text_tokens=16,
         tasks={
-            Task.TRANSCRIBE: TaskConfig(instruction="write", lengths=(12,)),
+            Task.TRANSCRIBE: TaskConfig(instruction="write", lengths=(12,), fast=_WORDS),
             Task.SPEAK: TaskConfig(
                 instruction="say",
                 lengths=tuple(range(24, max_speech_codes + 1, 8)),
@@ -62,9 +65,12 @@ def tiny_config(text_tokens: int, *, max_speech_codes: int = 128) -> CoreConfig:
                 length_offset=22,
                 length_per_unit=1.5,
                 num_steps=32,
+                fast=FastConfig(num_steps=12, threshold=0.9),
             ),
-            Task.ANSWER: TaskConfig(lengths=(10,), min_length=1),
-            Task.DESCRIBE: TaskConfig(instruction="describe the picture", lengths=(10,), min_length=1),
+            Task.ANSWER: TaskConfig(lengths=(10,), min_length=1, fast=_WORDS),
+            Task.DESCRIBE: TaskConfig(
+                instruction="describe the picture", lengths=(10,), min_length=1, fast=_WORDS
+            ),
             Task.DRAW: TaskConfig(
                 opening="draw",
                 lengths=(64,),
@@ -72,6 +78,7 @@ def tiny_config(text_tokens: int, *, max_speech_codes: int = 128) -> CoreConfig:
                 temperature=0.3,
                 guidance_scale=1.5,
                 order_noise=0.5,
+                fast=FastConfig(num_steps=12, guidance_until=0.6, early_end=False),
             ),
         },
     )
