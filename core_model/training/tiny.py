@@ -6,6 +6,7 @@ from omni_agent.core import Task
 from omni_agent.core_model.config import (
     SPECIAL_TOKENS,
     CoreConfig,
+    FastConfig,
     TableCodecConfig,
     TaskConfig,
     TransformerConfig,
