@@ -125,8 +125,8 @@ class DurableRun:
             if self._held is None or self._journal is None:
                 return
             await self._journal.close()
-            if self._held.is_lost:
-                return
+            if self._held.lost_by is not None:
+                raise self._held.lost_by
             if outputs is not None and error is None:
                 nodes = self._plan.nodes
                 present = {name: value for name, value in outputs.items() if value is not SKIPPED}

@@ -139,9 +139,12 @@ class Execution:
         )
         deadline = asyncio.timeout(self._options.timeout)
         lost: list[Exception] = []
+        are_steps_over = False
 
         def lose(error: Exception) -> None:
             lost.append(error)
+            if are_steps_over:
+                return
             deadline.reschedule(self.loop.time())
 
         try:
@@ -160,6 +163,7 @@ class Execution:
         except Exception as error:  # of a keeper, or of decoding what was given
             self.error = error
         finally:
+            are_steps_over = True
             if lost:
                 self.error, self.outputs = lost[0], None
             if "threads" in self.__dict__:
@@ -193,7 +197,7 @@ class Execution:
         try:
             await self.keeper.end(outputs=self.outputs, error=self.error)
         except Exception as error:
-            self.error = self.error or error
+            self.error, self.outputs = self.error or error, None
 
     def _traced(self) -> AbstractContextManager[None]:
         if self.tracer is None:

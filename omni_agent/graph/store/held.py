@@ -119,9 +119,7 @@ class HeldRun:
         await outlasting(self._close())
 
     async def _close(self) -> None:
-        self._renewer.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._renewer
+        await self._stop_renewing()
         if not self._has_ended and self._over is None:
             with suppress(StoreError):  # its lease expires by itself
                 await self._write(partial(end, lease=self._lease, status="open"))
@@ -130,9 +128,9 @@ class HeldRun:
         await self._writer
 
     @property
-    def is_lost(self) -> bool:
-        """Whether nothing can be written any more."""
-        return self._over is not None
+    def lost_by(self) -> StoreError | None:
+        """Why nothing can be written any more; None while it can be."""
+        return self._over
 
     # what was stored before
 
@@ -242,6 +240,7 @@ class HeldRun:
             end(connection, self._lease, status, error=error, outputs=outputs)
 
         self._has_ended = True
+        await self._stop_renewing()  # the lease is given back
         await self._write(work)
 
     async def _encoded(self, value: object, hint: Any, what: str) -> Encoded:
@@ -318,6 +317,10 @@ class HeldRun:
             if not future.done():
                 future.set_result(result)
         return True
+
+    async def _stop_renewing(self) -> None:
+        self._renewer.cancel()
+        await asyncio.wait({self._renewer})
 
     async def _renew(self) -> None:
         renewed = monotonic()
