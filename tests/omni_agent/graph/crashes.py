@@ -129,8 +129,15 @@ def answered(ledger: Ledger) -> Any:
     return answer
 
 
-async def carried_out(url: str, run_id: str, ledger: Ledger, boundary: Callable[[], None]) -> str:
-    """One process's part of a run. The id is the seed's, too."""
+async def carried_out(
+    url: str, run_id: str, ledger: Ledger, boundary: Callable[[], None], *, gate: Path | None = None
+) -> str:
+    """One process's part of a run. The id is the seed's, too.
+
+    Args:
+        gate: a file that has to be there before the late input is sent. With one, a run that is held is not
+            waited for.
+    """
     graph = story(ledger, boundary)
     seed = int(run_id.partition("-")[0])
     options = RunOptions(store=RunStore(url, lease=LEASE, snapshot_every=0), run_id=run_id, seed=seed)
@@ -141,6 +148,10 @@ async def carried_out(url: str, run_id: str, ledger: Ledger, boundary: Callable[
                 core,
                 graph.start(core, options=options, words=[*map(Text, WORDS)], picture=PICTURE) as run,
             ):
+                while gate is not None and not gate.exists():
+                    await asyncio.sleep(0.01)
+                    if run._execution.log.is_closed:
+                        break
                 try:
                     await run.send("ending", "the end")
                     ledger.write("sent")
@@ -148,6 +159,8 @@ async def carried_out(url: str, run_id: str, ledger: Ledger, boundary: Callable[
                     ledger.write("not sent", str(error))
                 return str((await run.result())["told"])
         except RunHeld as error:  # by the process that was killed, until its lease expires
+            if gate is not None:
+                raise
             await asyncio.sleep(max(error.seconds, 0.01))
 
 
@@ -231,6 +244,40 @@ class Watcher:
         return asyncio.run(read())
 
 
+def rivals(url: str, folder: Path, times: int, seed: int) -> dict[str, int]:
+    """Two processes that go on with one run at once, after a third was killed; so many times."""
+    chance = random.Random(seed)
+    ledger = Ledger(folder / "ledger")
+    expected, _, boundaries = undisturbed(url, ledger)
+    for number in range(times):
+        run_id = f"7-rivals-{number}"
+        countdown = chance.randint(20, boundaries // 4)
+        process = forked(one_process(url, run_id, ledger, countdown=countdown))
+        assert os.WIFSIGNALED(os.waitpid(process, 0)[1])
+        time.sleep(LEASE)  # until the dead one's lease expires
+        ledger.taken()
+        gate = folder / f"gate-{number}"
+
+        def rival(run_id: str = run_id, gate: Path = gate) -> None:
+            try:
+                coming = carried_out(url, run_id, ledger, lambda: None, gate=gate)
+                ledger.write("result", asyncio.run(coming))
+            except RunHeld as error:
+                ledger.write("held", error.holder)
+
+        processes = [forked(rival), forked(rival)]
+        first, status = os.wait()
+        assert status == 0
+        gate.touch()
+        processes.remove(first)
+        assert os.waitpid(processes[0], 0)[1] == 0
+        lines = ledger.taken()
+        assert [line[1] for line in lines if line[0] == "result"] == [expected]
+        (holder,) = [line[1] for line in lines if line[0] == "held"]
+        assert f":{processes[0]}:" in holder
+    return {"times": times}
+
+
 def killed_runs(url: str, folder: Path, kills: int, seed: int) -> dict[str, int]:
     """Runs whose processes are killed, until that happened so many times."""
     chance = random.Random(seed)
@@ -289,4 +336,5 @@ def undisturbed(url: str, ledger: Ledger) -> tuple[str, float, int]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(killed_runs(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))))
+    what = {"killed": killed_runs, "rivals": rivals}[sys.argv[1]]
+    print(json.dumps(what(sys.argv[2], Path(sys.argv[3]), int(sys.argv[4]), int(sys.argv[5]))))
