@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 __all__ = ["outlasting"]
 
+T = TypeVar("T")
 
-async def outlasting(work: Coroutine[Any, Any, None]) -> None:
-    """Wait for `work`, and raise what cut the waiting only after it."""
+
+async def outlasting(work: Coroutine[Any, Any, T]) -> T:
+    """Wait for `work` to its end, and raise what cut the waiting only after it."""
     task = asyncio.ensure_future(work)
     cut: asyncio.CancelledError | None = None
     while not task.done():
         try:
-            await asyncio.shield(task)
+            await asyncio.wait({task})
         except asyncio.CancelledError as error:
-            if not task.done():
-                cut = error
-        except Exception:
-            break  # its own: raised below
-    if cut is not None:
-        if not task.cancelled():
-            task.exception()
-        raise cut
-    task.result()
+            cut = error
+    if cut is None:
+        return task.result()
+    if not task.cancelled():
+        task.exception()  # the cut goes before what the work failed with
+    raise cut

@@ -16,9 +16,12 @@ from weakref import WeakKeyDictionary
 
 from omni_agent.errors import InputError, MissingExtra, StoreError
 from omni_agent.graph.store.names import check_run_id, check_seed
+from omni_agent.graph.store.outlasting import outlasting
 from omni_agent.graph.store.records import Beginning, Path, RunInfo
 
 if TYPE_CHECKING:
+    from sqlalchemy import URL
+
     from omni_agent.graph.store.held import FinishedRun, HeldRun
     from omni_agent.graph.store.sql.database import Database
 
@@ -217,20 +220,18 @@ class RunStore:
             await self._leave()
 
     async def _open(self) -> Database:
-        from omni_agent.graph.store.sql.database import Database
-
         shared = self._shared.setdefault(asyncio.get_running_loop(), _Shared())
-        async with shared.changing:
-            if shared.database is None:
-                shared.database = await Database.opened(self._url)
-            shared.users += 1
-            return shared.database
+        shared.users += 1
+        try:
+            return await outlasting(_opened(shared, self._url))
+        except BaseException:
+            await self._leave()
+            raise
 
     async def _leave(self) -> None:
         shared = self._shared[asyncio.get_running_loop()]
         shared.users -= 1
-        if not shared.users:
-            await asyncio.shield(asyncio.ensure_future(_close_unused(shared)))
+        await outlasting(_closed_if_unused(shared))
 
 
 @dataclass
@@ -242,7 +243,16 @@ class _Shared:
     database: Database | None = None
 
 
-async def _close_unused(shared: _Shared) -> None:
+async def _opened(shared: _Shared, url: URL) -> Database:
+    from omni_agent.graph.store.sql.database import Database
+
+    async with shared.changing:
+        if shared.database is None:
+            shared.database = await Database.opened(url)
+        return shared.database
+
+
+async def _closed_if_unused(shared: _Shared) -> None:
     async with shared.changing:
         if not shared.users and shared.database is not None:
             database, shared.database = shared.database, None

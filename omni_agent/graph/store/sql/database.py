@@ -1,5 +1,8 @@
 """One opened database: connections, transactions, and errors that name it.
 
+No transaction is cut short: a driver that is cancelled between two answers of the database would leave a
+connection, and its locks, in a state that nobody knows. Who is cancelled waits for the end of it.
+
 SQLite writes ahead (WAL) and syncs every commit, so that what was stored survives a power cut too; each write
 takes its lock at its beginning, so that none has to be undone because another came first.
 """
@@ -17,6 +20,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from omni_agent.errors import StoreError
+from omni_agent.graph.store.outlasting import outlasting
 from omni_agent.graph.store.sql.migrations import HEAD, migrate
 
 __all__ = ["Database", "now"]
@@ -83,6 +87,9 @@ class Database:
         Raises:
             StoreError: the database cannot be reached or read.
         """
+        return await outlasting(self._read(work))
+
+    async def _read(self, work: Callable[[Connection], T]) -> T:
         options = {} if self._is_sqlite else {"isolation_level": "REPEATABLE READ"}
         async with self._named(), self._engine.connect() as connection:
             await connection.execution_options(**options, reads=True)
@@ -95,6 +102,9 @@ class Database:
         Raises:
             StoreError: the database cannot be reached or written.
         """
+        return await outlasting(self._written(work))
+
+    async def _written(self, work: Callable[[Connection], T]) -> T:
         async with self._named(), self._turn:
             for tries_left in reversed(range(TRIES)):
                 try:
