@@ -7,14 +7,17 @@ import tempfile
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from time import monotonic
 
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from omni_agent import Graph, Result, RunOptions, RunStore, StepError
+from omni_agent import Graph, Result, RunOptions, RunStore, StepError, StoreError
 from tests.omni_agent.graph.random_graphs import SKIP, Spec, built, drawn, evaluated
 
 MOST_DEATHS = 6
+LONGEST = 0.12
+"""Seconds that a process lives at most, before it dies; a run takes some 0.05 to 0.2."""
 
 
 def without_failures(specs: tuple[Spec, ...]) -> tuple[Spec, ...]:
@@ -22,14 +25,15 @@ def without_failures(specs: tuple[Spec, ...]) -> tuple[Spec, ...]:
     return tuple(replace(spec, fails=0, inner=without_failures(spec.inner)) for spec in specs)
 
 
-async def died(graph: Graph, options: RunOptions, inputs: dict[str, int], after: int) -> Result | None:
-    """Carry out a run for so many turns of the event loop, and leave it as a process does that dies.
+async def died(graph: Graph, options: RunOptions, inputs: dict[str, int], after: float) -> Result | None:
+    """Carry out a run for so many seconds, and leave it as a process does that dies.
 
     Nothing is said to the store: what was being written is lost, the lease is not given back.
     """
     run = graph.start(options=options, **inputs)
     async with run:
-        for _ in range(after):
+        until = monotonic() + after
+        while monotonic() < until:
             await asyncio.sleep(0)
             if run._execution.log.is_closed:
                 return await run.result()
@@ -38,12 +42,16 @@ async def died(graph: Graph, options: RunOptions, inputs: dict[str, int], after:
         if held is None:
             return None
         # from now on no write is begun, and none that waits is carried out
+        dead = StoreError("this process is dead")
+        held._lose(dead)
+        for _, future in held._waiting:
+            if not future.done():
+                future.set_exception(dead)
         held._waiting.clear()
-        held._lose(ConnectionError("this process is dead"))
     return None
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.data())
 async def test_a_run_that_dies_and_goes_on_comes_to_what_the_plain_evaluation_comes_to(
     data: st.DataObject,
@@ -60,11 +68,13 @@ async def test_a_run_that_dies_and_goes_on_comes_to_what_the_plain_evaluation_co
         result: Result | None = None
         failure: StepError | None = None
         async with asyncio.timeout(60), store:
-            for after in data.draw(st.lists(st.integers(0, 400), max_size=MOST_DEATHS)):
+            for after in data.draw(st.lists(st.floats(0, LONGEST), min_size=2, max_size=MOST_DEATHS)):
                 try:
                     result = await died(graph, options, inputs, after)
                 except StepError:
                     event("fails, and goes on")
+                except StoreError:
+                    event("dies at its end, and goes on")
                 else:
                     event("ends" if result else "dies, and goes on")
                 stored = await check_stored(store, stored)
