@@ -22,6 +22,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
+from graph_store import store_growth
 from langgraph.graph import END, START, StateGraph
 from pydantic_graph import GraphBuilder, StepContext, reduce_list_append
 
@@ -32,6 +33,7 @@ Run = Callable[[], Awaitable[object]]
 OVERHEAD_WANTED = 0.5
 FOLLOWER_WANTED = 0.005
 CANCEL_WANTED = 0.05
+STORE_WANTED = 1.2
 
 
 def main() -> None:
@@ -75,6 +77,13 @@ async def measured(steps: int, rounds: int) -> dict[str, Any]:
     told("1,000 steps side by side", figures["side_by_side_1000_s"] * 1e3, "ms")
     told("10,000 steps in a chain", figures["chain_10000_s"] * 1e3, "ms")
     told("memory that a chain of 10,000 adds to one of 1,000", figures["chain_10000_growth_mib"], "MiB")
+    grown = await store_growth()
+    figures["store_growth_mib"], figures["store_growth_langgraph_mib"] = (
+        grown["omni-agent"],
+        grown["LangGraph"],
+    )
+    told("a store's growth by a picture of 1 MiB in 20 steps", grown["omni-agent"], "MiB", STORE_WANTED)
+    told("the same with LangGraph's checkpointer", grown["LangGraph"], "MiB")
     return figures
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import datetime
 import decimal
@@ -9,6 +10,7 @@ import enum
 import math
 import uuid
 from collections import deque
+from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
@@ -20,6 +22,7 @@ from typing_extensions import TypedDict
 
 from omni_agent import Conversation, Image, Reply, Speech, Text, Tokens
 from omni_agent.errors import NotStorable
+from omni_agent.graph import store
 from omni_agent.graph.store.codec import check_storable, decode, encode, references
 
 TOKENS = Tokens(ids=(1, 2, 3), tokenizer="t")
@@ -218,3 +221,14 @@ def test_lists_of_values_come_back(values: list[Text | Image | Speech]) -> None:
     again = through(values, list[Text | Image | Speech])
     assert again == values
     assert [*map(type, again)] == [*map(type, values)]
+
+
+def test_nothing_in_the_store_knows_pickle() -> None:
+    for path in Path(store.__file__).parent.rglob("*.py"):
+        imported = {
+            name
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.Import | ast.ImportFrom)
+            for name in [getattr(node, "module", None), *(alias.name for alias in node.names)]
+        }
+        assert not imported & {"pickle", "PickleType", "cloudpickle", "dill", "marshal"}, path
