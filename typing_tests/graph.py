@@ -15,7 +15,9 @@ from omni_agent import (
     InputAwaited,
     Result,
     Run,
+    RunInfo,
     RunOptions,
+    RunStore,
     Speech,
     StepContext,
     StepFinished,
@@ -74,6 +76,16 @@ async def main(core: Core, question: Speech) -> None:
 
     await graph.run(core, options={"limit": 2})  # type: ignore[arg-type]
     RunOptions(2)  # type: ignore[call-arg, arg-type]
+
+    # runs that are stored
+    store = RunStore("runs.db", lease=10)
+    RunOptions(store=store, run_id="run", seed=3, rerun_changed=True)
+    RunOptions(store="runs.db", run_id="run")  # type: ignore[arg-type]
+    async with store as opened:
+        assert_type(opened, RunStore)
+    assert_type(await store.list(graph="g", limit=3), list[RunInfo])
+    assert_type(await store.fork("run", "other", after=("pages", 2)), RunInfo)
+    assert_type((await store.collect()).bytes, int)
     ScriptedCore({})
 
 
