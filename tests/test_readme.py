@@ -68,6 +68,12 @@ def test_the_graph_of_the_readme_prints_its_steps(
     assert (folder / "reply.wav").exists()
 
 
+def test_the_speech_of_the_readme_is_written_while_it_grows(folder: Path, scripted: object) -> None:
+    [example] = [each for each in EXAMPLES if ".speech()" in each]
+    run(example)
+    assert Speech.open(folder / "dog.wav").seconds == 0.1
+
+
 @pytest.mark.parametrize("line", COMMANDS)
 def test_the_commands_run(line: str, folder: Path, scripted: Callable[[str], Core]) -> None:
     assert main(shlex.split(line)[1:], load=scripted) == 0

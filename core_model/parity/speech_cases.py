@@ -150,6 +150,7 @@ def _vocode(case: Case, parts: Parts) -> Arrays:
         phase, noise = case.tensor(f"{tag}_phase"), case.tensor(f"{tag}_noise")
         if f"{tag}_mel" not in case.arrays:
             pitch = case.tensor(f"{tag}_f0")
+            made[f"{tag}_f0"] = pitch.numpy()
             per_sample = pitch.repeat_interleave(HOP, 1)[:, None]
             made[f"{tag}_source"] = model.source(pitch, phase, noise).numpy()
             made[f"{tag}_sines"] = model.m_source.harmonics(pitch, phase, noise)[..., ::SINES_EVERY].numpy()
@@ -215,7 +216,7 @@ KINDS = (
     ),
     Kind(
         holds=("*_mel", "*_phase", "*_noise"),
-        inputs=("*_mel", "*_phase", "*_noise", "*_cache_source", "S_f0"),
+        inputs=("*_mel", "*_phase", "*_noise", "*_cache_source"),
         compute=_vocode,
         tolerances={
             "*_f0": 2e-3,

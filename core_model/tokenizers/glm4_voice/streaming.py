@@ -14,7 +14,7 @@ All chance is keyed by position, so that hops change none of it.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -79,13 +79,30 @@ class CodeStream:
             raise InputError("codes were given after the last ones; begin another stream")
         self._codes += self._codec.checked(codes)
         self._ended = last
-        made = []
+        made = [self._sound.push(mel, last=ends) for mel, ends in self._hops(last=last)]
+        return np.concatenate(made) if made else np.zeros(0, np.float32)
+
+    @torch.inference_mode()
+    def frames(self, codes: Sequence[int]) -> Float[Tensor, "1 80 frames"]:
+        """The spectrogram that a new stream makes of these codes, hop by hop, to be looked at.
+
+        Raises:
+            InputError: no codes, or one that there is not.
+        """
+        if not codes:
+            raise InputError("no speech codes were given; wanted at least one")
+        self._codes += self._codec.checked(codes)
+        self._ended = True
+        return torch.cat([mel for mel, _ in self._hops(last=True)], -1)
+
+    def _hops(self, *, last: bool) -> Iterator[tuple[Float[Tensor, "1 80 _"], bool]]:
+        """The frames that are due, a hop at a time, and whether they are the last."""
         while (stop := self._due(last=last)) is not None:
-            mel = self._frames(stop, last=last and stop == self._count)
-            made.append(self._sound.push(mel, last=last and stop == self._count))
+            ends = last and stop == self._count
+            mel = self._frames(stop, last=ends)
             self._done = stop
             self._forget()
-        return np.concatenate(made) if made else np.zeros(0, np.float32)
+            yield mel, ends
 
     @property
     def _count(self) -> int:

@@ -107,8 +107,11 @@ class Vocoder(nn.Module):
             if i == len(self.ups) - 1:
                 x = F.pad(x, (1, 0), mode="reflect")
             x = x + self.source_resblocks[i](self.source_downs[i](spectrum))
-            blocks = self.resblocks[i * len(KERNELS) : (i + 1) * len(KERNELS)]
-            x = torch.stack([block(x) for block in blocks]).mean(0)
+            first, *others = self.resblocks[i * len(KERNELS) : (i + 1) * len(KERNELS)]
+            mixed = first(x)
+            for block in others:  # summed as they come: the widest of all tensors, not three of them at once
+                mixed += block(x)
+            x = mixed.div_(len(KERNELS))
         x = self.conv_post(F.leaky_relu(x, 0.01))
         size, angle = x[:, :BINS].exp().clamp(max=LOUDEST), x[:, BINS:].sin()
         made = torch.istft(torch.polar(size, angle), FFT, FFT_HOP, window=_window(x), length=source.shape[-1])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -90,6 +92,14 @@ def test_no_codes_are_a_moment_of_silence(codec: TableCodec) -> None:
 def test_silence_and_single_samples_are_encoded(codec: TableCodec) -> None:
     assert len(codec.encode(np.zeros(1000, np.float32), RATE)) == 2
     assert len(codec.encode(np.ones(1, np.float32), RATE)) == 1
+
+
+@pytest.mark.parametrize("seconds", [40.0, 0.01])
+def test_long_and_very_short_sounds_go_through_both_ways(codec: TableCodec, seconds: float) -> None:
+    sound = np.resize(vowels(5), int(seconds * 44_100))
+    codes = codec.encode(sound, 44_100)
+    assert len(codes) == math.ceil(seconds * 25)
+    assert len(codec.decode(codes)) == 640 * len(codes)
 
 
 def test_what_is_no_sound_or_no_code_is_refused(codec: TableCodec) -> None:

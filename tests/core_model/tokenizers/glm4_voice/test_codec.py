@@ -55,23 +55,38 @@ def test_longer_sound_is_encoded_in_pieces_of_thirty_seconds(codec: Glm4VoiceCod
     assert torch.equal(codec.encode(sound, 16_000), torch.cat(pieces))
 
 
-def test_silence_goes_in_and_sound_comes_out(codec: Glm4VoiceCodec) -> None:
-    made = codec.encode(np.zeros(16_000, np.float32), 16_000)
-    assert len(made) == 13
+def written(folder: Path, what: str) -> Path:
+    """A file of each kind that has been trouble somewhere."""
+    path = folder / "sound.wav"
+    left = tone(1.0, 44_100)
+    match what:
+        case "40 seconds":
+            soundfile.write(path, tone(40.0, 16_000), 16_000)
+        case "10 milliseconds":
+            soundfile.write(path, tone(0.01, 16_000), 16_000)
+        case "silence":
+            soundfile.write(path, np.zeros(16_000), 16_000)
+        case "stereo":
+            soundfile.write(path, np.stack([left, 0.5 * left], 1), 44_100)
+        case "truncated":
+            soundfile.write(path, left, 44_100)
+            path.write_bytes(path.read_bytes()[:60_000])
+    return path
+
+
+@pytest.mark.parametrize(
+    ("what", "count"),
+    [("40 seconds", 500), ("10 milliseconds", 1), ("silence", 13), ("stereo", 13), ("truncated", 9)],
+)
+def test_files_go_through_both_ways(codec: Glm4VoiceCodec, tmp_path: Path, what: str, count: int) -> None:
+    heard = Speech.open(written(tmp_path, what))
+    made = codec.encode(heard.samples, heard.rate)
+    assert made.shape == (count,)
     sound = codec.decode(made)
+    assert len(sound) == 256 * (frames_of(count) if count <= MOST_CODES else count * 441 // 64)
     assert np.isfinite(sound).all()
     assert np.abs(sound).max() <= 0.99
-
-
-def test_stereo_and_truncated_files_go_through(codec: Glm4VoiceCodec, tmp_path: Path) -> None:
-    left = tone(1.0, 44_100)
-    soundfile.write(tmp_path / "stereo.wav", np.stack([left, 0.5 * left], 1), 44_100)
-    whole = Speech.open(tmp_path / "stereo.wav")
-    assert len(codec.encode(whole.samples, whole.rate)) == 13
-    cut = (tmp_path / "stereo.wav").read_bytes()[:60_000]
-    (tmp_path / "cut.wav").write_bytes(cut)
-    short = Speech.open(tmp_path / "cut.wav")
-    assert 0 < len(codec.encode(short.samples, short.rate)) < 13
+    assert Speech(sound, codec.sample_rate).seconds == pytest.approx(0.08 * count, abs=0.02)
 
 
 @pytest.mark.parametrize("count", [1, 2, 13, 60])
@@ -191,7 +206,7 @@ def test_a_stream_has_no_click_where_its_pieces_join(codec: Glm4VoiceCodec) -> N
 def test_the_spectrogram_of_a_stream_is_near_that_of_one_piece(codec: Glm4VoiceCodec, count: int) -> None:
     """Not equal: the U-Net looks at all frames at once, also at those that are not there yet."""
     row, noise = codes(count), Noise(0)
-    frames = torch.cat(spectrograms(codec, row, 5), -1)
+    frames = codec.stream().frames(row)
     with torch.inference_mode():
         whole = codec.flow(
             torch.tensor([row]),
@@ -201,28 +216,15 @@ def test_the_spectrogram_of_a_stream_is_near_that_of_one_piece(codec: Glm4VoiceC
             prompt_mel=torch.zeros(1, 0, 80),
         )
     difference = (frames - whole).abs()
-    assert difference.mean() < 0.1 * whole.std()  # MEASURED
-    assert difference.mean((0, 1)).max() < 0.5 * whole.std()  # MEASURED
-
-
-def spectrograms(codec: Glm4VoiceCodec, row: list[int], piece: int) -> list[torch.Tensor]:
-    """The frames that a stream's hops hand to the vocoder."""
-    stream = codec.stream()
-    frames: list[torch.Tensor] = []
-    push = stream._sound.push
-    stream._sound.push = lambda mel, *, last: frames.append(mel) or push(mel, last=last)  # type: ignore[method-assign,func-returns-value]
-    for start in range(0, len(row), piece):
-        stream.push(row[start : start + piece])
-    stream.push([], last=True)
-    return frames
+    assert difference.mean() < 0.1 * whole.std()  # 0.05 and 0.09 of 1.27; another seed: 1.2
+    assert difference.mean((0, 1)).max() < 0.5 * whole.std()  # 0.28 and 0.39, of the frame that differs most
 
 
 def test_the_sound_of_a_stream_is_the_vocoders_of_the_whole_spectrogram(codec: Glm4VoiceCodec) -> None:
     """What differs from one piece is the spectrogram; the sound of it is joined without a difference."""
     row = codes(120)
     joined = np.concatenate(streamed(codec, row, 10))
-    frames = spectrograms(codec, row, 10)
-    mel, noise = torch.cat(frames, -1), Noise(0)
+    mel, noise = codec.stream().frames(row), Noise(0)
     with torch.inference_mode():
         whole, _ = codec.vocoder(mel, noise.phase(), noise.of_source(0, mel.shape[-1]))
     assert np.abs(joined - whole[0].numpy()).max() < 1e-3  # 3e-5 was measured
@@ -230,7 +232,7 @@ def test_the_sound_of_a_stream_is_the_vocoders_of_the_whole_spectrogram(codec: G
 
 
 def test_ten_minutes_in_chunks_hold_no_more_than_one(codec: Glm4VoiceCodec) -> None:
-    stream = codec.stream()
+    stream = codec.stream(voice=VoiceSettings(num_steps=1))  # how much is held does not depend on it
     held = []
     said = 0
     for minute in range(10):
