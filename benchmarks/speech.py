@@ -113,8 +113,8 @@ def streamed(codec: Glm4VoiceCodec, row: list[int]) -> list[np.ndarray]:
 
 @torch.inference_mode()
 def of_a_stream(codec: Glm4VoiceCodec, seconds: float) -> dict[str, float]:
-    """How a stream's sound joins, how far its frames are from those of one piece, and how long it takes to its
-    first sound once there are codes for that.
+    """How a stream's sound joins, how far its frames are from one piece's, and how soon it begins once
+    there are codes.
     """
     row = torch.randint(codec.config.num_codes, (round(seconds * 12.5),)).tolist()
     start = time.perf_counter()

@@ -123,7 +123,7 @@ class Settings:
         seed: of the noise, 0 or more.
         length: of the blank in tokens, 1 or more; None chooses it from the input.
         block_length: places that are denoised before the next ones, from the left, 1 or more; None takes the
-            whole blank. Speech is heard sooner in blocks, and may come out worse.
+            whole blank. Speech is heard sooner in blocks; no place sees what will stand behind its block.
         algorithm: a published unmasking rule; with one, the logits are read as published, every column of the
             vocabulary at every masked place. The settings below belong to this reading.
         repeat_penalty: weakens what stands in the blank already, 0.1 to 10 (1 changes nothing);

@@ -31,7 +31,7 @@ PIECE = HOP * FRAMES  # samples of a code
 ITERATIONS = 48
 
 
-# Measured (docs/decisions/NUMBER): with two codes ahead the spectrum is met as well as in one piece; jumps
+# Measured (docs/decisions/0012): with two codes ahead the spectrum is met as well as in one piece; jumps
 # at joints are below half the largest inside; more of either changes neither.
 HOP_CODES, AHEAD_CODES, BACK_CODES = 5, 2, 4
 FADED = 320  # samples
