@@ -12,9 +12,11 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -28,6 +30,7 @@ from omni_agent.core_model.evaluation.speech_judge import SpeechJudge
 from omni_agent.core_model.model import Model
 from omni_agent.core_model.training.voices import speak_with
 from omni_agent.core_model.world import (
+    Kind,
     Split,
     caption,
     draw_prompt,
@@ -45,6 +48,9 @@ PARTS = {
     "early_end": Settings(early_end=True),
 }
 """Parts that need no figure; thresholds, steps and guidance take the task's own."""
+
+
+KINDS: tuple[Kind, ...] = ("one", "count", "pair")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,10 +81,9 @@ def main() -> None:
         f"{'row':<26}{'way':<16}{'of':>5}{'exact':>8}{'fast':>8}{'points':>8}{'95 % interval':>18}{'time':>8}"
     )
     results = []
-    for name, asked in rows(model, given.questions, given.split, given.seed):
-        if given.rows and name not in given.rows.split(","):
-            continue
-        for way, scores in compared(model, asked, parts=given.parts).items():
+    every = rows(given.questions, given.split, given.seed)
+    for name in given.rows.split(",") if given.rows else every:
+        for way, scores in compared(model, every[name](), parts=given.parts).items():
             results.append({"row": name, "way": way, **scores})
             low, high = scores["interval"]
             print(
@@ -138,35 +143,56 @@ def request(asked: Asked, settings: Settings) -> Request:
     return Request(task=asked.task, content=asked.content, blank=asked.blank, settings=settings)
 
 
-def rows(model: Model, questions: int, split: Split, seed: int) -> Iterator[tuple[str, list[Asked]]]:
-    """The rows of the evaluation, one after the other as the sounds of some take time to make."""
-    for name in ROWS:
-        rng = np.random.default_rng([seed, len(name)])
-        yield (
-            name,
-            [
-                answered((each.picture, Text(each.question.text)), each.question.answer)
-                for each in sample(rng, name, questions, split)
-            ],
-        )
-    yield "sum", [answered((Text(each.text),), each.answer) for each in sums()]
-    rng = np.random.default_rng([seed, 100])
-    yield "describe", [described(sample_scene(rng, split), rng) for _ in range(questions)]
+def rows(questions: int, split: Split, seed: int) -> dict[str, Callable[[], list[Asked]]]:
+    """The rows of the evaluation, each to be made when it is its turn, as the sounds of some take time."""
     half = max(questions // 2, 1)
-    spoken = []
-    for name in SPOKEN:
-        for each in sample(rng, name, -(-half // len(SPOKEN)), split):
-            sound = Speech(*speak_with(each.voice, each.question.text))
-            spoken.append(answered((each.picture, sound), each.question.answer))
-    yield "spoken question", spoken
-    for voice in HEARD_VOICES:
-        yield f"written down, {voice}", [written(sample_sentence(rng, split), voice) for _ in range(half)]
-    texts = [sample_sentence(rng, split) for _ in range(half)]
-    judge = SpeechJudge(texts)
-    yield "spoken", [said(text, judge) for text in texts]
-    eyes = PictureJudge.load()
-    for kind in ("one", "count", "pair"):
-        yield f"drawn, {kind}", [drawn(sample_combination(rng, split, kind), eyes) for _ in range(half)]
+
+    def chance(name: str) -> np.random.Generator:
+        return np.random.default_rng([seed, crc32(name.encode())])
+
+    def typed(name: str) -> list[Asked]:
+        return [
+            answered((each.picture, Text(each.question.text)), each.question.answer)
+            for each in sample(chance(name), name, questions, split)
+        ]
+
+    def described_ones() -> list[Asked]:
+        rng = chance("describe")
+        return [described(sample_scene(rng, split), rng) for _ in range(questions)]
+
+    def spoken() -> list[Asked]:
+        rng = chance("spoken question")
+        asked = [each for name in SPOKEN for each in sample(rng, name, -(-half // len(SPOKEN)), split)]
+        return [
+            answered(
+                (each.picture, Speech(*speak_with(each.voice, each.question.text))), each.question.answer
+            )
+            for each in asked
+        ]
+
+    def written_ones(voice: str) -> list[Asked]:
+        rng = chance(voice)
+        return [written(sample_sentence(rng, split), voice) for _ in range(half)]
+
+    def said_ones() -> list[Asked]:
+        rng = chance("speaking")
+        texts = [sample_sentence(rng, split) for _ in range(half)]
+        judge = SpeechJudge(texts)
+        return [said(text, judge) for text in texts]
+
+    def drawn_ones(kind: Kind) -> list[Asked]:
+        rng, judge = chance(kind), PictureJudge.load()
+        return [drawn(sample_combination(rng, split, kind), judge) for _ in range(half)]
+
+    return {
+        **{name: partial(typed, name) for name in ROWS},
+        "sum": lambda: [answered((Text(each.text),), each.answer) for each in sums()],
+        "describe": described_ones,
+        "spoken question": spoken,
+        **{f"writing down {voice}": partial(written_ones, voice) for voice in HEARD_VOICES},
+        "speaking": said_ones,
+        **{f"drawing {kind}": partial(drawn_ones, kind) for kind in KINDS},
+    }
 
 
 def answered(content: tuple[Text | Image | Speech, ...], answer: str) -> Asked:

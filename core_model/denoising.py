@@ -6,7 +6,7 @@ Functions of the resident parts and of values; a `Decoding` is replaced, never c
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float, Int
@@ -14,14 +14,12 @@ from torch import Tensor
 
 from omni_agent.core import Modality, Settings
 from omni_agent.core_model import published_unmasking, unmasking
-from omni_agent.core_model.batching import attended_rows
 from omni_agent.core_model.candidates import Candidates, tiles
 from omni_agent.core_model.canvas import Canvas
 from omni_agent.core_model.config import TaskConfig
 from omni_agent.core_model.decoding import Decoding, Shortcuts
-from omni_agent.core_model.guidance import guided, out_of_line
-from omni_agent.core_model.linear import linear
-from omni_agent.core_model.memory import Memory, Row, States, hidden_states
+from omni_agent.core_model.looking import key_of, looks, reading_of
+from omni_agent.core_model.memory import Memory, Row, hidden_states
 from omni_agent.core_model.noise import gumbel
 from omni_agent.core_model.parts import Parts
 from omni_agent.core_model.prompting import without_prompt
@@ -35,7 +33,6 @@ from omni_agent.core_model.schedule import (
     even,
     published,
 )
-from omni_agent.core_model.seeds import seed_of
 from omni_agent.core_model.unmasking import TypedRule
 from omni_agent.errors import InputError
 
@@ -102,16 +99,16 @@ def advance(parts: Parts, decodings: Sequence[Decoding]) -> list[Decoding]:
             _candidates(parts, decoding, look.reading, look.logits(parts, decoding)),
             look.memory,
         )
-        for decoding, look in zip(decodings, _looks(parts, decodings), strict=True)
+        for decoding, look in zip(decodings, looks(parts, decodings), strict=True)
     ]
 
 
 @torch.inference_mode()
 def alike(parts: Parts, decodings: Sequence[Decoding]) -> bool:
     """Whether one model call for all reads, bit for bit, what one for each reads."""
-    together = _looks(parts, decodings)
+    together = looks(parts, decodings)
     for decoding, among in zip(decodings, together, strict=True):
-        [alone] = _looks(parts, [decoding])
+        [alone] = looks(parts, [decoding])
         both = [(alone.hidden, among.hidden)]
         if alone.without is not None and among.without is not None:
             both.append((alone.without, among.without))
@@ -126,166 +123,16 @@ def logits_of(parts: Parts, decodings: Sequence[Decoding]) -> list[Float[Tensor,
     In the typed reading the columns of its modality, published every column. All rows at once, for those who
     look at logits; `advance` takes them in tiles.
     """
-    looks = _looks(parts, decodings)
-    return [
-        look.logits(parts, decoding)(slice(None)) for decoding, look in zip(decodings, looks, strict=True)
-    ]
+    both = zip(decodings, looks(parts, decodings), strict=True)
+    return [look.logits(parts, decoding)(slice(None)) for decoding, look in both]
 
 
 def after_step(parts: Parts, decoding: Decoding, logits: Float[Tensor, "places columns"]) -> Decoding:
     """The state after a step that reads these logits, which are those of `logits_of`."""
-    reading = _reading(parts, decoding)
+    reading = reading_of(parts, decoding)
     return _after(
         parts, decoding, reading, _candidates(parts, decoding, reading, logits.__getitem__), decoding.prompt
     )
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Look:
-    """What a step reads: hidden states at its places, with the prompt and without."""
-
-    reading: Reading
-    hidden: Float[Tensor, "places hidden"]
-    without: Float[Tensor, "places hidden"] | None
-    memory: Memory | None
-
-    def logits(self, parts: Parts, decoding: Decoding) -> Callable[[slice], Tensor]:
-        """Gives the logits of some of the places."""
-
-        def of(rows: slice) -> Tensor:
-            logits = _head(parts, decoding, self.hidden[rows])
-            if self.without is None:
-                return logits
-            return guided(logits, _head(parts, decoding, self.without[rows]), decoding.guidance_scale)
-
-        return of
-
-
-def _looks(parts: Parts, decodings: Sequence[Decoding]) -> list[_Look]:
-    readings = [_reading(parts, decoding) for decoding in decodings]
-    plain = {index: each for index, each in enumerate(decodings) if each.guides}
-    if parts.config.padding == "attended":
-        return _attended(parts, decodings, readings)
-    with_prompt = _hidden(parts, decodings)
-    without = dict(
-        zip(
-            plain,
-            hidden_states(
-                parts.transformer,
-                [
-                    Row(embeddings=_embedded(parts, each.unconditional, 0))
-                    for each in plain.values()
-                    if each.unconditional is not None
-                ],
-            )
-            if plain
-            else [],
-            strict=True,
-        )
-    )
-    looks = []
-    for index, (decoding, reading, states) in enumerate(zip(decodings, readings, with_prompt, strict=True)):
-        memory = decoding.prompt
-        if states.memory is not None:
-            first = decoding.canvas.blank.start + decoding.steps[decoding.step].start
-            memory = states.memory.before(first - 1)
-        unread = None
-        if decoding.unconditional is not None and index in without:
-            unread = _at(decoding.unconditional, reading, without[index])
-        looks.append(
-            _Look(
-                reading=reading, hidden=_at(decoding.canvas, reading, states), without=unread, memory=memory
-            )
-        )
-    return looks
-
-
-def _hidden(parts: Parts, decodings: Sequence[Decoding]) -> list[States]:
-    rows = []
-    for decoding in decodings:
-        memory = decoding.prefix
-        if decoding.prompt is not None and not decoding.refreshes:
-            memory = decoding.prompt
-        first = memory.positions if memory else 0
-        rows.append(Row(embeddings=_embedded(parts, decoding.canvas, first), memory=memory))
-    return hidden_states(parts.transformer, rows, remember=[each.refreshes for each in decodings])
-
-
-def _attended(parts: Parts, decodings: Sequence[Decoding], readings: Sequence[Reading]) -> list[_Look]:
-    """As the published code reads rows of unequal length: what fills them up is looked at, too."""
-    canvases = [decoding.canvas for decoding in decodings]
-    rows = [_embedded(parts, canvas, 0) for canvas in canvases]
-    if any(decoding.guides for decoding in decodings):
-        if len(decodings) > 1:
-            raise InputError(
-                f"{len(decodings)} requests, some with guidance, were given to one call; with padding"
-                " attended guidance is for one at a time: ask them one by one, or load with padding='masked'"
-            )
-        plain = decodings[0].unconditional
-        assert plain is not None
-        places = canvases[0].blank.start - 1 + readings[0].places
-        hidden, without = out_of_line(parts.transformer, rows[0], _embedded(parts, plain, 0), places)
-        return [_Look(reading=readings[0], hidden=hidden, without=without, memory=None)]
-    longest = max(map(len, rows))
-    if len(set(map(len, rows))) > 1 and len({len(canvas.blank) for canvas in canvases}) > 1:
-        raise InputError(
-            "blanks of unequal length were given to one call; with padding attended they have one length:"
-            " ask them one by one, or load with padding='masked'"
-        )
-    [end] = parts.transformer.embed(torch.tensor([parts.vocabulary.end], device=parts.device))
-    hidden = parts.transformer(attended_rows(rows, end, behind=False))
-    return [
-        _Look(
-            reading=reading,
-            hidden=states[longest - len(row) + canvas.blank.start - 1 + reading.places],
-            without=None,
-            memory=None,
-        )
-        for states, row, canvas, reading in zip(hidden, rows, canvases, readings, strict=True)
-    ]
-
-
-def _embedded(parts: Parts, canvas: Canvas, first: int) -> Float[Tensor, "n hidden"]:
-    """The embeddings of a canvas from a position on."""
-    row = parts.transformer.embed(canvas.ids[first:])
-    for heard in canvas.frames:
-        if heard.start >= first:
-            row[heard.start - first : heard.start - first + len(heard.embeddings)] = heard.embeddings
-    return row
-
-
-def _at(canvas: Canvas, reading: Reading, states: States) -> Float[Tensor, "places hidden"]:
-    """What each of the places is read from: the position to its left."""
-    return states.hidden[canvas.blank.start - 1 - states.first + reading.places]
-
-
-def _reading(parts: Parts, decoding: Decoding) -> Reading:
-    step, rule = decoding.steps[decoding.step], decoding.rule
-    if isinstance(rule, TypedRule):
-        return Reading.of(step, decoding.masked.nonzero()[:, 0])
-    return published_unmasking.reading(
-        rule, step, decoding.canvas.filled, mask=parts.vocabulary.mask, key=_key(decoding, "token")
-    )
-
-
-def _key(decoding: Decoding, purpose: str) -> int:
-    return seed_of(decoding.settings.seed, decoding.step, purpose)
-
-
-def _head(
-    parts: Parts, decoding: Decoding, hidden: Float[Tensor, "places hidden"]
-) -> Float[Tensor, "places columns"]:
-    """Logits over what the blank may hold; published, over the whole vocabulary."""
-    if isinstance(decoding.rule, PublishedRule):
-        return parts.transformer.head(hidden)
-    # A modality's ids lie side by side, so its part of the head is a view; gathering rows would copy
-    # megabytes a call.
-    modality = decoding.canvas.blank.modality
-    head, ids = parts.transformer.lm_head.weight, parts.vocabulary.range_of(modality)
-    logits = linear(hidden, head[ids.start : ids.stop])
-    if modality is Modality.IMAGE:
-        return logits
-    return torch.cat([logits, linear(hidden, head[parts.vocabulary.end, None])], -1)
 
 
 def _candidates(
@@ -312,7 +159,7 @@ def _candidates(
                     masked=reading.masked,
                     mask=parts.vocabulary.mask,
                     first=decoding.step == 0,
-                    key=_key(decoding, "token"),
+                    key=key_of(decoding, "token"),
                 )
             )
     return Candidates.joined(made)
@@ -334,11 +181,11 @@ def _typed(
         temperature=rule.temperature,
         top_p=rule.top_p,
         top_k=rule.top_k,
-        noise=lambda columns: gumbel(_key(decoding, "token"), places[:, None], columns),
+        noise=lambda columns: gumbel(key_of(decoding, "token"), places[:, None], columns),
     )
     score = sure
     if rule.order_noise > 0:
-        score = sure.log() + rule.order_noise * gumbel(_key(decoding, "order"), places)
+        score = sure.log() + rule.order_noise * gumbel(key_of(decoding, "order"), places)
     ids = parts.vocabulary.columns(modality).to(columns.device)
     return Candidates(tokens=ids[columns], sure=sure, score=score)
 

@@ -1,0 +1,184 @@
+"""What a denoising step reads: hidden states at the places it looks at, and their logits a tile at a time.
+
+Functions of the resident parts and of states; what is remembered of a row (`memory.py`) is not computed anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from omni_agent.core import Modality
+from omni_agent.core_model import published_unmasking
+from omni_agent.core_model.batching import attended_rows
+from omni_agent.core_model.canvas import Canvas
+from omni_agent.core_model.decoding import Decoding
+from omni_agent.core_model.guidance import guided, out_of_line
+from omni_agent.core_model.linear import linear
+from omni_agent.core_model.memory import Memory, Row, States, hidden_states
+from omni_agent.core_model.parts import Parts
+from omni_agent.core_model.published_unmasking import PublishedRule
+from omni_agent.core_model.schedule import Reading
+from omni_agent.core_model.seeds import seed_of
+from omni_agent.core_model.unmasking import TypedRule
+from omni_agent.errors import InputError
+
+__all__ = ["Look", "key_of", "looks", "reading_of"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Look:
+    """What a step reads.
+
+    Attributes:
+        reading: the places.
+        hidden: the hidden state that each is read from.
+        without: the same without the prompt, where there is guidance.
+        memory: what is remembered of the prompt from now on.
+    """
+
+    reading: Reading
+    hidden: Float[Tensor, "places hidden"]
+    without: Float[Tensor, "places hidden"] | None
+    memory: Memory | None
+
+    def logits(self, parts: Parts, decoding: Decoding) -> Callable[[slice], Tensor]:
+        """Gives the logits of some of the places."""
+
+        def of(rows: slice) -> Tensor:
+            logits = _head(parts, decoding, self.hidden[rows])
+            if self.without is None:
+                return logits
+            return guided(logits, _head(parts, decoding, self.without[rows]), decoding.guidance_scale)
+
+        return of
+
+
+def looks(parts: Parts, decodings: Sequence[Decoding]) -> list[Look]:
+    """What the next step of each reads, in one model call; two where there is guidance.
+
+    Raises:
+        InputError: with padding attended, blanks of unequal length, or guidance for several.
+    """
+    readings = [reading_of(parts, decoding) for decoding in decodings]
+    if parts.config.padding == "attended":
+        return _attended(parts, decodings, readings)
+    without = _without_prompts(parts, decodings)
+    return [
+        Look(
+            reading=reading,
+            hidden=_at(decoding.canvas, reading, states),
+            without=None if plain is None else _at(plain[0], reading, plain[1]),
+            memory=decoding.prompt if states.memory is None else states.memory.before(_block_from(decoding)),
+        )
+        for decoding, reading, states, plain in zip(
+            decodings, readings, _with_prompts(parts, decodings), without, strict=True
+        )
+    ]
+
+
+def _block_from(decoding: Decoding) -> int:
+    """The first position that a step of the present block computes: the one before the block."""
+    return decoding.canvas.blank.start + decoding.steps[decoding.step].start - 1
+
+
+def _without_prompts(parts: Parts, decodings: Sequence[Decoding]) -> list[tuple[Canvas, States] | None]:
+    """For those that have guidance in this step the canvas without its prompt, and its states."""
+    plain = [decoding.unconditional if decoding.guides else None for decoding in decodings]
+    rows = [Row(embeddings=_embedded(parts, canvas, 0)) for canvas in plain if canvas is not None]
+    states = iter(hidden_states(parts.transformer, rows) if rows else [])
+    return [None if canvas is None else (canvas, next(states)) for canvas in plain]
+
+
+def _with_prompts(parts: Parts, decodings: Sequence[Decoding]) -> list[States]:
+    rows = []
+    for decoding in decodings:
+        memory = decoding.prefix
+        if decoding.prompt is not None and not decoding.refreshes:
+            memory = decoding.prompt
+        first = memory.positions if memory else 0
+        rows.append(Row(embeddings=_embedded(parts, decoding.canvas, first), memory=memory))
+    return hidden_states(parts.transformer, rows, remember=[each.refreshes for each in decodings])
+
+
+def _attended(parts: Parts, decodings: Sequence[Decoding], readings: Sequence[Reading]) -> list[Look]:
+    """As the published code reads rows of unequal length: what fills them up is looked at, too."""
+    canvases = [decoding.canvas for decoding in decodings]
+    rows = [_embedded(parts, canvas, 0) for canvas in canvases]
+    if any(decoding.guides for decoding in decodings):
+        if len(decodings) > 1:
+            raise InputError(
+                f"{len(decodings)} requests, some with guidance, were given to one call; with padding"
+                " attended guidance is for one at a time: ask them one by one, or load with padding='masked'"
+            )
+        plain = decodings[0].unconditional
+        assert plain is not None
+        places = canvases[0].blank.start - 1 + readings[0].places
+        hidden, without = out_of_line(parts.transformer, rows[0], _embedded(parts, plain, 0), places)
+        return [Look(reading=readings[0], hidden=hidden, without=without, memory=None)]
+    longest = max(map(len, rows))
+    if len(set(map(len, rows))) > 1 and len({len(canvas.blank) for canvas in canvases}) > 1:
+        raise InputError(
+            "blanks of unequal length were given to one call; with padding attended they have one length:"
+            " ask them one by one, or load with padding='masked'"
+        )
+    [end] = parts.transformer.embed(torch.tensor([parts.vocabulary.end], device=parts.device))
+    hidden = parts.transformer(attended_rows(rows, end, behind=False))
+    return [
+        Look(
+            reading=reading,
+            hidden=states[longest - len(row) + canvas.blank.start - 1 + reading.places],
+            without=None,
+            memory=None,
+        )
+        for states, row, canvas, reading in zip(hidden, rows, canvases, readings, strict=True)
+    ]
+
+
+def _embedded(parts: Parts, canvas: Canvas, first: int) -> Float[Tensor, "n hidden"]:
+    """The embeddings of a canvas from a position on."""
+    row = parts.transformer.embed(canvas.ids[first:])
+    for heard in canvas.frames:
+        if heard.start >= first:
+            row[heard.start - first : heard.start - first + len(heard.embeddings)] = heard.embeddings
+    return row
+
+
+def _at(canvas: Canvas, reading: Reading, states: States) -> Float[Tensor, "places hidden"]:
+    """What each of the places is read from: the position to its left."""
+    return states.hidden[canvas.blank.start - 1 - states.first + reading.places]
+
+
+def reading_of(parts: Parts, decoding: Decoding) -> Reading:
+    """The places that the next step looks at."""
+    step, rule = decoding.steps[decoding.step], decoding.rule
+    if isinstance(rule, TypedRule):
+        return Reading.of(step, decoding.masked.nonzero()[:, 0])
+    return published_unmasking.reading(
+        rule, step, decoding.canvas.filled, mask=parts.vocabulary.mask, key=key_of(decoding, "token")
+    )
+
+
+def key_of(decoding: Decoding, purpose: str) -> int:
+    """The seed of the next step's noise for a purpose."""
+    return seed_of(decoding.settings.seed, decoding.step, purpose)
+
+
+def _head(
+    parts: Parts, decoding: Decoding, hidden: Float[Tensor, "places hidden"]
+) -> Float[Tensor, "places columns"]:
+    """Logits over what the blank may hold; published, over the whole vocabulary."""
+    if isinstance(decoding.rule, PublishedRule):
+        return parts.transformer.head(hidden)
+    # A modality's ids lie side by side, so its part of the head is a view; gathering rows would copy
+    # megabytes a call.
+    modality = decoding.canvas.blank.modality
+    head, ids = parts.transformer.lm_head.weight, parts.vocabulary.range_of(modality)
+    logits = linear(hidden, head[ids.start : ids.stop])
+    if modality is Modality.IMAGE:
+        return logits
+    return torch.cat([logits, linear(hidden, head[parts.vocabulary.end, None])], -1)
