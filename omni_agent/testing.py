@@ -14,6 +14,7 @@ from omni_agent.core import (
     Core,
     Generation,
     Modality,
+    Place,
     Request,
     Snapshot,
     Task,
@@ -307,10 +308,18 @@ class _Scripted(Generation):
             committed=committed,
             length=length,
             preview=shown + "░" * (length - committed),
+            places=tuple(self._place(index, length) for index in range(length)),
         )
         self._news.set()
         if self._observe is not None:
             self._observe(self._newest)
+
+    def _place(self, index: int, length: int) -> Place:
+        """A position of the blank: filled from the left, evenly; a script has no tokens and no guesses."""
+        step = -(-(index + 1) * self._num_steps // length)
+        if step > self._steps_done:
+            return Place(token=None, step=None, confidence=None)
+        return Place(token=None, step=step, confidence=1.0)
 
     def _done(self, task: asyncio.Task[Value]) -> None:
         self._news.set()

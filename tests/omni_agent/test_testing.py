@@ -13,6 +13,7 @@ from omni_agent import (
     Graph,
     Image,
     InputError,
+    Modality,
     NotDecoded,
     OmniError,
     Request,
@@ -92,3 +93,13 @@ async def test_only_its_own_tokens_are_decoded() -> None:
             await core.decoded(Image.from_tokens(Tokens(ids=(1,), tokenizer="t")))
         assert await core.decoded(PICTURE) is PICTURE
         assert await core.decoded(Text("a")) == "a"
+
+
+async def test_its_places_fill_from_the_left_with_the_steps_that_filled_them() -> None:
+    request = Request(task=Task.ANSWER, content=(Text("hello"),), blank=Modality.TEXT)
+    async with ScriptedCore({Task.ANSWER: "a dog"}, num_steps=3) as core:
+        async for change in core.generate(request):
+            steps = [place.step for place in change.places]
+            assert len(steps) == change.length
+            assert sum(step is not None for step in steps) == change.committed
+            assert all(step is None or step <= change.step for step in steps)
