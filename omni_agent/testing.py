@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -17,6 +18,7 @@ from omni_agent.core import (
     Place,
     Request,
     Snapshot,
+    Status,
     Task,
     Value,
     VoiceSettings,
@@ -86,10 +88,31 @@ class ScriptedCore(Core):
         self._originals: dict[Tokens, Image | Speech] = {}
         self._running: set[asyncio.Task[Value]] = set()
         self._is_open = False
+        self._ended: Counter[str] = Counter()
+        self._steps = 0
+        self._tokens: Counter[Modality] = Counter()
         for line in self._script.values():
             for each in line if isinstance(line, list) else [line]:
                 if isinstance(each, Image | Speech):
                     self._as_tokens(each)
+
+    def status(self) -> Status:
+        """What was asked of it and how that ended. No time is measured: seconds and rates are 0."""
+        self._check_open()
+        return Status(
+            queued=0,
+            active=len(self._running),
+            finished=self._ended["finished"],
+            failed=self._ended["failed"],
+            cancelled=len(self.cancelled),
+            steps=self._steps,
+            calls=self._steps,
+            busy_seconds=0.0,
+            tokens={modality: self._tokens[modality] for modality in Modality},
+            batch_sizes={1: self._steps} if self._steps else {},
+            steps_per_second=0.0,
+            tokens_per_second=dict.fromkeys(Modality, 0.0),
+        )
 
     @property
     def running(self) -> int:
@@ -144,9 +167,15 @@ class ScriptedCore(Core):
             self._running.discard(task)
             if task.cancelled():
                 self.cancelled.append(request)
+            else:
+                self._ended["finished" if task.exception() is None else "failed"] += 1
 
         task.add_done_callback(done)
         return generation
+
+    def _stepped(self, blank: Modality, places: int) -> None:
+        self._steps += 1
+        self._tokens[blank] += places
 
     async def decoded(self, value: V) -> V:
         return self._original(value)
@@ -299,6 +328,7 @@ class _Scripted(Generation):
         self._steps_done = step
         length = max(len(value), 1) if isinstance(value, Text) else 16
         committed = length * step // self._num_steps
+        self.core._stepped(self._request.blank, committed - length * (step - 1) // self._num_steps)
         shown = value[:committed] if isinstance(value, Text) else "█" * committed
         self._newest = CanvasChange(
             request=self._number,

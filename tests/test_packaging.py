@@ -42,6 +42,7 @@ EXTRAS = (
     "omni_agent.graph.durable",
     "omni_agent.graph.journal",
     "omni_agent.reach.opentelemetry",
+    "omni_agent.reach.prometheus",
     "omni_agent.tools.langchain",
     "omni_agent.graph.store.sql",
     "omni_agent.graph.store.claiming",
@@ -137,7 +138,15 @@ def test_the_wheel_alone_imports_everything(wheel: Path) -> None:
 
 def test_without_any_extra_only_what_needs_one_does_not_import(wheel: Path) -> None:
     store = ("aiosqlite", "alembic", "asyncpg", "sqlalchemy")
-    others = ("hypothesis", "jiwer", "langchain_core", "opentelemetry", "pocketsphinx", "pytest")
+    others = (
+        "hypothesis",
+        "jiwer",
+        "langchain_core",
+        "opentelemetry",
+        "pocketsphinx",
+        "prometheus_client",
+        "pytest",
+    )
     imported_from(wheel, absent=(*others, *store))
 
 
