@@ -60,8 +60,13 @@ def share(now: float, needs: Sequence[Need]) -> float:
 
 @dataclass(kw_only=True)
 class Pace:
-    """How long requests of each kind took to begin and to go on by a step, and values to be decoded."""
+    """How long requests of each kind took to begin and to go on by a step, and values to be decoded.
 
+    Attributes:
+        steps: how many the last one of each kind had.
+    """
+
+    steps: dict[Hashable, int] = field(default_factory=dict)
     _seconds: dict[tuple[str, Hashable], float] = field(default_factory=dict)
 
     def took(self, what: str, kind: Hashable, seconds: float) -> None:

@@ -335,15 +335,21 @@ class Engine:
         return [first]
 
     def _rounds_fit(self, now: float, needs: Sequence[Need]) -> bool:
-        """Whether all who are due are in time with a round of everybody before."""
-        others = sum(self._need(job).least for job in self._in_flight if job.due is None)
-        return deadlines.share(now + others, needs) >= 1
+        """Whether all who are due are in time with all their steps after a round of everybody, in which
+        nobody goes first.
+        """
+        round_of_all = sum(self._need(job).least for job in self._in_flight if not job.ticket.done)
+        return deadlines.share(now + round_of_all, needs) >= 1
 
     def _need(self, job: Job) -> Need:
         decoding = job.decoding
-        steps = 1 if decoding is None else len(decoding.steps) - decoding.step
-        if decoding is not None and job.shortened:
-            steps = max(steps, wanted(decoding))
+        if decoding is None:
+            asked = job.work.settings.num_steps if isinstance(job.work, Request) else None
+            steps = asked or self._pace.steps.get(job.kind, 1)
+        else:
+            steps = len(decoding.steps) - decoding.step
+            if job.shortened:
+                steps = max(steps, wanted(decoding))
         due = float("inf") if job.due is None else job.due
         return self._pace.need(job.kind, job.yields, due=due, begun=decoding is not None, steps=steps)
 
@@ -370,6 +376,7 @@ class Engine:
                     decoding = self._model.start(self._model.canvas(job.work), job.work.settings)
                 self._goes_on(job, decoding)
                 self._pace.took("begin", job.kind, time.monotonic() - before)
+                self._pace.steps[job.kind] = len(decoding.steps)
                 job.ticket.begun(decoding)
                 if decoding.done:
                     self._finish(job, decoding)
