@@ -1,13 +1,13 @@
 """How well the engine is controlled: cancels, deadlines, fairness, and quality by number of steps.
 
-    python benchmarks/engine_control.py [--parts cancel ...] [--questions 50] [--json FILE]
+    python benchmarks/engine_control.py [--parts cancel deadlines fairness quality] [--json FILE]
 
 On omni-tiny, as it comes. *Cancel*: a request waits for the one place while a drawing is in flight; from the
 cancel of that to the first step of the other. *Deadlines*: a hundred mixed requests, each due as a draw of
 chance says, met as a share of those that a plan of one call each, the earliest deadline first, meets at costs
 measured just before and after; asked all at once, and as they come. *Fairness*: the last one's wait of eight
-at once, against eight one after the other. *Quality*: rows of the evaluation's development split, by number of
-steps.
+at once, against eight one after the other. *Quality*: rows of the evaluation's development split, by number
+of steps (`--questions 50` a row).
 """
 
 from __future__ import annotations
