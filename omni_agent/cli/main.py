@@ -18,7 +18,7 @@ import typer
 from omni_agent.cli.app import app
 from omni_agent.cli.session import Loader
 from omni_agent.core import Core
-from omni_agent.errors import InputError, NoSuchRun, OmniError
+from omni_agent.errors import GraphError, InputError, NoSuchRun, OmniError
 
 __all__ = ["main"]
 
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None, *, load: Loader = Core.load) -> int:
             sys.stdout.flush()
     except typer.TyperException as error:
         return _failed(f"{error.format_message()} (see omni-agent --help)", 2)
-    except (InputError, NoSuchRun) as error:
+    except (InputError, GraphError, NoSuchRun) as error:
         return _failed(str(error), 2)
     except OmniError as error:
         return _failed(str(error), 1)

@@ -65,6 +65,11 @@ class RunOptions:
             raise InputError(f"store was {type(store).__name__}; wanted a RunStore, or None")
         if store is not None and self.run_id is None:
             raise InputError("a store was given without a run_id; wanted the id to store the run under")
+        if store is None and self.run_id is not None:
+            raise InputError(
+                f"run_id {self.run_id!r} was given without a store, so nothing would be kept: give"
+                " store=RunStore(...) too, or leave it out"
+            )
         if self.rerun_changed and store is None:
             raise InputError("rerun_changed was given without a store: it is for runs that go on")
         given: object = self.given

@@ -58,9 +58,7 @@ class Run:
             RunTimedOut: the run took longer than its options allow.
             asyncio.CancelledError: the run was left before it was done.
         """
-        if self._task is None:
-            raise RuntimeError("the run has not begun: enter it with `async with`")
-        await asyncio.wait({self._task})
+        await asyncio.wait({self._check_begun()})
         if self._execution.error is not None:
             raise self._execution.error
         if self._execution.outputs is None:
@@ -79,8 +77,7 @@ class Run:
             InputError: there is no such late input, it is of another type, it was sent before, or the run is
                 over.
         """
-        if self._task is None:
-            raise RuntimeError("the run has not begun: enter it with `async with`")
+        self._check_begun()
         await self._execution.send(path, value)
 
     @property
@@ -91,10 +88,22 @@ class Run:
         return self._execution.log.progress.states
 
     def __aiter__(self) -> AsyncIterator[Event]:
+        """The events, each to one reader.
+
+        Raises:
+            RuntimeError: the run was not entered, and would tell none.
+        """
+        self._check_begun()
         return self
 
     async def __anext__(self) -> Event:
+        self._check_begun()
         event = await self._execution.log.next()
         if event is None:
             raise StopAsyncIteration
         return event
+
+    def _check_begun(self) -> asyncio.Task[None]:
+        if self._task is None:
+            raise RuntimeError("the run has not begun: enter it with `async with`")
+        return self._task

@@ -553,3 +553,23 @@ async def test_a_run_is_entered_once() -> None:
     with pytest.raises(RuntimeError, match="entered once"):
         async with run:
             pass
+
+
+async def test_a_run_that_was_not_entered_says_so_to_who_iterates_it() -> None:
+    graph = Graph("g")
+
+    @graph.step
+    def one() -> int:
+        return 1
+
+    run = graph.start()
+    with pytest.raises(RuntimeError, match="the run has not begun: enter it with `async with`"):
+        await anext(run)
+    with pytest.raises(RuntimeError, match="the run has not begun"):
+        async for _ in run:
+            pass
+
+
+def test_a_run_id_without_a_store_is_refused() -> None:
+    with pytest.raises(InputError, match="run_id 'x' was given without a store, so nothing would be kept"):
+        RunOptions(run_id="x")
