@@ -1,4 +1,4 @@
-"""Put the parts that were trained one by one together into a checkpoint, and take one apart again."""
+"""Put the parts that were trained one by one together into a checkpoint; take one apart again; mix two."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from omni_agent.core_model.model import Model
 from omni_agent.core_model.tokenizers.text import TextTokenizer
 from omni_agent.errors import CheckpointError
 
-__all__ = ["assemble", "take_apart"]
+__all__ = ["assemble", "mix", "take_apart"]
 
 PARTS = {
     "core.safetensors": "",
@@ -61,3 +61,18 @@ def take_apart(checkpoint: Path, folder: Path) -> None:
             if (key.startswith(prefix) if prefix else not key.startswith(tuple(others)))
         }
         save_file(part, folder / name)
+
+
+def mix(first: Path, second: Path, out: Path) -> None:
+    """Write the checkpoint whose weights are the means of two: of a core trained on in two ways, it is
+    often better than either (Wortsman et al. 2022, "Model soups").
+
+    Raises:
+        CheckpointError: one of them cannot be read, or they are not of one configuration.
+    """
+    model, other = load(first), load(second)
+    if model.config != other.config:
+        raise CheckpointError(f"{first} and {second} have different configurations; wanted two of one core")
+    others = other.state_dict()
+    model.load_state_dict({name: (value + others[name]) / 2 for name, value in model.state_dict().items()})
+    save(model, out)

@@ -17,7 +17,8 @@ __all__ = ["train"]
 
 train = typer.Typer(
     help="Train omni-tiny part by part: speech-corpus, speech-codec, speech-encoder, image-tokenizer, pools, "
-    "core, checkpoint; parts takes a checkpoint apart again. Each part goes on where it was stopped.",
+    "core, checkpoint; parts takes a checkpoint apart again, mix makes one of two. Each part goes on where it "
+    "was stopped.",
     no_args_is_help=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -158,16 +159,21 @@ def parts(
 ) -> None:
     """Take a checkpoint apart, so that training can go on from its parts."""
     make_folder(folder)
-    from omni_agent.core_model.checkpoints import HubId, find
     from omni_agent.core_model.training.assemble import take_apart
-    from omni_agent.errors import InputError
 
-    source = find(checkpoint)
-    if isinstance(source, HubId):
-        raise InputError(
-            f"there is no folder {source.name!r}; wanted a small core's, or a name such as omni-tiny"
-        )
-    take_apart(source, folder)
+    take_apart(_small(checkpoint), folder)
+
+
+@train.command("mix")
+def mix(
+    first: Annotated[str, typer.Argument(metavar="FIRST", help="A checkpoint's name or folder.")],
+    second: Annotated[str, typer.Argument(metavar="SECOND", help="Another of the same core.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The new checkpoint's folder.")],
+) -> None:
+    """Make the checkpoint halfway between two that come from the same weights."""
+    from omni_agent.core_model.training.assemble import mix as mixed
+
+    mixed(_small(first), _small(second), out)
 
 
 @train.command("picture-judge")
@@ -186,6 +192,19 @@ def picture_judge(
     for drawing in (False, True):
         shares = training.measure(judge, "held_out", scenes=2000, seed=7, drawing=drawing)
         print_json({"drawing": drawing} | shares)
+
+
+def _small(checkpoint: str) -> Path:
+    """The folder of a small core."""
+    from omni_agent.core_model.checkpoints import HubId, find
+    from omni_agent.errors import InputError
+
+    source = find(checkpoint)
+    if isinstance(source, HubId):
+        raise InputError(
+            f"there is no folder {source.name!r}; wanted a small core's, or a name such as omni-tiny"
+        )
+    return source
 
 
 def _report(line: str) -> None:

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from omni_agent.core_model.checkpoints import load, save
-from omni_agent.core_model.training.assemble import assemble, take_apart
+from omni_agent.core_model.training.assemble import assemble, mix, take_apart
 from omni_agent.errors import CheckpointError
 from tests.core_model.random_core import random_model
 
@@ -43,3 +43,20 @@ def test_missing_parts_and_wrong_shapes_are_listed_at_once(tmp_path: Path) -> No
         "speech_frontend.shift is [3]",
     ):
         assert fault in str(caught.value)
+
+
+def test_a_mix_has_the_means_of_the_weights_of_two_cores(tmp_path: Path) -> None:
+    model = random_model()
+    save(model, tmp_path / "first")
+    weights = {name: value.clone() for name, value in model.state_dict().items()}
+    model.load_state_dict({name: 3 * value for name, value in weights.items()})
+    save(model, tmp_path / "second")
+    mix(tmp_path / "first", tmp_path / "second", tmp_path / "mixed")
+    mixed = load(tmp_path / "mixed").state_dict()
+    for name, value in weights.items():
+        torch.testing.assert_close(mixed[name], 2 * value, rtol=2e-3, atol=1e-4)
+    larger = model.config.model_copy(update={"max_text_tokens": 1000})
+    model.config = larger
+    save(model, tmp_path / "other")
+    with pytest.raises(CheckpointError, match="different configurations; wanted two of one core"):
+        mix(tmp_path / "first", tmp_path / "other", tmp_path / "out")
