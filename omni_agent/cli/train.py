@@ -17,8 +17,8 @@ __all__ = ["train"]
 
 train = typer.Typer(
     help="Train omni-tiny part by part: speech-corpus, speech-codec, speech-encoder, image-tokenizer, pools, "
-    "core, checkpoint; parts takes a checkpoint apart again, mix makes one of two. Each part goes on where it "
-    "was stopped.",
+    "core, checkpoint; parts takes a checkpoint apart again, mix makes one of two. Each part goes on where "
+    "it was stopped.",
     no_args_is_help=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
