@@ -59,7 +59,7 @@ def test_a_graph_of_ones_own_is_drawn_to_a_file(folder: Path, capsys: pytest.Cap
         ("my_graphs:outr", 2, "its graphs are 'inner', 'outer', 'broken'. Did you mean 'outer'?"),
         ("no_such_module:g", 2, "there is no module 'no_such_module'"),
         ("my_graphs:", 2, "wanted module:graph"),
-        ("my_graphs:broken", 1, "graph 'broken' has 1 fault"),
+        ("my_graphs:broken", 2, "graph 'broken' has 1 fault"),
     ],
 )
 def test_mistakes_are_one_line(
