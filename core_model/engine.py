@@ -240,6 +240,8 @@ class Engine:
                 list(self._queue.values()), self._in_flight, self._in_flight_limit, self._admitted
             ):
                 self._admitted += jobs.needs_room(job)
+                if job.due is not None and any(other.due is not None for other in self._in_flight):
+                    self._pace.asked(time.monotonic(), self._need(job))
                 self._in_flight.append(self._queue.pop(job.ticket.number))
             return not self._closing
 
@@ -287,7 +289,8 @@ class Engine:
             return []
         now = time.monotonic()
         needs = [self._need(job) for job in pressed]
-        for index in (late := deadlines.hopeless(now, needs)):
+        unsure = set(deadlines.hopeless(now, needs))
+        for index in unsure.intersection(deadlines.hopeless(now, needs, deadlines.DOUBT)):
             job, need = pressed[index], needs[index]
             job.ticket.fail(
                 DeadlineExceeded(
@@ -296,12 +299,13 @@ class Engine:
                     " less goes on"
                 )
             )
-        going = [job for index, job in enumerate(pressed) if index not in late]
-        needs = [need for index, need in enumerate(needs) if index not in late]
+        going = [job for index, job in enumerate(pressed) if index not in unsure]
+        needs = [need for index, need in enumerate(needs) if index not in unsure]
         if not going:
-            return []
-        share = deadlines.share(now, needs)
-        if share >= 1 and self._rounds_fit(now, needs):
+            # nobody is sure to be in time: who may be has the time
+            return sorted((job for job in pressed if not job.ticket.done), key=lambda job: job.due or 0)[:1]
+        share = deadlines.share(now, needs, self._pace.load(now))
+        if share >= 1 and len(going) == len(pressed) and self._rounds_fit(now, needs):
             self._owed = 0.0
             for job, need in zip(going, needs, strict=True):
                 self._reschedule(job, 1 + need.steps)

@@ -174,8 +174,31 @@ def test_the_pace_follows_what_was_measured_and_guesses_nothing() -> None:
     assert pace.need("drawing", "image", due=9.0, begun=False, steps=3).least == 7.0
     assert pace.need("drawing", "image", due=9.0, begun=True, steps=3).least == 5.0
     assert pace.need("asking", "text", due=9.0, begun=True, steps=3).least == 0.0
-    pace.took("step", "drawing", 2.0)
-    assert 1.0 < pace.of("step", "drawing") < 2.0
+    for seconds in (1.1, 60.0, 1.2):  # one was held up by another program
+        pace.took("step", "drawing", seconds)
+    assert 1.0 < pace.of("step", "drawing") < 1.2
+
+
+def test_who_comes_while_others_have_a_deadline_has_time_left_for_more_of_them() -> None:
+    pace, need = Pace(), Need(due=9.0, least=1.0, step=0.1, steps=50)
+    assert pace.load(0.0) == 0
+    for _ in range(2):
+        pace.asked(0.0, need)
+    assert pace.load(1.0) == 2 / deadlines.RECENT
+    assert deadlines.share(1.0, [need], pace.load(1.0)) < deadlines.share(1.0, [need])
+    for _ in range(50):
+        pace.asked(2.0, need)
+    assert pace.load(2.0) == deadlines.MOST
+    assert pace.load(3.0 + deadlines.RECENT) == 0
+
+
+@given(st.lists(st.tuples(st.floats(0, 10), st.floats(0, 10)), max_size=12), st.floats(0, 1))
+def test_one_alone_is_hopeless_only_if_it_takes_longer_than_it_has(
+    all_of_them: list[tuple[float, float]], costs: float
+) -> None:
+    for due, least in all_of_them:
+        need = Need(due=due, least=least, step=0.0, steps=0)
+        assert bool(deadlines.hopeless(0.0, [need], costs)) == (costs * least > due)
 
 
 # Schedules that were run, given again
