@@ -148,11 +148,13 @@ async def deadlines() -> dict[str, Any]:
                 "met_of_plan": both,
                 "met": met_all,
                 "share": both / could_be,
+                "met_by_plan": met_all / could_be,
                 "steps": steps / max(wanted, 1),
             }
             print(
                 f"  {name:<14} the plan meets {could_be} of 300; of those {both} met ({both / could_be:.1%});"
-                f" {met_all} met in all, with {steps / max(wanted, 1):.0%} of the steps they asked for"
+                f" {met_all} met in all ({met_all / could_be:.1%}), with {steps / max(wanted, 1):.0%} of the"
+                " steps they asked for"
             )
     return result
 
