@@ -131,10 +131,10 @@ async def deadlines() -> dict[str, Any]:
         for name, spread in (("all at once", 0.0), ("as they come", 6.0)):
             rounds = []
             for seed in range(3):
-                before = {kind: await cost(core, request) for kind, request in kinds.items()}
+                before = await costs_of(core, kinds)
                 asked = hundred(before, spread, random.Random(seed))
                 met, steps, wanted = await run_hundred(core, asked, kinds)
-                after = {kind: await cost(core, request) for kind, request in kinds.items()}
+                after = await costs_of(core, kinds)
                 costs = {kind: (before[kind] + after[kind]) / 2 for kind in kinds}
                 could = one_call_plan(asked, costs)
                 rounds.append((len(met & could), len(could), len(met), steps, wanted))
@@ -170,15 +170,17 @@ def describing() -> Request:
     return Request(task=Task.DESCRIBE, content=(picture,), blank=Modality.TEXT)
 
 
-async def cost(core: Core, request: Request) -> float:
-    """Seconds of a request of one step, decoded; the median of some runs."""
-    spent = []
-    short = replace(request, settings=replace(request.settings, num_steps=1, deadline=60.0))
+async def costs_of(core: Core, kinds: dict[str, Request]) -> dict[str, float]:
+    """Seconds of a request of one step, decoded: medians of some runs, the kinds in turn."""
+    spent: dict[str, list[float]] = {kind: [] for kind in kinds}
     for _ in range(RUNS):
-        begun = time.perf_counter()
-        await core.generate(short)
-        spent.append(time.perf_counter() - begun)
-    return statistics.median(spent)
+        for kind in kinds:
+            request = kinds[kind]
+            short = replace(request, settings=replace(request.settings, num_steps=1, deadline=60.0))
+            begun = time.perf_counter()
+            await core.generate(short)
+            spent[kind].append(time.perf_counter() - begun)
+    return {kind: statistics.median(times) for kind, times in spent.items()}
 
 
 def hundred(costs: dict[str, float], spread: float, chance: random.Random) -> list[Asked]:
