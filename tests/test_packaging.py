@@ -114,7 +114,12 @@ def _dotted(init: Path, folder: Path) -> str:
 
 
 def test_the_sdist_holds_no_file_twice(sdist: Path) -> None:
-    files = [path for path in sdist.rglob("*") if path.is_file() and not path.is_symlink()]
+    # PKG-INFO, which holds the README, stands at the top and in egg-info: setuptools writes both
+    files = [
+        path
+        for path in sdist.rglob("*")
+        if path.is_file() and not path.is_symlink() and path.name != "PKG-INFO"
+    ]
     real = [
         path for path in files if not any((sdist / "omni_agent" / name) in path.parents for name in LINKED)
     ]
