@@ -13,7 +13,7 @@ from typing import Any
 from uuid import uuid4
 
 from omni_agent.core import Core
-from omni_agent.errors import InputError, RunTimedOut, StepError
+from omni_agent.errors import InputError, RunTimedOut, StepError, StoreError
 from omni_agent.graph.activity import Outcome
 from omni_agent.graph.context import Path
 from omni_agent.graph.decode import decoded
@@ -116,10 +116,13 @@ class Execution:
         Raises:
             InputError: there is no such late input, it is of another type, it was sent before, or the run is
                 over.
+            StoreError: the run ended as its store did not let it go on: another process holds it, say.
         """
         place = parsed(path)
         await self._has_begun.wait()
         if self.log.is_closed:
+            if isinstance(self.error, StoreError):
+                raise self.error
             raise InputError(f"late input {path!r} comes too late: the run of graph {self.graph!r} is over")
         accepted = self.mail.accepted(place, value)
         if self.keeper is not None:

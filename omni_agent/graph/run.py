@@ -76,6 +76,7 @@ class Run:
         Raises:
             InputError: there is no such late input, it is of another type, it was sent before, or the run is
                 over.
+            StoreError: the run ended as its store did not let it go on: another process holds it, say.
         """
         self._check_begun()
         await self._execution.send(path, value)

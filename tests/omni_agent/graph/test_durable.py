@@ -14,6 +14,7 @@ from omni_agent import (
     Core,
     Graph,
     Image,
+    InputAwaited,
     InputError,
     Modality,
     NotAvailable,
@@ -166,6 +167,24 @@ async def test_a_run_that_is_under_way_is_held(url: str) -> None:
             events = [event async for event in other]
         assert [type(event) for event in events] == [RunStarted, RunFailed]
     assert (await RunStore(url).info("run")).status == "cancelled"
+
+
+async def test_what_is_sent_to_a_run_that_is_held_is_told_so(url: str) -> None:
+    graph = Graph("g", late={"word": Text})
+
+    @graph.step
+    async def said(word: Text) -> Text:
+        return word
+
+    async with graph.start(options=options(url)) as run:
+        async for event in run:
+            if isinstance(event, InputAwaited):
+                break
+        async with graph.start(options=options(url)) as other:
+            with pytest.raises(RunHeld):
+                await other.send("word", "hello")
+        await run.send("word", "hello")
+        assert (await run.result())[said] == "hello"
 
 
 async def test_a_run_that_was_taken_over_ends_with_run_held(url: str) -> None:
