@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from omni_agent import recipes
+from omni_agent.cli.commands import AsJson
 from omni_agent.cli.output import print_json
 from omni_agent.errors import InputError
 from omni_agent.graph import Graph
@@ -34,7 +35,7 @@ def show(
         Path | None,
         typer.Option("--out", metavar="F.svg", help="The file to draw it to: .svg, or .mmd for Mermaid."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Draw a graph, with the types of what goes from step to step. Without a file, as Mermaid text."""
     drawing = found(name).draw()

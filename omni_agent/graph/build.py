@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar, Unpack, overload
 from omni_agent.errors import Fault, GraphError, InputError
 from omni_agent.graph.check import check
 from omni_agent.graph.control import Control
-from omni_agent.graph.declared import Choice, Declared, Loop, Step
+from omni_agent.graph.declared import Choice, Declared, Repeat, Step
 from omni_agent.graph.draw import Drawing
 from omni_agent.graph.execution import Execution
 from omni_agent.graph.log import EventLog
@@ -129,14 +129,12 @@ class Graph:
         frame = sys._getframe(1)
 
         def declared(function: Any) -> Any:
-            name = function.name if isinstance(function, Graph) else getattr(function, "__name__", "")
             self._declare(
                 Step(
-                    name=as_ if as_ is not None else name,
+                    name=_name_of(function) if as_ is None else as_,
                     function=function,
                     reads=reads,
-                    output=output is True,
-                    pick=output if isinstance(output, str) else None,
+                    output=output,
                     control=control,
                     frame=frame,
                 )
@@ -186,20 +184,15 @@ class Graph:
                 value is taken.
             version: see `Control`.
         """
-        name = function.name if isinstance(function, Graph) else getattr(function, "__name__", "")
         self._declare(
-            Loop(
-                name=as_ if as_ is not None else name,
+            Step(
+                name=_name_of(function) if as_ is None else as_,
                 function=function,
                 reads=reads,
-                output=output is True,
-                pick=output if isinstance(output, str) else None,
-                carry=carry,
-                until=until,
-                max_rounds=max_rounds,
-                on_bound=on_bound,
-                version=version,
+                output=output,
+                control={"version": version},
                 frame=sys._getframe(1),
+                repeat=Repeat(carry=carry, until=until, max_rounds=max_rounds, on_bound=on_bound),
             )
         )
 
@@ -326,3 +319,9 @@ class Graph:
 
     def _names_of(self, function: Callable[..., Any]) -> tuple[str, ...]:
         return tuple(step.name for step in self._steps if step.is_made_of(function))
+
+
+def _name_of(function: Callable[..., Any] | Graph) -> str:
+    """What a step is called that was given no name."""
+    name: str = function.name if isinstance(function, Graph) else getattr(function, "__name__", "")
+    return name

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from omni_agent.graph.condition import condition_of
 from omni_agent.graph.control import Control, Unsure
-from omni_agent.graph.declared import Loop
+from omni_agent.graph.declared import Repeat
 from omni_agent.graph.names import listed, nearest
 from omni_agent.graph.plan import Condition, Each, Edge, Plan
 from omni_agent.graph.signature import MISSING, Unresolved
@@ -51,8 +51,8 @@ def check(step: CheckedStep) -> None:
     if step.step.pick is not None and step.inner is None:
         _fault(step, "output", "it calls a function", "a graph to pick a step of", "Say output=True.")
     _check_unsure(step, options)
-    if isinstance(step.step, Loop):
-        _check_loop(step, step.step)
+    if step.step.repeat is not None:
+        _check_repeat(step, step.step.repeat)
 
 
 def each_of(step: CheckedStep, edges: tuple[Edge, ...]) -> Each | None:
@@ -72,16 +72,16 @@ def each_of(step: CheckedStep, edges: tuple[Edge, ...]) -> Each | None:
     )
 
 
-def until_of(step: CheckedStep, loop: Loop, plan: Plan) -> Condition:
+def until_of(step: CheckedStep, repeat: Repeat, plan: Plan) -> Condition:
     """The condition that ends a loop: it reads the steps and the inputs of what runs in it."""
     hints = _hints(plan)
     return condition_of(
-        loop.until,
+        repeat.until,
         f"{step.subject}, until",
         list(hints),
         lambda name: hints[name],
         step.faults,
-        loop.place,
+        step.step.place,
         told="",
     )
 
@@ -171,21 +171,20 @@ def check_stand_in(step: CheckedStep) -> None:
         )
 
 
-def _check_loop(step: CheckedStep, loop: Loop) -> None:
-    rounds: object = loop.max_rounds
+def _check_repeat(step: CheckedStep, repeat: Repeat) -> None:
+    rounds: object = repeat.max_rounds
     if type(rounds) is not int or rounds < 1:
         _fault(step, "max_rounds", f"it is {rounds!r}", "an integer of 1 or more", "Give another.")
-    if loop.on_bound not in ON_BOUND:
-        _fault(step, "on_bound", f"it is {loop.on_bound!r}", f"one of {listed(ON_BOUND)}", "Say so.")
-    carry: object = loop.carry
+    if repeat.on_bound not in ON_BOUND:
+        _fault(step, "on_bound", f"it is {repeat.on_bound!r}", f"one of {listed(ON_BOUND)}", "Say so.")
+    carry: object = repeat.carry
     if not isinstance(carry, Mapping):
         _fault(step, "carry", f"it is {carry!r}", "a mapping", "Say carry={'input': 'step'}.")
-        loop.carry = {}
         return
     assert step.inner is not None
     plan = step.inner.plan
     hints = _hints(plan)
-    for taken, source in loop.carry.items():
+    for taken, source in repeat.carry.items():
         what = f"carry={{{taken!r}: {source!r}}}"
         if taken not in plan.inputs:
             mend = nearest(str(taken), plan.inputs) or "Carry what the next round takes."

@@ -10,7 +10,7 @@ from omni_agent.errors import GraphError
 from omni_agent.graph import checked_control as control
 from omni_agent.graph.condition import condition_of
 from omni_agent.graph.context import StepContext
-from omni_agent.graph.declared import Loop, Step
+from omni_agent.graph.declared import Step
 from omni_agent.graph.faults import is_name
 from omni_agent.graph.inner import Inner, inner_of
 from omni_agent.graph.known import Known
@@ -292,14 +292,14 @@ class CheckedStep:
 
     def _body(self, edges: tuple[Edge, ...]) -> Body:
         step, options, inner = self.step, self.step.control, self.inner
-        if inner is not None and isinstance(step, Loop):
+        if inner is not None and step.repeat is not None:
             return Rounds(
                 plan=inner.plan,
                 output=inner.output,
-                carry=step.carry,
-                until=control.until_of(self, step, inner.plan),
-                max_rounds=step.max_rounds,
-                on_bound="last" if step.on_bound == "last" else "raise",
+                carry=step.repeat.carry,
+                until=control.until_of(self, step.repeat, inner.plan),
+                max_rounds=step.repeat.max_rounds,
+                on_bound="last" if step.repeat.on_bound == "last" else "raise",
             )
         if inner is not None:
             return Nested(plan=inner.plan, output=inner.output)

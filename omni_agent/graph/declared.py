@@ -1,9 +1,10 @@
-"""What was declared of a graph: steps, loops and choices. Says nothing about whether it is right."""
+"""What was declared of a graph: steps, loops among them, and choices. Says nothing of whether it is right."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from types import FrameType, MethodType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -13,7 +14,17 @@ from omni_agent.graph.signature import Signature, place_of, signature_of
 if TYPE_CHECKING:
     from omni_agent.graph.build import Graph
 
-__all__ = ["Choice", "Declared", "Loop", "Step"]
+__all__ = ["Choice", "Declared", "Repeat", "Step"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Repeat:
+    """What makes a step a loop: what is carried from round to round, until when."""
+
+    carry: Mapping[str, str]
+    until: Callable[..., Any]
+    max_rounds: int
+    on_bound: str
 
 
 class Step:
@@ -23,10 +34,10 @@ class Step:
         name: the step's name in its graph.
         function: what it calls, or the graph it runs.
         reads: the names that parameters read, where they are not the parameters' own.
-        output: whether a run keeps its value.
-        pick: of a graph, the step whose value is taken.
+        output: whether a run keeps its value; of a graph, the step inside whose value is taken.
         control: how it is run.
         frame: where it was declared; annotations may use the names that are local there.
+        repeat: of a loop, how it goes round.
     """
 
     def __init__(
@@ -35,17 +46,18 @@ class Step:
         name: str,
         function: Callable[..., Any] | Graph,
         reads: Mapping[str, str],
-        output: bool,
-        pick: str | None,
+        output: bool | str,
         control: Control,
         frame: FrameType,
+        repeat: Repeat | None = None,
     ) -> None:
         self.name = name
         self.function = function
         self.reads = dict(reads)
-        self.output = output
-        self.pick = pick
+        self.output = output is True
+        self.pick = output if isinstance(output, str) else None
         self.control = control
+        self.repeat = repeat
         self.place = place_of(function, frame)
         """``file:line`` of the function."""
         self._frame: FrameType | None = frame
@@ -79,7 +91,6 @@ class Step:
             function=self.function,
             reads={},
             output=True,
-            pick=None,
             control={},
             frame=sys._getframe(),
         )
@@ -92,39 +103,6 @@ class Step:
         if isinstance(function, MethodType) and isinstance(own, MethodType):
             return function.__func__ is own.__func__ and function.__self__ is own.__self__
         return function is own
-
-
-class Loop(Step):
-    """A function or a graph that runs again and again: a step, and what is carried until when."""
-
-    def __init__(
-        self,
-        *,
-        name: str,
-        function: Callable[..., Any] | Graph,
-        reads: Mapping[str, str],
-        output: bool,
-        pick: str | None,
-        carry: Mapping[str, str],
-        until: Callable[..., Any],
-        max_rounds: int,
-        on_bound: str,
-        version: str | int,
-        frame: FrameType,
-    ) -> None:
-        super().__init__(
-            name=name,
-            function=function,
-            reads=reads,
-            output=output,
-            pick=pick,
-            control={"version": version},
-            frame=frame,
-        )
-        self.carry = carry
-        self.until = until
-        self.max_rounds = max_rounds
-        self.on_bound = on_bound
 
 
 class Choice:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from omni_agent.errors import Fault, GraphError
-from omni_agent.graph.declared import Loop, Step
+from omni_agent.graph.declared import Step
 from omni_agent.graph.names import listed, nearest
 from omni_agent.graph.plan import Plan
 from omni_agent.graph.signature import MISSING, Parameter, Signature, Unresolved
@@ -43,14 +43,14 @@ def inner_of(step: Step, resources: tuple[type, ...]) -> Inner | None:
 
     if isinstance(step.function, Graph):
         plan = step.function.plan()
-    elif isinstance(step, Loop):
+    elif step.repeat is not None:
         plan = _one_step(step, resources)
     else:
         return None
     return Inner(plan=plan, output=_output(step, plan))
 
 
-def _one_step(loop: Loop, resources: tuple[type, ...]) -> Plan:
+def _one_step(loop: Step, resources: tuple[type, ...]) -> Plan:
     from omni_agent.graph.check import check  # a graph's check looks into the graphs inside
 
     def is_type(hint: Any) -> bool:

@@ -257,3 +257,15 @@ def test_bad_loops_are_faults() -> None:
     assert found["step 'h', carry"][0] == "it is ['n']"
     assert found["step 'h', until"][0] == "it is 3"
     assert "step 'i', name '<lambda>'" in found or any("step 'i'" in subject for subject in found)
+
+
+def test_a_carry_that_is_no_mapping_is_a_fault_however_often_it_is_checked() -> None:
+    graph = Graph("g", inputs={"x": int})
+
+    def more(x: int) -> int:
+        return x + 1
+
+    graph.loop(more, carry="x", until=lambda more: more > 3, max_rounds=3)  # type: ignore[arg-type]
+    for _ in range(2):
+        with pytest.raises(GraphError, match="carry: it is 'x'; wanted a mapping"):
+            graph.check()
