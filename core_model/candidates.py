@@ -52,9 +52,9 @@ class Candidates:
         )
 
 
-def tiles(rows: int, columns: int, itemsize: int = 4) -> Iterator[slice]:
-    """The rows in pieces whose logits fit `TILE_BYTES`; one piece where there are no rows."""
-    size = max(1, TILE_BYTES // (columns * itemsize * _COPIES))
+def tiles(rows: int, columns: int) -> Iterator[slice]:
+    """The rows in pieces whose logits, in float32, fit `TILE_BYTES`; one piece where there are no rows."""
+    size = max(1, TILE_BYTES // (columns * 4 * _COPIES))
     for start in range(0, max(rows, 1), size):
         yield slice(start, min(start + size, rows))
 

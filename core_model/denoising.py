@@ -138,42 +138,34 @@ def after_step(parts: Parts, decoding: Decoding, logits: Float[Tensor, "places c
 def _candidates(
     parts: Parts, decoding: Decoding, reading: Reading, logits: Callable[[slice], Tensor]
 ) -> Candidates:
-    """What each place of the reading would take."""
-    rule = decoding.rule
-    published_columns = isinstance(rule, PublishedRule)
-    columns = parts.config.transformer.vocab_size
-    if not published_columns:
-        columns = len(parts.vocabulary.columns(decoding.canvas.blank.modality))
-    made = []
-    for rows in tiles(len(reading.places), columns):
-        if isinstance(rule, TypedRule):
-            made.append(_typed(parts, decoding, rule, reading.places[rows], logits(rows)))
-        else:
-            made.append(
-                published_unmasking.candidates(
-                    rule,
-                    logits(rows),
-                    decoding.canvas.filled,
-                    places=reading.places[rows],
-                    ranks=reading.ranks[rows],
-                    masked=reading.masked,
-                    mask=parts.vocabulary.mask,
-                    first=decoding.step == 0,
-                    key=key_of(decoding, "token"),
-                )
+    """What each place of the reading would take, found in tiles of their logits."""
+    vocabulary, rule, key = parts.vocabulary, decoding.rule, key_of(decoding, "token")
+    if isinstance(rule, TypedRule):
+        ids = vocabulary.columns(decoding.canvas.blank.modality).to(reading.places.device)
+        made = [
+            _typed(decoding, rule, reading.places[rows], logits(rows), ids, key)
+            for rows in tiles(len(reading.places), len(ids))
+        ]
+    else:
+        blank, first = decoding.canvas.filled, decoding.step == 0
+        made = [
+            published_unmasking.candidates(
+                rule, logits(rows), blank, reading.part(rows), mask=vocabulary.mask, first=first, key=key
             )
+            for rows in tiles(len(reading.places), parts.config.transformer.vocab_size)
+        ]
     return Candidates.joined(made)
 
 
 def _typed(
-    parts: Parts,
     decoding: Decoding,
     rule: TypedRule,
     places: Int[Tensor, " m"],
     logits: Float[Tensor, "m columns"],
+    ids: Int[Tensor, " columns"],
+    key: int,
 ) -> Candidates:
-    modality = decoding.canvas.blank.modality
-    if rule.min_length and modality is not Modality.IMAGE:
+    if rule.min_length and decoding.canvas.blank.modality is not Modality.IMAGE:
         logits = logits.clone()
         logits[:, -1].masked_fill_(places < rule.min_length, -torch.inf)
     columns, sure = unmasking.candidates(
@@ -181,12 +173,11 @@ def _typed(
         temperature=rule.temperature,
         top_p=rule.top_p,
         top_k=rule.top_k,
-        noise=lambda columns: gumbel(key_of(decoding, "token"), places[:, None], columns),
+        noise=lambda columns: gumbel(key, places[:, None], columns),
     )
     score = sure
     if rule.order_noise > 0:
         score = sure.log() + rule.order_noise * gumbel(key_of(decoding, "order"), places)
-    ids = parts.vocabulary.columns(modality).to(columns.device)
     return Candidates(tokens=ids[columns], sure=sure, score=score)
 
 

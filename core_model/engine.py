@@ -27,7 +27,7 @@ from omni_agent.core_model import deadlines, jobs
 from omni_agent.core_model.counters import Counters
 from omni_agent.core_model.deadlines import Need, Pace
 from omni_agent.core_model.decoding import Decoding, hurried, wanted
-from omni_agent.core_model.grouping import Grouping, Paying, alone
+from omni_agent.core_model.grouping import Always, Grouping, Paying, alone
 from omni_agent.core_model.jobs import Job
 from omni_agent.core_model.listening import Listening
 from omni_agent.core_model.model import Model
@@ -86,7 +86,7 @@ class Engine:
             )
         self._model = model
         self._describe: Describe = model.teller()
-        self._grouping = grouping
+        self._grouping = grouping if isinstance(grouping, Paying) else Always(grouping)
         self._in_flight_limit = in_flight
         self._room = queue_size + in_flight
         self._numbers = itertools.count(1)
@@ -187,9 +187,7 @@ class Engine:
             ticket = Ticket(next(self._numbers), self._leave, describe)
             ticket.due = _due(work, snapshot, now)
             self._unfinished[ticket.number] = ticket
-            self._queue[ticket.number] = Job(
-                ticket=ticket, work=work, arrived=now, due=ticket.due, snapshot=snapshot
-            )
+            self._queue[ticket.number] = Job(ticket=ticket, work=work, due=ticket.due, snapshot=snapshot)
             self._condition.notify_all()
         return ticket
 
@@ -359,8 +357,6 @@ class Engine:
 
     def _groups(self, going: Sequence[Job]) -> Sequence[Sequence[int]]:
         shapes = [job.shape for job in going if job.shape is not None]
-        if not isinstance(self._grouping, Paying):
-            return self._grouping(shapes)
 
         def alike(indices: Sequence[int]) -> bool:
             return self._model.alike([_decoding(going[index]) for index in indices])
@@ -413,8 +409,8 @@ class Engine:
                     self._advance([job])
             return
         seconds = time.monotonic() - begun
-        self._counters.stepped([_decided(*states) for _, *states in taken], seconds)
-        if isinstance(self._grouping, Paying) and (shape := group[0].shape) is not None:
+        self._counters.stepped([_progress(*states) for _, *states in taken], seconds)
+        if (shape := group[0].shape) is not None:
             self._grouping.took(shape, len(group), seconds)
         for job, _, decoding in taken:
             self._pace.took("step", job.kind, seconds / len(group))
@@ -424,8 +420,7 @@ class Engine:
                 job.ticket.fail(error)
 
     def _split(self, group: Sequence[Job]) -> None:
-        if isinstance(self._grouping, Paying):
-            self._grouping.too_many(len(group))
+        self._grouping.too_many(len(group))
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         half = len(group) // 2
@@ -488,7 +483,7 @@ def _decoding(job: Job) -> Decoding:
     return job.decoding
 
 
-def _decided(before: Decoding, after: Decoding) -> tuple[Modality, int]:
+def _progress(before: Decoding, after: Decoding) -> tuple[Modality, int]:
     """The modality of a blank, and how many of its places a step decided."""
     return before.canvas.blank.modality, int((before.masked & ~after.masked).sum())
 

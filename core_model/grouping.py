@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["Grouping", "Paying", "Shape", "alone", "same_shape"]
+__all__ = ["Always", "Grouping", "Paying", "Shape", "alone", "same_shape"]
 
 MOST_TOGETHER = 16
 """Rows in one call."""
@@ -56,6 +56,25 @@ def same_shape(keys: Sequence[Hashable]) -> list[list[int]]:
     for index, key in enumerate(keys):
         groups.setdefault(key, []).append(index)
     return list(groups.values())
+
+
+class Always:
+    """Groups by a rule that learns nothing; the face of `Paying`."""
+
+    def __init__(self, rule: Grouping) -> None:
+        self._rule = rule
+
+    def groups(
+        self, shapes: Sequence[Shape], alike: Callable[[Sequence[int]], bool]
+    ) -> Sequence[Sequence[int]]:
+        """Who goes into one model call: as the rule says."""
+        return self._rule(shapes)
+
+    def took(self, shape: Shape, rows: int, seconds: float) -> None:
+        """Changes nothing."""
+
+    def too_many(self, rows: int) -> None:
+        """Changes nothing: who is too many is split in each call anew."""
 
 
 @dataclass(kw_only=True)

@@ -26,8 +26,7 @@ class Job:
     Attributes:
         ticket: its place.
         work: what is to be filled, or the value.
-        arrived: when, on the clock of `time.monotonic`, as are all times here.
-        due: when its decoded value has to be there.
+        due: when its decoded value has to be there, on the clock of `time.monotonic`.
         snapshot: where it goes on from.
         decoding: its state; None before its canvas is made.
         shape: of its next model call.
@@ -37,7 +36,6 @@ class Job:
 
     ticket: Ticket
     work: Request | Value
-    arrived: float
     due: float | None = None
     snapshot: Snapshot | None = None
     decoding: Decoding | None = None

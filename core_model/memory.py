@@ -79,7 +79,7 @@ def hidden_states(
         mask = positions = None
     else:
         mask, positions = _sees(lengths, pasts, embeddings.device)
-    past = _side_by_side([row.memory for row in rows], deepest, transformer) if deepest else []
+    past = _side_by_side([row.memory for row in rows], deepest) if deepest else []
     hidden, made = transformer.behind(past, embeddings, mask, positions)
     return [
         States(
@@ -105,32 +105,23 @@ def _sees(
     return mask, there[1, :, None] + places
 
 
-def _side_by_side(
-    memories: Sequence[Memory | None], positions: int, transformer: Transformer
-) -> list[KeysValues]:
-    """The memories of several rows as one, filled up behind to so many positions."""
-    if len(memories) == 1 and memories[0] is not None:
-        return list(memories[0].layers)
-    [like] = {
-        memory.layers[0].keys.shape[1:2] + memory.layers[0].keys.shape[3:] for memory in memories if memory
-    }
-    weight = transformer.lm_head.weight
-    nothing = weight.new_zeros(1, like[0], 0, like[1])
-    result = []
-    for layer in range(transformer.config.num_layers):
-        both = [
-            torch.cat(
-                [
-                    F.pad(each, (0, 0, 0, positions - each.shape[2]))
-                    for each in (
-                        nothing if memory is None else memory.layers[layer][kind] for memory in memories
-                    )
-                ]
-            )
-            for kind in (0, 1)
-        ]
-        result.append(KeysValues(*both))
-    return result
+def _side_by_side(memories: Sequence[Memory | None], positions: int) -> list[KeysValues]:
+    """The memories of several rows, of which one has some, filled up behind to so many positions."""
+    known = [memory for memory in memories if memory is not None]
+    if len(memories) == 1:
+        return list(known[0].layers)
+    nothing = known[0].before(0)
+    layers = []
+    for rows in zip(*((memory or nothing).layers for memory in memories), strict=True):
+        keys, values = zip(*rows, strict=True)
+        layers.append(KeysValues(_padded(keys, positions), _padded(values, positions)))
+    return layers
+
+
+def _padded(
+    each: Sequence[Float[Tensor, "1 kv_heads _ size"]], positions: int
+) -> Float[Tensor, "batch kv_heads past size"]:
+    return torch.cat([F.pad(tensor, (0, 0, 0, positions - tensor.shape[2])) for tensor in each])
 
 
 def _grown(memory: Memory | None, made: Sequence[KeysValues], index: int, length: int) -> Memory:

@@ -109,24 +109,19 @@ def candidates(
     rule: PublishedRule,
     logits: Float[Tensor, "m vocab"],
     blank: Int[Tensor, " length"],
+    read: Reading,
     *,
-    places: Int[Tensor, " m"],
-    ranks: Int[Tensor, " m"],
-    masked: int,
     mask: int,
     first: bool,
     key: int | None = None,
 ) -> Candidates:
-    """What some of the places of a reading would take, after truncation and penalties. Their rows may come
-    in parts.
+    """What the places of a reading, or of a part of one, would take, after truncation and penalties.
 
     Args:
         rule: how the blank is filled.
         logits: one row a place.
         blank: ids before this step.
-        places: of a `Reading`, as are
-        ranks: and
-        masked: of it.
+        read: which places they are.
         mask: the mask token's id, which may be what a place would take.
         first: whether this is the first step of all: tokens that were there before it are not penalised.
         key: seed of this step, for a rule that draws.
@@ -136,11 +131,11 @@ def candidates(
     values, columns = kept(logits, rule.top_p, rule.top_k)
     if rule.algorithm == "entropy-penalty" and not first:
         values = _without_repeats(values, columns, blank, rule.repeat_penalty, mask, logits.shape[-1])
-    values = _penalised_by_position(values, ranks, masked, rule.max_position_penalty)
+    values = _penalised_by_position(values, read, rule.max_position_penalty)
     probabilities = values.softmax(-1)
     if rule.temperature > 0:
         assert key is not None
-        drawn = (values + gumbel(key, places[:, None], columns)).argmax(-1, keepdim=True)
+        drawn = (values + gumbel(key, read.places[:, None], columns)).argmax(-1, keepdim=True)
     else:
         drawn = probabilities.argmax(-1, keepdim=True)
     sure = probabilities.gather(-1, drawn)[:, 0]
@@ -183,13 +178,11 @@ def _without_repeats(
     return torch.where(there[columns], _weakened(values, penalty), values)
 
 
-def _penalised_by_position(
-    values: Float[Tensor, "m k"], ranks: Int[Tensor, " m"], masked: int, most: float
-) -> Float[Tensor, "m k"]:
-    beyond = masked - UNPENALISED
+def _penalised_by_position(values: Float[Tensor, "m k"], read: Reading, most: float) -> Float[Tensor, "m k"]:
+    beyond = read.masked - UNPENALISED
     if most == 1 or beyond <= 0:
         return values
-    penalties = 1 + (ranks - UNPENALISED).clamp(min=0).double() / beyond * (most - 1)
+    penalties = 1 + (read.ranks - UNPENALISED).clamp(min=0).double() / beyond * (most - 1)
     return _weakened(values, penalties[:, None].to(values))
 
 

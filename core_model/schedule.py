@@ -73,6 +73,11 @@ class Reading:
             ranks = torch.arange(len(masked), device=masked.device)
         return Reading(places=masked[ranks], ranks=ranks, masked=len(masked), inside=inside)
 
+    def part(self, rows: slice) -> Reading:
+        """Some of the places."""
+        places = self.places[rows]
+        return replace(self, places=places, ranks=self.ranks[rows], inside=len(places) if self.inside else 0)
+
 
 def even(length: int, num_steps: int, block_length: int | None = None) -> tuple[BlockStep, ...]:
     """Steps that commit as evenly as can be, none without a place.

@@ -32,17 +32,7 @@ def commit(
     read = reading(rule, step, blank, mask=mask, key=key)
     of_place = {place: row for row, place in enumerate((blank == mask).nonzero()[:, 0].tolist())}
     rows = logits[[of_place[place] for place in read.places.tolist()]]
-    found = candidates(
-        rule,
-        rows,
-        blank,
-        places=read.places,
-        ranks=read.ranks,
-        masked=read.masked,
-        mask=mask,
-        first=first,
-        key=key,
-    )
+    found = candidates(rule, rows, blank, read, mask=mask, first=first, key=key)
     chosen = committing(rule, step, read, found.score)
     places = read.places[chosen]
     return Committed(places=places, blank=blank.index_copy(0, places, found.tokens[chosen]))

@@ -13,13 +13,11 @@ priorities = st.integers(-3, 3)
 
 
 def job(number: int, priority: int = 0, due: float | None = None) -> Job:
-    return Job(
-        ticket=Ticket(number, lambda _: None), work=ask(priority=priority), arrived=float(number), due=due
-    )
+    return Job(ticket=Ticket(number, lambda _: None), work=ask(priority=priority), due=due)
 
 
 def value(number: int) -> Job:
-    return Job(ticket=Ticket(number, lambda _: None), work=picture(), arrived=float(number))
+    return Job(ticket=Ticket(number, lambda _: None), work=picture())
 
 
 @given(st.lists(priorities, min_size=1, max_size=20), st.integers(1, 4))
