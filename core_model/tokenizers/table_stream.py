@@ -18,8 +18,8 @@ from jaxtyping import Float, Float32
 from torch import Tensor
 
 from omni_agent.core_model.seeds import seed_of
+from omni_agent.core_model.tokenizers.code_window import CodeWindow
 from omni_agent.core_model.tokenizers.griffin_lim import BINS, HOP, griffin_lim
-from omni_agent.errors import InputError
 
 if TYPE_CHECKING:
     from omni_agent.core_model.tokenizers.table_codec import TableCodec
@@ -45,51 +45,36 @@ class TableStream:
 
     def __init__(self, codec: TableCodec) -> None:
         self._codec = codec
-        self._ended = False
-        self._codes: list[int] = []
-        self._first = 0  # which code `_codes` begins with
-        self._done = 0  # codes whose sound was given
-        self._said = torch.zeros(0)  # the sound of the codes from `_origin` to `_done`, before its gain
+        self._window = CodeWindow(codec.checked, ahead=AHEAD_CODES)
+        self._said = torch.zeros(0)  # the sound of the codes from `_origin` to those done, before its gain
         self._tail = torch.zeros(0)  # what the last window had ahead
 
     @torch.no_grad()
     def push(self, codes: Sequence[int], *, last: bool = False) -> Float32[np.ndarray, " n"]:
         """Take the next codes and give the sound that no later one can change; see `SpeechCodecStream`."""
-        if self._ended:
-            raise InputError("codes were given after the last ones; begin another stream")
-        self._codes += self._codec.checked(codes)
-        self._ended = last
+        window = self._window
+        window.add(codes, last=last)
         made = []
-        while (stop := self._due(last=last)) is not None:
-            made.append(self._sound(stop, last=last and stop == self._count))
-            self._done = stop
-            self._forget()
+        while (stop := window.due(HOP_CODES)) is not None:
+            made.append(self._sound(stop, last=window.ends_at(stop)))
+            # one code more on the left: see `_sound`
+            window.made(stop, keep=max(stop - BACK_CODES - 1, 0))
         return np.concatenate(made) if made else np.zeros(0, np.float32)
-
-    @property
-    def _count(self) -> int:
-        return self._first + len(self._codes)
-
-    def _due(self, *, last: bool) -> int | None:
-        """Up to which code sound can be made now, if there is any more."""
-        if self._count - self._done >= HOP_CODES + AHEAD_CODES:
-            return self._done + HOP_CODES
-        return self._count if last and self._count > self._done else None
 
     @property
     def _origin(self) -> int:
         """The code that the next window begins with."""
-        return max(self._done - BACK_CODES, 0)
+        return max(self._window.done - BACK_CODES, 0)
 
     def _sound(self, stop: int, *, last: bool) -> Float32[np.ndarray, " n"]:
         """The samples of the codes from those done up to `stop`."""
-        origin, known = self._origin, min(stop + AHEAD_CODES, self._count)
+        window, origin = self._window, self._origin
         # one code more on the left, whose end the first one's beginning is smoothed with
         before = max(origin - 1, 0)
-        spectrum = self._codec.log_spectrum(self._codes[before - self._first : known - self._first]).exp()
+        spectrum = self._codec.log_spectrum(window.known(stop, before)).exp()[(origin - before) * FRAMES :]
         new = griffin_lim(
-            spectrum[(origin - before) * FRAMES :],
-            phase=_phase(origin * FRAMES, (known - origin) * FRAMES + 1),
+            spectrum,
+            phase=_phase(origin * FRAMES, len(spectrum) + 1),
             iterations=ITERATIONS,
             said=self._said,
             guess=self._tail,
@@ -97,17 +82,11 @@ class TableStream:
         both = min(FADED, len(self._tail))
         weight = torch.linspace(0, 1, both + 2)[1:-1]
         new[:both] = weight * new[:both] + (1 - weight) * self._tail[:both]
-        made = new[: (stop - self._done) * PIECE]
+        made = new[: (stop - window.done) * PIECE]
         self._tail = new[len(made) :]
         keep = (stop - max(stop - BACK_CODES, 0)) * PIECE
         self._said = torch.cat([self._said, made])[-keep:]
-        return _loud(made, first=self._done == 0, last=last)
-
-    def _forget(self) -> None:
-        """Drop codes that no window looks back on."""
-        first = max(self._origin - 1, 0)
-        del self._codes[: first - self._first]
-        self._first = first
+        return _loud(made, first=window.done == 0, last=last)
 
 
 def _phase(start: int, count: int) -> Float[Tensor, "257 count"]:

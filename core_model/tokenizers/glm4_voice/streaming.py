@@ -24,6 +24,7 @@ from jaxtyping import Float, Float32
 from torch import Tensor
 
 from omni_agent.core_model.seeds import seed_of
+from omni_agent.core_model.tokenizers.code_window import CodeWindow
 from omni_agent.core_model.tokenizers.glm4_voice.vocoder import HARMONICS, HOP, MELS, RATE
 from omni_agent.errors import InputError
 
@@ -57,10 +58,7 @@ class CodeStream:
 
     def __init__(self, codec: Glm4VoiceCodec, voice: SpokenAs, *, seed: int = 0) -> None:
         self._codec, self._voice, self._noise = codec, voice, Noise(seed)
-        self._ended = False
-        self._codes: list[int] = []
-        self._first = 0  # which code `_codes` begins with
-        self._done = 0  # codes whose frames were handed on
+        self._window = CodeWindow(codec.checked, ahead=AHEAD_CODES)
         self._tail: Tensor | None = None  # frames the last window had ahead, to be faded out
         self._sound = _SoundStream(codec, self._noise)
 
@@ -75,11 +73,8 @@ class CodeStream:
         Raises:
             InputError: a code that there is not, which changes nothing; or codes after the last.
         """
-        if self._ended:
-            raise InputError("codes were given after the last ones; begin another stream")
-        self._codes += self._codec.checked(codes)
-        self._ended = last
-        made = [self._sound.push(mel, last=ends) for mel, ends in self._hops(last=last)]
+        self._window.add(codes, last=last)
+        made = [self._sound.push(mel, last=ends) for mel, ends in self._hops()]
         return np.concatenate(made) if made else np.zeros(0, np.float32)
 
     @torch.inference_mode()
@@ -91,36 +86,24 @@ class CodeStream:
         """
         if not codes:
             raise InputError("no speech codes were given; wanted at least one")
-        self._codes += self._codec.checked(codes)
-        self._ended = True
-        return torch.cat([mel for mel, _ in self._hops(last=True)], -1)
+        self._window.add(codes, last=True)
+        return torch.cat([mel for mel, _ in self._hops()], -1)
 
-    def _hops(self, *, last: bool) -> Iterator[tuple[Float[Tensor, "1 80 _"], bool]]:
+    def _hops(self) -> Iterator[tuple[Float[Tensor, "1 80 _"], bool]]:
         """The frames that are due, a hop at a time, and whether they are the last."""
-        while (stop := self._due(last=last)) is not None:
-            ends = last and stop == self._count
+        window = self._window
+        while (stop := window.due(HOP_CODES if window.done else FIRST_HOP_CODES)) is not None:
+            ends = window.ends_at(stop)
             mel = self._frames(stop, last=ends)
-            self._done = stop
-            self._forget()
+            window.made(stop, keep=max(stop - CONTEXT_CODES, 0) // ALIGNED_CODES * ALIGNED_CODES)
             yield mel, ends
-
-    @property
-    def _count(self) -> int:
-        return self._first + len(self._codes)
-
-    def _due(self, *, last: bool) -> int | None:
-        """Up to which code frames can be made now, if there is any more."""
-        hop = FIRST_HOP_CODES if self._done == 0 else HOP_CODES
-        if self._count - self._done >= hop + AHEAD_CODES:
-            return self._done + hop
-        return self._count if last and self._count > self._done else None
 
     def _frames(self, stop: int, *, last: bool) -> Float[Tensor, "1 80 frames"]:
         """The frames of the codes from those done up to `stop`."""
         flow, device = self._codec.flow, self._codec.device
-        known = self._codes[: min(stop + AHEAD_CODES, self._count) - self._first]
-        origin = self._first * ALIGNED_FRAMES // ALIGNED_CODES
-        start, end = _frame_of(self._done), _frame_of(stop)
+        known = self._window.known(stop)
+        origin = _frame_of(self._window.first)
+        start, end = _frame_of(self._window.done), _frame_of(stop)
         window = max(start - BACK_FRAMES, origin) // 2 * 2
         mu = flow.conditions(torch.tensor([known], device=device))[..., window - origin :]
         noise = self._noise.of_frames(window, window + mu.shape[-1]).to(mu)
@@ -138,12 +121,6 @@ class CodeStream:
             mel[..., :faded] = weight * mel[..., :faded] + (1 - weight) * self._tail[..., :faded]
         self._tail = mel[..., end - start :]
         return mel if last else mel[..., : end - start]
-
-    def _forget(self) -> None:
-        """Drop codes that no window looks back on."""
-        first = max(self._done - CONTEXT_CODES, 0) // ALIGNED_CODES * ALIGNED_CODES
-        del self._codes[: first - self._first]
-        self._first = first
 
 
 class _SoundStream:

@@ -98,7 +98,7 @@ def test_ten_minutes_in_chunks_hold_no_more_than_one(codec: TableCodec) -> None:
     row = (SENTENCES[0] * 40)[:1500]  # a minute
     for _ in range(10):
         said += len(stream.push(row))
-        assert len(stream._codes) <= BACK_CODES + 1 + HOP_CODES + AHEAD_CODES
+        assert len(stream._window.codes) <= BACK_CODES + 1 + HOP_CODES + AHEAD_CODES
         assert len(stream._said) == BACK_CODES * PIECE
         assert len(stream._tail) == AHEAD_CODES * PIECE
     assert said + len(stream.push([], last=True)) == 15_000 * PIECE

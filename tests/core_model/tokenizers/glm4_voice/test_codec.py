@@ -237,7 +237,9 @@ def test_ten_minutes_in_chunks_hold_no_more_than_one(codec: Glm4VoiceCodec) -> N
     said = 0
     for minute in range(10):
         said += len(stream.push(codes(750, seed=minute)))
-        held.append((len(stream._codes), stream._sound._mel.shape[-1], stream._sound._source.shape[-1]))
+        held.append(
+            (len(stream._window.codes), stream._sound._mel.shape[-1], stream._sound._source.shape[-1])
+        )
     said += len(stream.push([], last=True))
     assert said == 256 * (7500 * 441 // 64)
     assert max(row[0] for row in held) < CONTEXT_CODES + 128 + 50
