@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from machine import machine_of
 from reference import Loop, decode
 from tokenizers import Tokenizer, models
 from torch import Tensor
@@ -69,11 +69,7 @@ def main() -> None:
     clock = time.perf_counter if given.clock == "wall" else time.process_time
     torch.set_num_threads(given.threads)
     device = torch.device(given.device)
-    machine = (
-        f"{platform.machine()}, {given.threads} threads"
-        if device.type == "cpu"
-        else str(torch.cuda.get_device_name(device))
-    )
+    machine = machine_of(device, given.threads)
     print(f"{machine}; torch {torch.__version__}; medians of {given.runs}, in turns\n")
     print(f"{'':<22}{'way':<11}{'calls':>6}{'ms a call':>11}{'ms in all':>11}{'ratio':>8}  tokens")
     ratios: dict[str, dict[str, float]] = {"exact": {}, "fast": {}}

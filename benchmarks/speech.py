@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from machine import machine_of
 
 from omni_agent.core_model.config import Glm4VoiceConfig, SpeechEncoderConfig
 from omni_agent.core_model.evaluation.joints import largest_jumps
@@ -48,11 +48,7 @@ def main() -> None:
         name: statistics.median(timed(run, device) for _ in range(given.runs))
         for name, run in parts(codec, seconds, device)
     }
-    machine = (
-        f"{platform.machine()}, {given.threads} threads"
-        if device.type == "cpu"
-        else str(torch.cuda.get_device_name(device))
-    )
+    machine = machine_of(device, given.threads)
     print(f"{seconds:g} s of sound; {machine}; torch {torch.__version__}")
     print(f"{'part':<34}{'seconds':>10}{'real-time factor':>20}")
     for name, spent in rows.items():

@@ -6,7 +6,8 @@ The model is the real one at a tiny size: what it says is noise, how it is run i
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from omni_agent.core_model.config import (
     TaskConfig,
     TransformerConfig,
 )
+from omni_agent.core_model.engine import Engine
 from omni_agent.core_model.model import Decoding, Model
 from omni_agent.core_model.tokenizers.text import fit
 from omni_agent.values import Image, Speech, Text
@@ -135,6 +137,24 @@ def one_of_each(seed: int = 0, temperature: float = 0.0) -> list[Request]:
     return [
         Request(task=task, content=content, blank=blank, settings=settings) for task, content, blank in asked
     ]
+
+
+@contextmanager
+def running(model: Model, **options: Any) -> Iterator[Engine]:
+    """An engine that is closed in the end."""
+    engine = Engine(model, **options)
+    try:
+        yield engine
+    finally:
+        engine.close()
+
+
+def decoded(model: Model, request: Request) -> Decoding:
+    """The last state of a request when nothing else runs, without any engine."""
+    decoding = model.start(model.canvas(request), request.settings)
+    while not decoding.done:
+        [decoding] = model.advance([decoding])
+    return decoding
 
 
 class Calls:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,22 +15,12 @@ from omni_agent.core_model import deadlines
 from omni_agent.core_model.canvas import Canvas
 from omni_agent.core_model.deadlines import Need, Pace
 from omni_agent.core_model.decoding import Decoding, hurried, schedule_of, wanted
-from omni_agent.core_model.engine import Engine
 from omni_agent.core_model.model import Model
 from omni_agent.errors import DeadlineExceeded
 from omni_agent.values import Image, Text
-from tests.core_model.random_core import STEPS, Calls, ask, one_of_each, random_model
+from tests.core_model.random_core import STEPS, Calls, ask, one_of_each, random_model, running
 
 SECONDS = 20
-
-
-@contextmanager
-def running(model: Model, **options: Any) -> Iterator[Engine]:
-    engine = Engine(model, **options)
-    try:
-        yield engine
-    finally:
-        engine.close()
 
 
 # The planner

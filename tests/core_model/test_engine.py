@@ -7,9 +7,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +23,16 @@ from omni_agent.core_model.model import Model
 from omni_agent.core_model.ticket import Finished, Ticket
 from omni_agent.errors import CoreClosed, InputError, Overloaded
 from omni_agent.values import Image, Text
-from tests.core_model.random_core import STEPS, Calls, ask, one_of_each, picture, random_model
+from tests.core_model.random_core import (
+    STEPS,
+    Calls,
+    ask,
+    decoded,
+    one_of_each,
+    picture,
+    random_model,
+    running,
+)
 
 SECONDS = 20  # past any wait that is not a fault
 
@@ -40,20 +47,9 @@ def calls(model: Model) -> Calls:
     return Calls(model)
 
 
-@contextmanager
-def running(model: Model, **options: Any) -> Iterator[Engine]:
-    engine = Engine(model, **options)
-    try:
-        yield engine
-    finally:
-        engine.close()
-
-
 def solo(model: Model, request: Request) -> Finished:
     """What a request yields when nothing else runs, without any engine."""
-    decoding = model.start(model.canvas(request), request.settings)
-    while not decoding.done:
-        [decoding] = model.advance([decoding])
+    decoding = decoded(model, request)
     return Finished(value=model.value(decoding), confidence=decoding.confidence)
 
 

@@ -11,12 +11,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from omni_agent.core import Request
 from omni_agent.core_model.engine import Engine
 from omni_agent.core_model.grouping import FORGOTTEN_AFTER, MOST_TOGETHER, TRIES, Paying, Shape
 from omni_agent.core_model.model import Decoding
 from omni_agent.values import Text
-from tests.core_model.random_core import STEPS, Calls, ask, one_of_each, random_model
+from tests.core_model.random_core import STEPS, Calls, ask, decoded, one_of_each, random_model
 
 SECONDS = 20
 ROUGH, EXACT = Shape(exact=False, size=1), Shape(exact=True, size=1)
@@ -105,13 +104,6 @@ class Willing(Paying):
         return not shape.exact or alike(group)
 
 
-def alone(request: Request) -> Decoding:
-    decoding = MODEL.start(MODEL.canvas(request), request.settings)
-    while not decoding.done:
-        [decoding] = MODEL.advance([decoding])
-    return decoding
-
-
 @settings(max_examples=25, deadline=None)
 @given(
     st.lists(
@@ -135,7 +127,7 @@ def test_in_exact_mode_no_grouping_changes_a_token(
         request = one_of_each(seed, temperature)[which]
         changed = replace(request.settings, guidance_scale=scale, block_length=block)
         requests.append(replace(request, settings=changed))
-    wanted = [alone(request) for request in requests]
+    wanted = [decoded(MODEL, request) for request in requests]
     engine = Engine(MODEL, grouping=kind())
     try:
         tickets = [engine.submit(request) for request in requests]

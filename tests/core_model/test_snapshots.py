@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,13 +14,12 @@ import pytest
 from omni_agent.core import Modality, Request, Snapshot, Task
 from omni_agent.core_model import snapshots
 from omni_agent.core_model.decoding import Decoding
-from omni_agent.core_model.engine import Engine
 from omni_agent.core_model.local_core import LocalCore
 from omni_agent.core_model.model import Model
 from omni_agent.core_model.snapshots import Origin
 from omni_agent.errors import InputError, SnapshotMismatch
 from omni_agent.values import Image, Speech, Text
-from tests.core_model.random_core import STEPS, Calls, ask, one_of_each, picture, random_model, sound
+from tests.core_model.random_core import STEPS, Calls, ask, one_of_each, picture, random_model, running, sound
 
 ROOT = Path(__file__).parents[2]
 MODEL = random_model(2)
@@ -64,15 +61,6 @@ def through_json(snapshot: Snapshot) -> Snapshot:
     text = snapshot.to_json()
     assert Snapshot.from_json(text) == snapshot
     return Snapshot.from_json(text)
-
-
-@contextmanager
-def running(model: Model) -> Iterator[Engine]:
-    engine = Engine(model)
-    try:
-        yield engine
-    finally:
-        engine.close()
 
 
 # The same tokens
