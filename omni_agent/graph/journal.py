@@ -21,7 +21,6 @@ from omni_agent.core import (
 from omni_agent.errors import NotAvailable
 from omni_agent.graph.context import Path, StepContext
 from omni_agent.graph.draws import Draws
-from omni_agent.graph.store.codec import Encoded
 from omni_agent.graph.store.held import HeldRun
 from omni_agent.graph.store.records import CallKey, StoredCall
 from omni_agent.values import GrowingSpeech, Image, Reply, Speech, SpeechChunk
@@ -87,7 +86,7 @@ class Journal:
 
     async def interrupt(self, key: CallKey, request: Request, snapshot: Snapshot) -> None:
         """Write down where a call stands."""
-        await self._here(self._held.put_snapshot(key, request.task, Encoded(json=snapshot.to_json())))
+        await self._here(self._held.put_snapshot(key, request.task, snapshot.to_json()))
 
     async def follow(self, key: CallKey, request: Request, generation: Generation) -> None:
         """Write down from time to time where a call stands."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from omni_agent.graph.plan import Call, First, Nested, Node, Plan, Rounds, stream_of
+from omni_agent.graph.plan import Call, First, Nested, Node, Plan, Rounds, own, stream_of, unsure_of
 from omni_agent.graph.types import name_of
 
 __all__ = ["Line", "LineKind", "Shape", "ShapeKind", "Sketch", "sketch_of"]
@@ -79,19 +79,19 @@ def sketch_of(plan: Plan, path: tuple[str, ...] = (), carry: dict[str, str] | No
 
 
 def _shape(node: Node, path: tuple[str, ...]) -> Shape:
-    body, own = node.body, (*path, node.name)
+    body, here = node.body, (*path, node.name)
     inside = None
     details = [*_control(node)]
     if isinstance(body, Nested):
-        inside = sketch_of(body.plan, own)
+        inside = sketch_of(body.plan, here)
     elif isinstance(body, Rounds):
-        inside = sketch_of(body.plan, own, dict(body.carry))
+        inside = sketch_of(body.plan, here, dict(body.carry))
         until = ", ".join(edge.parameter for edge in body.until.edges)
         details.append(f"until {until}" if until else "until told")
         details.append(f"at most {body.max_rounds} rounds")
     return Shape(
         key=node.key,
-        path=own,
+        path=here,
         label=node.name,
         details=tuple(details),
         kind="box" if inside else "choice" if isinstance(body, First) else "step",
@@ -129,9 +129,9 @@ def _lines(plan: Plan) -> Iterator[Line]:
 
 
 def _line(plan: Plan, source: str, target: str, kind: LineKind) -> Line:
-    name, _, what = source.partition(":")
-    if what == "unsure":
-        return Line(source=f"{name}:own", target=target, label="unsure", kind="condition")
+    name = source.partition(":")[0]
+    if source == unsure_of(name):
+        return Line(source=own(name), target=target, label="unsure", kind="condition")
     if source == stream_of(name):
         node = plan.nodes[name]
         assert isinstance(node.body, Call)

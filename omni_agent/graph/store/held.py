@@ -203,9 +203,9 @@ class HeldRun:
         call = StoredCall(value=encoded.json, confidence=confidence)
         await self._put(encoded.blobs, put_call, key, task, call)
 
-    async def put_snapshot(self, key: CallKey, task: str, snapshot: Encoded) -> None:
-        """Store the canvas of a core call that goes on."""
-        await self._put(snapshot.blobs, put_call, key, task, StoredCall(snapshot=snapshot.json))
+    async def put_snapshot(self, key: CallKey, task: str, snapshot: str) -> None:
+        """Store the canvas of a core call that goes on, as JSON; it holds no media."""
+        await self._put({}, put_call, key, task, StoredCall(snapshot=snapshot))
 
     # its end
 

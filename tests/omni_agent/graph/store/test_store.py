@@ -22,7 +22,6 @@ from omni_agent.errors import (
     StoreError,
 )
 from omni_agent.graph.store import RunStore
-from omni_agent.graph.store.codec import Encoded
 from omni_agent.graph.store.held import FinishedRun, HeldRun
 from omni_agent.graph.store.records import Beginning, CallKey, StoredStep
 
@@ -55,7 +54,7 @@ async def test_what_a_run_stored_is_there_when_it_goes_on(url: str) -> None:
         await run.send(("late",), Text("came"), Text)
         await run.put_chunk(("s",), 0, Text("one"), Text)
         await run.put_chunk(("s",), 1, Text("two"), Text)
-        await run.put_snapshot(key, "draw", Encoded(json='{"ids":[1]}'))
+        await run.put_snapshot(key, "draw", '{"ids":[1]}')
         await run.finish_call(key, "draw", reply, 0.75)
     async with hold(RunStore(url)) as run:
         stored = run.progress.steps
