@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 
 from omni_agent.core import Modality, Request, Snapshot, Task
 from omni_agent.core_model import snapshots
+from omni_agent.core_model.canvas import Canvas
 from omni_agent.core_model.decoding import Decoding
 from omni_agent.core_model.local_core import LocalCore
 from omni_agent.core_model.model import Model
@@ -111,8 +113,19 @@ async def test_a_core_goes_on_where_another_stopped_in_the_middle() -> None:
         async with LocalCore(lambda model=model: model) as core:
             wanted = await core.generate(request)
             calls.hold()
+            canvas, may_begin = model.canvas, threading.Event()
+
+            def held(
+                request: Request, canvas: Any = canvas, may_begin: threading.Event = may_begin
+            ) -> Canvas:
+                assert may_begin.wait(20)
+                made: Canvas = canvas(request)
+                return made
+
+            model.canvas = held  # type: ignore[method-assign]
             generation = core.generate(request)
             before = generation.snapshot()
+            may_begin.set()
             calls.until(1, STEPS + 4)
             snapshot = generation.snapshot()
             generation.cancel()
