@@ -35,6 +35,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Literal
 
 __all__ = [
     "CheckpointError",
@@ -62,6 +63,13 @@ __all__ = [
     "StoreError",
     "WrongReturn",
 ]
+
+
+FIRST_WORDS, LAST_WORDS = 1500, 300
+"""Characters of a cause that a step's error repeats. A traceback shows the cause itself beside it."""
+
+MOST_OTHERS = 10
+"""Errors of the same moment that one message lists."""
 
 
 class OmniError(Exception):
@@ -151,7 +159,8 @@ class StepError(OmniError):
     Attributes:
         step: the step's name.
         path: where in the run it stands, its own name last.
-        inputs: what the step was given, each in a few words.
+        inputs: what the function that failed was given, each in a few words.
+        part: which function that was: the step's own, "", or its ``when``, ``until`` or ``join``.
         others: steps that failed at the same time, in the order they failed.
     """
 
@@ -162,19 +171,38 @@ class StepError(OmniError):
         cause: BaseException,
         path: tuple[str | int, ...] = (),
         inputs: Mapping[str, str] = MappingProxyType({}),
+        part: Literal["", "when", "until", "join"] = "",
     ) -> None:
         self.step = step
         self.path = path or (step,)
         self.inputs = MappingProxyType(dict(inputs))
+        self.part = part
         self.others: tuple[StepError, ...] = ()
         given = ", ".join(f"{name}={value}" for name, value in self.inputs.items()) or "nothing"
-        what = f"{type(cause).__name__}: {cause}" if str(cause) else type(cause).__name__
-        super().__init__(f"step {'/'.join(map(str, self.path))!r} failed with {what} (it was given {given})")
+        failed, who = (f"failed in its `{part}`", "which") if part else ("failed", "it")
+        told = "/".join(map(str, self.path))
+        super().__init__(f"step {told!r} {failed} with {_said(cause)} ({who} was given {given})")
         self.__cause__ = cause
 
     def __str__(self) -> str:
-        text = super().__str__()
-        return text + "".join(f"\n  at the same time: {other}" for other in self.others)
+        lines = [super().__str__(), *(f"at the same time: {other}" for other in self.others[:MOST_OTHERS])]
+        if len(self.others) > MOST_OTHERS:
+            lines.append(f"and {len(self.others) - MOST_OTHERS:,} more at the same time: see `others`")
+        return "\n  ".join(lines)
+
+
+def _said(cause: BaseException) -> str:
+    """What was raised, in so many words that a message holds them: its first and its last."""
+    name = type(cause).__name__
+    try:
+        text = str(cause)
+    except Exception:  # a user's __str__ may raise anything, and must not hide the error being told
+        return name
+    left_out = len(text) - FIRST_WORDS - LAST_WORDS
+    if left_out > 0:
+        more = f"[{left_out:,} characters more: see `__cause__`]"
+        text = f"{text[:FIRST_WORDS]} ... {more} ... {text[-LAST_WORDS:]}"
+    return f"{name}: {text}" if text else name
 
 
 class StepTimedOut(StepError, TimeoutError):

@@ -2,7 +2,8 @@
 
 0    done
 1    it failed, and not by the user's mistake (an extra is missing, a graph's step failed)
-2    the user's mistake: an option, a file, a value, a checkpoint's or a run's name
+2    the user's mistake: an option, a file, a value, a checkpoint's or a run's name, a store that is none or
+     lets nobody in
 130  stopped by Ctrl-C
 """
 
@@ -18,7 +19,7 @@ import typer
 from omni_agent.cli.app import app
 from omni_agent.cli.session import Loader
 from omni_agent.core import Core
-from omni_agent.errors import GraphError, InputError, NoSuchRun, OmniError
+from omni_agent.errors import GraphError, InputError, OmniError, StoreError
 
 __all__ = ["main"]
 
@@ -40,7 +41,7 @@ def main(argv: Sequence[str] | None = None, *, load: Loader = Core.load) -> int:
             sys.stdout.flush()
     except typer.TyperException as error:
         return _failed(f"{error.format_message()} (see omni-agent --help)", 2)
-    except (InputError, GraphError, NoSuchRun) as error:
+    except (InputError, GraphError, StoreError) as error:
         return _failed(str(error), 2)
     except OmniError as error:
         return _failed(str(error), 1)

@@ -9,6 +9,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from omni_agent.errors import LoopExhausted, StepError, StepTimedOut
+from omni_agent.graph.beside import BesideError
 from omni_agent.graph.brief import brief
 from omni_agent.graph.context import Path
 from omni_agent.graph.events import StepCancelled, StepFailed, StepFinished, StepSkipped, StepStarted
@@ -97,9 +98,11 @@ class Activity:
                 raise
             # not this run's doing: something the step waited for was cancelled, and there is no value
             failure = error
-        except (GeneratorExit, KeyboardInterrupt, SystemExit):
+        except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:  # also those of test frameworks and other event loops
+            if isinstance(error, GeneratorExit) and not _is_running(task):
+                raise  # nobody raised it: this coroutine is thrown away, with the event loop of its task
             failure = error
         else:
             if outcome.value is SKIPPED:
@@ -128,6 +131,16 @@ class Activity:
     def _error(self, failure: BaseException) -> StepError:
         if isinstance(failure, StepError) and not self.is_call:
             return failure  # of a step inside, which told it
+        if isinstance(failure, BesideError):
+            assert failure.__cause__ is not None
+            kind = StepTimedOut if isinstance(failure.__cause__, TimeoutError) else StepError
+            return kind(
+                self.node.name,
+                cause=failure.__cause__,
+                path=self.path,
+                inputs=failure.given,
+                part=failure.which,
+            )
         inputs = {
             edge.parameter: brief(self.arguments[edge.parameter])
             for edge in self.node.edges
@@ -143,3 +156,10 @@ class Activity:
 
     def _tell(self, kind: type[Any], **fields: Any) -> None:
         self.run.tell(kind, self.path, step=self.node.name, **fields)
+
+
+def _is_running(task: asyncio.Task[Any]) -> bool:
+    try:
+        return asyncio.current_task() is task
+    except RuntimeError:  # no event loop runs any more
+        return False

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any, Literal, TypeVar, Unpack, overload
 
 from omni_agent.errors import Fault, GraphError, InputError
+from omni_agent.graph.brief import brief
 from omni_agent.graph.check import check
 from omni_agent.graph.control import Control
 from omni_agent.graph.declared import Choice, Declared, Repeat, Step
@@ -41,7 +42,7 @@ class Graph:
         version: what this state of the graph is called. A stored run refuses to go on with another one.
 
     Raises:
-        InputError: the inputs are no mapping.
+        InputError: the name is no text, the inputs are no mapping, or the resources no list.
     """
 
     def __init__(
@@ -59,6 +60,15 @@ class Graph:
                     f"the graph's {what} were {type(given).__name__}; wanted a mapping of names to types, as"
                     " in {'question': Speech}"
                 )
+        given_name: object = name
+        if not isinstance(given_name, str):
+            raise InputError(f"the graph's name was {brief(given_name)}; wanted a text")
+        given_resources: object = resources
+        if not isinstance(given_resources, list | tuple | set | frozenset):
+            raise InputError(
+                f"graph {name!r} was declared with resources {brief(given_resources)}; wanted a list of"
+                " types, as in [Shop, Clock]"
+            )
         self.name = name
         self.inputs: Mapping[str, Any] = MappingProxyType(dict(inputs))
         self.late: Mapping[str, Any] = MappingProxyType(dict(late))
@@ -131,7 +141,7 @@ class Graph:
         def declared(function: Any) -> Any:
             self._declare(
                 Step(
-                    name=_name_of(function) if as_ is None else as_,
+                    name=_name_of(function, as_),
                     function=function,
                     reads=reads,
                     output=output,
@@ -153,7 +163,7 @@ class Graph:
             steps: functions that are steps, or names.
             output: keep the value as a result of the run.
         """
-        self._declare(Choice(name=name, of=steps, output=output, frame=sys._getframe(1)))
+        self._declare(Choice(name=_name_of(None, name), of=steps, output=output, frame=sys._getframe(1)))
 
     def loop(
         self,
@@ -176,7 +186,8 @@ class Graph:
             as_: the step's name, if not the function's.
             reads: parameters that read a step or an input of another name.
             carry: parameters that take, from the second round on, what a step inside came to in the round
-                before. A function is itself the only step inside, by its name.
+                before. A function is itself the only step inside, by its name. Of an empty mapping each round
+                begins as the first one: for those that wait for late inputs, or look at something outside.
             until: a plain function of steps and inputs inside, by its parameters' names.
             max_rounds: rounds at most, 1 or more.
             on_bound: whether to fail with `LoopExhausted` after them, or to take the last round's value.
@@ -186,7 +197,7 @@ class Graph:
         """
         self._declare(
             Step(
-                name=_name_of(function) if as_ is None else as_,
+                name=_name_of(function, as_),
                 function=function,
                 reads=reads,
                 output=output,
@@ -243,7 +254,11 @@ class Graph:
 
         Raises:
             GraphError: the graph has faults.
+            InputError: what was given is no run.
         """
+        given: object = run
+        if given is not None and not isinstance(given, Run):
+            raise InputError(f"run was {brief(given)}; wanted a run of this graph, or none")
         return Drawing(self.plan(), {} if run is None else run.states)
 
     def start(self, /, *resources: object, options: RunOptions | None = None, **inputs: Any) -> Run:
@@ -305,6 +320,11 @@ class Graph:
         watched: bool,
     ) -> Run:
         plan = self.plan()
+        given: object = options
+        if given is not None and not isinstance(given, RunOptions):
+            raise InputError(
+                f"options were {brief(given)}; wanted RunOptions(...), as in options=RunOptions(limit=3)"
+            )
         chosen = options or RunOptions()
         offer = accepted(plan, resources, inputs, chosen.given)
         keeper = None
@@ -321,7 +341,9 @@ class Graph:
         return tuple(step.name for step in self._steps if step.is_made_of(function))
 
 
-def _name_of(function: Callable[..., Any] | Graph) -> str:
-    """What a step is called that was given no name."""
+def _name_of(function: Callable[..., Any] | Graph | None, given: object) -> str:
+    """What a step is called: what was given, or the name of its function."""
+    if given is not None:
+        return given if isinstance(given, str) else brief(given)  # which is no name, and so a fault
     name: str = function.name if isinstance(function, Graph) else getattr(function, "__name__", "")
     return name

@@ -15,6 +15,7 @@ from typing import Any
 from omni_agent.core import Begin, CanvasChange, Core, Generation, Request, caller, observer
 from omni_agent.errors import WrongReturn
 from omni_agent.graph.activity import Activity, Outcome
+from omni_agent.graph.beside import beside
 from omni_agent.graph.brief import brief
 from omni_agent.graph.context import StepContext, UnderWay, current
 from omni_agent.graph.events import CanvasChanged, Custom, StepRetried, StreamChunk
@@ -161,10 +162,15 @@ def _checked(value: Any, hint: Any, verb: str) -> Any:
     return value
 
 
+def _joined(body: Call, value: Any) -> Any:
+    return _checked(value, body.joined, "was joined to")
+
+
 def _outcome(body: Call, kept: Kept, stream: Stream[Any] | None) -> Outcome:
     value = kept.value
     if body.join is not None:
-        value = _checked(body.join(list(value)), body.joined, "was joined to")
+        chunks = list(value)
+        value = beside("join", partial(body.join, chunks), {"chunks": chunks}, partial(_joined, body))
     unsure = body.unsure
     is_unsure = unsure is not None and kept.confidence is not None and kept.confidence < unsure.below
     return Outcome(value=value, confidence=kept.confidence, is_unsure=is_unsure, stream=stream)

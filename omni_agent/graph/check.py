@@ -156,6 +156,8 @@ def _with_stand_ins(nodes: Mapping[str, Node], checked: Mapping[str, CheckedStep
         gate = Condition(
             function=bool,
             edges=(Edge(parameter="", source=unsure_of(name)),),
+            which="when",
+            positional=("",),
             told=f"{name!r} was not unsure",
         )
         taker = changed[stand_in]

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from omni_agent.graph.brief import brief
 from omni_agent.graph.condition import condition_of
 from omni_agent.graph.control import Control, Unsure
 from omni_agent.graph.declared import Repeat
-from omni_agent.graph.names import listed, nearest
+from omni_agent.graph.names import listed, names_in, nearest, one_of
 from omni_agent.graph.plan import Condition, Each, Edge, Plan
-from omni_agent.graph.signature import MISSING, Unresolved
-from omni_agent.graph.types import assignable, name_of, wants_text
+from omni_agent.graph.signature import MISSING, Unresolved, signature_of
+from omni_agent.graph.types import assignable, is_definite, name_of, wants_text
 
 if TYPE_CHECKING:
     from omni_agent.graph.checked_step import CheckedStep
@@ -44,10 +46,11 @@ def check(step: CheckedStep) -> None:
                 )
     if not isinstance(options.get("version", ""), str | int):
         _fault(step, "version", f"it is {options['version']!r}", "a text or a number", "Give one.")
-    if "join" in options and not callable(options["join"]):
-        _fault(step, "join", f"it is {options['join']!r}", "a function of a list", "Give a function.")
-    elif "join" in options and not step.signature.yields:
-        _fault(step, "join", "its function returns its value", "one that yields", "Take join out.")
+    _check_join(step, options)
+    _check_mapping(step, "reads", step.step.reads, "parameters to steps", "Say reads={'parameter': 'step'}.")
+    if not isinstance(step.step.marked, bool | str):
+        given = f"it is {step.step.marked!r}"
+        _fault(step, "output", given, "True, False, or the name of a step of a graph", "Say one of them.")
     if step.step.pick is not None and step.inner is None:
         _fault(step, "output", "it calls a function", "a graph to pick a step of", "Say output=True.")
     _check_unsure(step, options)
@@ -77,38 +80,45 @@ def until_of(step: CheckedStep, repeat: Repeat, plan: Plan) -> Condition:
     hints = _hints(plan)
     return condition_of(
         repeat.until,
-        f"{step.subject}, until",
+        step.subject,
         list(hints),
         lambda name: hints[name],
         step.faults,
         step.step.place,
-        told="",
+        which="until",
     )
 
 
 def _check_map(step: CheckedStep, options: dict[str, Any]) -> None:
-    given = options.get("map")
     for name in ("width", "on_error"):
         if name in options and not step.map:
             _fault(step, name, "it has no map", "map={'parameter': 'list'} beside it", "Take it out.")
-    if given is not None and (not isinstance(given, Mapping) or not given):
-        _fault(
-            step, "map", f"it is {given!r}", "a mapping of parameters to lists", "Say map={'one': 'many'}."
-        )
-        return
+    if options.get("map") is not None:
+        _check_mapping(step, "map", options["map"], "parameters to lists", "Say map={'one': 'many'}.")
+        if options["map"] == {}:
+            _fault(step, "map", "it is {}", "a parameter to map at least", "Take it out, or say which.")
     parameters = [each.name for each in step.signature.parameters]
     for parameter in step.map:
         if parameter not in parameters:
-            mend = nearest(str(parameter), parameters) or "Take it out of map."
+            mend = nearest(parameter, parameters) or "Take it out of map."
             _fault(
                 step,
                 f"map={{{parameter!r}: ...}}",
                 "its function has no such parameter",
-                f"one of {listed(parameters)}",
+                one_of(parameters),
                 mend,
             )
     if options.get("on_error", "raise") not in ON_ERROR:
-        _fault(step, "on_error", f"it is {options['on_error']!r}", f"one of {listed(ON_ERROR)}", "Say so.")
+        _fault(step, "on_error", f"it is {options['on_error']!r}", one_of(ON_ERROR), "Say so.")
+
+
+def _check_mapping(step: CheckedStep, what: str, given: object, wanted: str, mend: str) -> None:
+    if not isinstance(given, Mapping):
+        _fault(step, what, f"it is {given!r}", f"a mapping of {wanted}", mend)
+        return
+    for name, of in given.items():
+        if not (isinstance(name, str) and isinstance(of, str)):
+            _fault(step, what, f"it has {brief(name)}: {brief(of)}", f"a mapping of {wanted}, by name", mend)
 
 
 def _check_numbers(step: CheckedStep, options: dict[str, Any]) -> None:
@@ -120,6 +130,40 @@ def _check_numbers(step: CheckedStep, options: dict[str, Any]) -> None:
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         if not is_number or not math.isfinite(value) or not value > 0:
             _fault(step, name, f"it is {value!r}", "seconds above 0", "Give another.")
+
+
+def _check_join(step: CheckedStep, options: dict[str, Any]) -> None:
+    if "join" not in options:
+        return
+    join = options["join"]
+    if not callable(join):
+        _fault(step, "join", f"it is {join!r}", "a function of a list", "Give a function.")
+        return
+    if not step.signature.yields:
+        _fault(step, "join", "its function returns its value", "one that yields", "Take join out.")
+        return
+    try:
+        written, signature = inspect.signature(join), signature_of(join, None)
+    except (TypeError, ValueError):
+        return  # written in C, some functions do not say what they take
+    if inspect.iscoroutinefunction(join) or signature.is_async or signature.is_generator or signature.yields:
+        given, mend = "it is async, or yields", "Join in a step of its own, which takes the list."
+        _fault(step, "join", given, "a plain function, which returns at once", mend)
+    try:
+        written.bind([])
+    except TypeError:
+        mend = "Give its other parameters defaults, or bind them with functools.partial."
+        by_name = [each.name for each in written.parameters.values() if each.kind is each.KEYWORD_ONLY]
+        given = f"it takes {listed(written.parameters)}{f', {listed(by_name)} by name only' * bool(by_name)}"
+        _fault(step, "join", given, "a function that can be called with one list", mend)
+        return
+    first, chunk = signature.parameters[0], step.chunk
+    if chunk is MISSING or first.variadic or not is_definite(first.hint):
+        return
+    if not assignable(list[chunk], first.hint):  # type: ignore[valid-type]
+        mend = "Change one of the two annotations."
+        given = f"it is given list[{name_of(chunk)}]"
+        _fault(step, f"join, parameter {first.name!r}", given, name_of(first.hint), mend)
 
 
 def _check_unsure(step: CheckedStep, options: dict[str, Any]) -> None:
@@ -176,22 +220,19 @@ def _check_repeat(step: CheckedStep, repeat: Repeat) -> None:
     if type(rounds) is not int or rounds < 1:
         _fault(step, "max_rounds", f"it is {rounds!r}", "an integer of 1 or more", "Give another.")
     if repeat.on_bound not in ON_BOUND:
-        _fault(step, "on_bound", f"it is {repeat.on_bound!r}", f"one of {listed(ON_BOUND)}", "Say so.")
-    carry: object = repeat.carry
-    if not isinstance(carry, Mapping):
-        _fault(step, "carry", f"it is {carry!r}", "a mapping", "Say carry={'input': 'step'}.")
-        return
+        _fault(step, "on_bound", f"it is {repeat.on_bound!r}", one_of(ON_BOUND), "Say so.")
+    _check_mapping(step, "carry", repeat.carry, "inputs to steps", "Say carry={'input': 'step'}.")
     assert step.inner is not None
     plan = step.inner.plan
     hints = _hints(plan)
-    for taken, source in repeat.carry.items():
+    for taken, source in names_in(repeat.carry).items():
         what = f"carry={{{taken!r}: {source!r}}}"
         if taken not in plan.inputs:
-            mend = nearest(str(taken), plan.inputs) or "Carry what the next round takes."
-            _fault(step, what, f"there is no input {taken!r} inside", f"one of {listed(plan.inputs)}", mend)
+            mend = nearest(taken, plan.inputs) or "Carry what the next round takes."
+            _fault(step, what, f"there is no input {taken!r} inside", one_of(plan.inputs), mend)
         elif source not in hints:
-            mend = nearest(str(source), hints) or "Carry what a round makes."
-            _fault(step, what, f"there is no step {source!r} inside", f"one of {listed(hints)}", mend)
+            mend = nearest(source, hints) or "Carry what a round makes."
+            _fault(step, what, f"there is no step {source!r} inside", one_of(hints), mend)
         elif hints[source] is not MISSING and not assignable(hints[source], plan.inputs[taken]):
             _fault(
                 step,

@@ -14,7 +14,7 @@ from omni_agent.graph.declared import Step
 from omni_agent.graph.faults import is_name
 from omni_agent.graph.inner import Inner, inner_of
 from omni_agent.graph.known import Known
-from omni_agent.graph.names import listed, nearest
+from omni_agent.graph.names import names_in, nearest, one_of
 from omni_agent.graph.plan import Body, Call, Condition, Edge, Nested, Node, Rounds, stream_of
 from omni_agent.graph.signature import MISSING, Parameter, Signature, Unresolved, signature_of
 from omni_agent.graph.stream import Stream
@@ -42,8 +42,12 @@ class CheckedStep:
     @cached_property
     def map(self) -> Mapping[str, str]:
         """The parameters that take one item each."""
-        given: object = self.step.control.get("map", {})
-        return given if isinstance(given, Mapping) else {}
+        return names_in(self.step.control.get("map"))
+
+    @cached_property
+    def reads(self) -> Mapping[str, str]:
+        """The parameters that read something of another name."""
+        return names_in(self.step.reads)
 
     @cached_property
     def chunk(self) -> Any:
@@ -87,11 +91,12 @@ class CheckedStep:
             conditions = (
                 condition_of(
                     when,
-                    f"{self.subject}, when",
+                    self.subject,
                     [name for name in self.known.names if name != step.name],
                     self.known.hint,
                     self.faults,
                     step.place,
+                    which="when",
                     told="`when` was false",
                 ),
             )
@@ -159,12 +164,12 @@ class CheckedStep:
                 step.place,
             )
         parameters = [each.name for each in signature.parameters]
-        for parameter in step.reads:
+        for parameter in self.reads:
             if parameter not in parameters:
                 faults.add(
                     f"{self.subject}, reads={{{parameter!r}: ...}}",
                     "its function has no such parameter",
-                    f"one of {listed(parameters)}",
+                    one_of(parameters),
                     nearest(parameter, parameters) or "Take it out of reads.",
                     step.place,
                 )
@@ -208,7 +213,7 @@ class CheckedStep:
 
     def source(self, parameter: str) -> str:
         """The name that a parameter reads."""
-        return self.map.get(parameter) or self.step.reads.get(parameter, parameter)
+        return self.map.get(parameter) or self.reads.get(parameter, parameter)
 
     def _check_hint(self, subject: str, hint: Any) -> bool:
         """Whether an annotation is a type; faults it otherwise."""
@@ -282,7 +287,7 @@ class CheckedStep:
         self.faults.add(
             f"{self.subject}, parameter {parameter.name!r}",
             f"there is no step or input {source!r}",
-            f"one of {listed(known)}, or a resource ({kinds})",
+            f"{one_of(known)}, or a resource ({kinds})" if known else f"a resource ({kinds})",
             nearest(source, known)
             or f"Add inputs={{{source!r}: ...}} or a step, or bind it with functools.partial.",
             self.step.place,

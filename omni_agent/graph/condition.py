@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from omni_agent.graph.beside import Beside
 from omni_agent.graph.faults import Faults
 from omni_agent.graph.names import nearest
 from omni_agent.graph.plan import Condition, Edge
@@ -23,25 +24,28 @@ def condition_of(
     faults: Faults,
     place: str,
     *,
-    told: str,
+    which: Beside,
+    told: str = "",
 ) -> Condition:
     """Check a function that decides something.
 
     Args:
         function: what was given as one.
-        subject: what faults call it.
+        subject: what faults call its step.
         names: what its parameters may read.
         hint: the type of each of these.
         faults: where faults go.
         place: ``file:line`` of the step.
+        which: the option it was given as.
         told: what is said of a step that it skips.
     """
+    subject = f"{subject}, {which}"
     edges = []
     try:
         signature = signature_of(function, None)
     except (TypeError, ValueError):
         faults.add(subject, f"it is {function!r}", "a function", "Give a lambda or a function.", place)
-        return Condition(function=bool, edges=(), told=told)
+        return Condition(function=bool, edges=(), which=which)
     if inspect.iscoroutinefunction(function) or signature.is_generator or signature.yields:
         faults.add(
             subject,
@@ -77,4 +81,5 @@ def condition_of(
                 nearest(each.name, names) or "Its parameters' names are edges too: rename it.",
                 place,
             )
-    return Condition(function=function, edges=tuple(edges), told=told)
+    positional = tuple(each.name for each in signature.parameters if each.positional_only)
+    return Condition(function=function, edges=tuple(edges), which=which, positional=positional, told=told)

@@ -68,4 +68,5 @@ class Control(TypedDict, total=False):
     version: str | int
     """What this state of the function is called. A stored run refuses to go on with another one."""
     join: Callable[[list[Any]], Any]
-    """Makes one value of the chunks of a step that yields, for those who do not read its stream."""
+    """A plain function of the list of chunks of a step that yields: makes one value of them, for those who do
+    not read its stream. They see the type that it is annotated to return, Any where it says nothing."""

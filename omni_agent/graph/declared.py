@@ -53,7 +53,8 @@ class Step:
     ) -> None:
         self.name = name
         self.function = function
-        self.reads = dict(reads)
+        self.reads = reads
+        self.marked = output
         self.output = output is True
         self.pick = output if isinstance(output, str) else None
         self.control = control

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from omni_agent.core import Begin, Core, Generation, Request
+from omni_agent.errors import InputError, NotStorable
 from omni_agent.graph.context import Path, StepContext
 from omni_agent.graph.fingerprint import fingerprint, stale
 from omni_agent.graph.journal import Journal
@@ -56,21 +57,31 @@ class DurableRun:
         for what, hint in _hints(self._plan):
             check_storable(hint, what=what)
         taken = await self._stack.enter_async_context(self._store.hold(self._beginning, lost=lost))
+        late = await self._late(taken)
         if isinstance(taken, FinishedRun):
             outputs = {
                 name: await taken.value(text, self._plan.nodes[name].returns, what=f"the output {name!r}")
                 for name, text in taken.outputs.items()
             }
-            return Begun(late={}, outputs=outputs)
+            return Begun(late=late, outputs=outputs)
         self._held = taken
         self._journal = Journal(taken, snapshot_every=self._store.snapshot_every)
-        late = {
-            each.path: await taken.value(
-                each.value, hint_of(self._plan, each.path), what=f"the late input {_shown(each.path)}"
-            )
-            for each in taken.progress.late
-        }
         return Begun(late=late)
+
+    async def _late(self, taken: FinishedRun | HeldRun) -> dict[Path, Any]:
+        values: dict[Path, Any] = {}
+        for each in taken.late:
+            try:
+                hint = hint_of(self._plan, each.path)
+                values[each.path] = await taken.value(
+                    each.value, hint, what=f"the late input {_shown(each.path)}"
+                )
+            except (InputError, NotStorable):
+                # the graph changed since, and may go on: what it does not take any more is sent anew
+                if self._beginning.stale is None or isinstance(taken, FinishedRun):
+                    raise
+                await taken.drop_late(each.path)
+        return values
 
     async def remembered(self, path: Path, hint: Any, chunk: Any | None) -> Memory:
         held, journal = self._running()

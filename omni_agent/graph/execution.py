@@ -76,6 +76,7 @@ class Execution:
         self._options = options
         self._may_wait = may_wait
         self._begun = monotonic()
+        self._is_ending = False
         self._has_begun = asyncio.Event()
         """Set once it is known which late inputs arrived before, or that the run is over."""
 
@@ -111,23 +112,27 @@ class Execution:
         return await decoded(core, value) if isinstance(core, Core) else value
 
     async def send(self, path: str | Path, value: Any) -> None:
-        """Take in a late input, and return when it is stored.
+        """Take in a late input, and return when it is stored. The same value again changes nothing.
 
         Raises:
-            InputError: there is no such late input, it is of another type, it was sent before, or the run is
-                over.
+            InputError: there is no such late input, it is of another type, another value was sent before, or
+                it is new and the run is over.
             StoreError: the run ended as its store did not let it go on: another process holds it, say.
         """
         place = parsed(path)
         await self._has_begun.wait()
-        if self.log.is_closed:
-            if isinstance(self.error, StoreError):
-                raise self.error
-            raise InputError(f"late input {path!r} comes too late: the run of graph {self.graph!r} is over")
-        accepted = self.mail.accepted(place, value)
-        if self.keeper is not None:
-            await self.keeper.receive(place, accepted)
-        self.mail.deliver(place, accepted)
+        if self.log.is_closed and isinstance(self.error, StoreError):
+            raise self.error
+        checked = self.mail.checked(place, value)
+        async with self.mail.turn(place):
+            over = f"the run of graph {self.graph!r} is over" if self._is_ending else ""
+            if self.mail.came_before(place, checked, over):
+                return
+            if over:
+                raise InputError(f"late input {'/'.join(map(str, place))!r} comes too late: {over}")
+            if self.keeper is not None:
+                await self.keeper.receive(place, checked)
+            self.mail.deliver(place, checked)
 
     async def carry_out(self) -> None:
         """Run the steps and keep the outputs or the error. Raises only when cancelled."""
@@ -142,11 +147,10 @@ class Execution:
         )
         deadline = asyncio.timeout(self._options.timeout)
         lost: list[Exception] = []
-        are_steps_over = False
 
         def lose(error: Exception) -> None:
             lost.append(error)
-            if are_steps_over:
+            if self._is_ending:
                 return
             deadline.reschedule(self.loop.time())
 
@@ -166,7 +170,7 @@ class Execution:
         except Exception as error:  # of a keeper, or of decoding what was given
             self.error = error
         finally:
-            are_steps_over = True
+            self._is_ending = True
             if lost:
                 self.error, self.outputs = lost[0], None
             if "threads" in self.__dict__:
@@ -177,13 +181,15 @@ class Execution:
                 self.conclude()
 
     async def _carried_out(self, lose: Callable[[Exception], None]) -> None:
+        for name in self.plan.late.keys() & self._offer.values.keys():
+            self.mail.deliver((name,), self._offer.values[name])
         if self.keeper is not None:
             begun = await self.keeper.begin(lose)
+            for path, value in begun.late.items():
+                self.mail.deliver(path, value)
             if begun.outputs is not None:
                 self.outputs = {name: begun.outputs.get(name, SKIPPED) for name in self.plan.outputs}
                 return
-            for path, value in begun.late.items():
-                self.mail.deliver(path, value)
         self._has_begun.set()
         if not self._may_wait and self.unsent:
             missing = ", ".join(sorted({"/".join(map(str, path)) for path in self.unsent}))
@@ -197,6 +203,7 @@ class Execution:
     async def _end(self) -> None:
         if self.keeper is None:
             return
+        await self.mail.idle()
         try:
             await self.keeper.end(outputs=self.outputs, error=self.error)
         except Exception as error:
@@ -209,6 +216,7 @@ class Execution:
 
     def conclude(self) -> None:
         """Tell how the run ended. Does nothing the second time."""
+        self._is_ending = True
         if self.log.is_closed:
             return
         seconds = monotonic() - self._begun

@@ -6,7 +6,7 @@ import keyword
 from collections.abc import Iterable
 
 from omni_agent.errors import Fault
-from omni_agent.graph.names import listed, nearest
+from omni_agent.graph.names import nearest, one_of
 
 __all__ = ["Faults", "is_name"]
 
@@ -26,7 +26,7 @@ class Faults:
     ) -> None:
         """A name that nothing has; the mend is the nearest one where there is one."""
         names = list(known)
-        wanted = f"one of {listed(names)}"
+        wanted = one_of(names)
         hint = nearest(name, names) if isinstance(name, str) else ""
         self.add(subject, f"there is no {what} {name!r}", wanted, hint or mend, *places)
 

@@ -11,6 +11,7 @@ from omni_agent.graph.activity import Activity, BoundReachedError, Outcome
 from omni_agent.graph.call import call
 from omni_agent.graph.context import Path
 from omni_agent.graph.events import RoundStarted
+from omni_agent.graph.names import counted
 from omni_agent.graph.plan import Call, Each, First, Nested, Node, Rounds
 from omni_agent.graph.scope import SKIPPED, Scope, decided
 from omni_agent.graph.siblings import Siblings
@@ -106,7 +107,7 @@ async def _rounds(siblings: Siblings, activity: Activity, body: Rounds) -> Outco
         arguments |= {taken: value for taken, value in carried.items() if value is not SKIPPED}
     if body.on_bound == "last":
         return _taken(values, body.output)
-    raise BoundReachedError(f"its condition did not hold in {body.max_rounds} rounds")
+    raise BoundReachedError(f"its condition did not hold in {counted(body.max_rounds, 'round')}")
 
 
 def _taken(values: Mapping[str, Any], output: str) -> Outcome:

@@ -7,7 +7,7 @@ from typing import Any
 
 from omni_agent.errors import Fault, GraphError
 from omni_agent.graph.declared import Step
-from omni_agent.graph.names import listed, nearest
+from omni_agent.graph.names import listed, nearest, one_of
 from omni_agent.graph.plan import Plan
 from omni_agent.graph.signature import MISSING, Parameter, Signature, Unresolved
 
@@ -79,7 +79,7 @@ def _output(step: Step, plan: Plan) -> str:
     elif step.pick in names:
         return step.pick
     else:
-        given, wanted = f"graph {plan.graph!r} has no step {step.pick!r}", f"one of {listed(names)}"
+        given, wanted = f"graph {plan.graph!r} has no step {step.pick!r}", one_of(names)
         mend = nearest(step.pick, names) or "Say which by output='...'."
     fault = Fault(subject="output", given=given, wanted=wanted, mend=mend)
     raise GraphError(plan.graph, (fault,))

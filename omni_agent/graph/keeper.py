@@ -29,7 +29,7 @@ class Begun:
     """What is remembered of a run when it begins, or goes on."""
 
     late: Mapping[Path, Any]
-    """The late inputs that arrived before."""
+    """The late inputs that arrived before, also of a run that finished."""
     outputs: Mapping[str, Any] | None = None
     """The outputs by step, where the run finished before; those that were skipped are not in it."""
 

@@ -29,6 +29,7 @@ class EventLog:
         self.progress = Progress()
         self._waiting: OrderedDict[Hashable, Event] = OrderedDict()
         self._news = asyncio.Event()
+        self._is_read = False
         self.is_closed = False
 
     def add(self, kind: type[Event], path: tuple[str | int, ...] = (), **fields: Any) -> None:
@@ -52,10 +53,23 @@ class EventLog:
         self._news.set()
 
     async def next(self) -> Event | None:
-        """The oldest event that waits, once there is one; None after the last."""
-        while not self._waiting:
-            if self.is_closed:
-                return None
-            self._news.clear()
-            await self._news.wait()
+        """The oldest event that waits, once there is one; None after the last.
+
+        Raises:
+            RuntimeError: somebody else waits for the next one.
+        """
+        if self._is_read:
+            raise RuntimeError(
+                "another reader waits for this run's events, and each is told once: let one reader hand them"
+                " on, or read one after the other"
+            )
+        self._is_read = True
+        try:
+            while not self._waiting:
+                if self.is_closed:
+                    return None
+                self._news.clear()
+                await self._news.wait()
+        finally:
+            self._is_read = False
         return self._waiting.popitem(last=False)[1]

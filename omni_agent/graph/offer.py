@@ -67,8 +67,9 @@ def _values(plan: Plan, what: str, given: Mapping[str, Any], wanted: Mapping[str
     values = {}
     for name, value in given.items():
         if name not in wanted:
+            has = listed(wanted, none="none")
             raise InputError(
-                f"{what} {name!r} is not part of graph {plan.graph!r}, which has {listed(wanted)}."
+                f"{what} {name!r} is not part of graph {plan.graph!r}, which has {has}."
                 f" {nearest(name, wanted)}".rstrip()
             )
         values[name] = wrapped(value, wanted[name])

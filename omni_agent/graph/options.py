@@ -53,9 +53,7 @@ class RunOptions:
         if limit is not None and (type(limit) is not int or limit < 1):
             raise InputError(f"limit was {limit!r}; wanted an integer of 1 or more, or None")
         timeout: object = self.timeout
-        if timeout is not None and (
-            not isinstance(timeout, int | float) or not timeout > 0 or not math.isfinite(timeout)
-        ):
+        if timeout is not None and not _are_seconds(timeout):
             raise InputError(f"timeout was {timeout!r}; wanted seconds above 0, or None")
         check_seed(self.seed)
         if self.run_id is not None:
@@ -70,8 +68,22 @@ class RunOptions:
                 f"run_id {self.run_id!r} was given without a store, so nothing would be kept: give"
                 " store=RunStore(...) too, or leave it out"
             )
+        tracer: object = self.tracer
+        if tracer is not None and not isinstance(tracer, Tracer):
+            raise InputError(
+                f"tracer was {type(tracer).__name__}; wanted omni_agent.reach.opentelemetry.OpenTelemetry(),"
+                " or something with its methods run, step and request"
+            )
+        if type(self.rerun_changed) is not bool:
+            raise InputError(f"rerun_changed was {self.rerun_changed!r}; wanted True or False")
         if self.rerun_changed and store is None:
             raise InputError("rerun_changed was given without a store: it is for runs that go on")
         given: object = self.given
         if not isinstance(given, Mapping):
             raise InputError(f"given was {type(given).__name__}; wanted a mapping of steps' names to values")
+
+
+def _are_seconds(given: object) -> bool:
+    if not isinstance(given, int | float) or isinstance(given, bool):
+        return False
+    return math.isfinite(given) and given > 0

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
+from omni_agent.graph.beside import Beside
 from omni_agent.graph.control import Unsure
 
 __all__ = [
@@ -64,7 +65,10 @@ class Condition:
 
     function: Callable[..., Any]
     edges: tuple[Edge, ...]
-    told: str
+    which: Beside
+    positional: tuple[str, ...] = ()
+    """Parameters that cannot be given by keyword, in order."""
+    told: str = ""
     """What is said of a step that it skips."""
 
 

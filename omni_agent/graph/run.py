@@ -68,14 +68,17 @@ class Run:
     async def send(self, path: str | tuple[str | int, ...], value: Any) -> None:
         """Give a late input to the run. It is stored, if the run is, when this returns.
 
+        The same value may be sent again, to the run itself or to one that goes on with it, and changes
+        nothing. A value that no step comes to need is stored, and not read.
+
         Args:
             path: its name; inside of other graphs, the path that `InputAwaited` tells, as a tuple or joined
                 by "/": ``"game/2/guess"``. It may be sent before anything waits for it.
             value: of the declared type.
 
         Raises:
-            InputError: there is no such late input, it is of another type, it was sent before, or the run is
-                over.
+            InputError: there is no such late input, it is of another type, another value was sent before, or
+                it is new and the run is over.
             StoreError: the run ended as its store did not let it go on: another process holds it, say.
         """
         self._check_begun()
@@ -89,10 +92,10 @@ class Run:
         return self._execution.log.progress.states
 
     def __aiter__(self) -> AsyncIterator[Event]:
-        """The events, each to one reader.
+        """The events, each to one reader: two that wait at the same time are an error.
 
         Raises:
-            RuntimeError: the run was not entered, and would tell none.
+            RuntimeError: the run was not entered, and would tell none; or another reader waits for the next.
         """
         self._check_begun()
         return self

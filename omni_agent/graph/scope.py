@@ -9,9 +9,11 @@ import asyncio
 from collections import deque
 from collections.abc import Collection, Mapping
 from contextvars import copy_context
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from omni_agent.errors import StepError
+from omni_agent.graph.beside import BesideError, beside
 from omni_agent.graph.context import Path
 from omni_agent.graph.events import InputAwaited, StepSkipped
 from omni_agent.graph.plan import Condition, First, Node, Plan, stream_of, unsure_of
@@ -135,7 +137,7 @@ class Scope:
                 continue
             try:
                 holds = decided(condition, self._values)
-            except Exception as error:
+            except BesideError as error:
                 self._start(node, failure=error)
                 return False
             if not holds:
@@ -229,16 +231,19 @@ class Scope:
 
 
 def decided(condition: Condition, values: Mapping[str, Any]) -> bool:
-    """What a condition says of these values; false where it reads what was skipped and has no default."""
-    arguments: list[Any] = []
-    named: dict[str, Any] = {}
+    """What a condition says of these values; false where it reads what was skipped and has no default.
+
+    Raises:
+        BesideError: its function raised something.
+    """
+    given: dict[str, Any] = {}
     for edge in condition.edges:
         value = values[edge.source]
         if value is SKIPPED:
             if not edge.has_default:
                 return False
-        elif edge.parameter:
-            named[edge.parameter] = value
         else:
-            arguments.append(value)
-    return bool(condition.function(*arguments, **named))
+            given[edge.parameter] = value
+    named = dict(given)
+    positional = [named.pop(name) for name in condition.positional if name in named]
+    return beside(condition.which, partial(condition.function, *positional, **named), given, bool)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from omni_agent.core import Generation, Request
 from omni_agent.graph.context import Path
@@ -11,6 +11,7 @@ from omni_agent.graph.context import Path
 __all__ = ["Tracer"]
 
 
+@runtime_checkable
 class Tracer(Protocol):
     """Each method is a context: entered when something begins, left when it ends, with what it raised.
 

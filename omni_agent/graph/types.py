@@ -12,13 +12,13 @@ from abc import ABCMeta
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from beartype import BeartypeConf
 from beartype.door import is_bearable, is_subhint
 from typing_extensions import get_protocol_members, is_protocol
 
-from omni_agent.graph.signature import MISSING
+from omni_agent.graph.signature import MISSING, Unresolved
 from omni_agent.values import Text
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "chunk_of",
     "conforms",
     "is_checkable",
+    "is_definite",
     "item_of",
     "name_of",
     "wants_text",
@@ -92,6 +93,12 @@ def is_checkable(hint: Any) -> bool:
     except Exception:  # beartype's own tree, and whatever a class's __instancecheck__ raises
         return False
     return not isinstance(hint, str)
+
+
+def is_definite(hint: Any) -> bool:
+    """Whether a hint is a type by itself, as none is that is missing or has type variables."""
+    unbound = isinstance(hint, TypeVar) or bool(getattr(hint, "__parameters__", ()))
+    return hint is not MISSING and not isinstance(hint, Unresolved) and not unbound and is_checkable(hint)
 
 
 def item_of(hint: Any) -> Any:

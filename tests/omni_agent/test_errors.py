@@ -51,4 +51,38 @@ def test_a_step_error_shows_its_inputs_its_cause_and_the_others() -> None:
     assert str(error) == "step 'paint' failed with ValueError: too red (it was given wall=<Image 4x4>)"
     assert error.__cause__ is cause
     error.others = (StepError("sing", cause=KeyError()),)
-    assert "at the same time: step 'sing' failed with KeyError (it was given nothing)" in str(error)
+    assert "\n  at the same time: step 'sing' failed with KeyError (it was given nothing)" in str(error)
+
+
+def test_a_step_error_says_which_function_beside_the_steps_own_failed() -> None:
+    error = StepError("paint", cause=ValueError("too red"), inputs={"wall": "3"}, part="when")
+    assert str(error) == "step 'paint' failed in its `when` with ValueError: too red (which was given wall=3)"
+
+
+def test_a_huge_cause_is_told_by_its_beginning_and_its_end() -> None:
+    cause = ValueError("begins " + "x" * 1_000_000 + " ends")
+    error = StepError("paint", cause=cause)
+    assert len(str(error)) < 2000
+    assert str(error).startswith("step 'paint' failed with ValueError: begins xxx")
+    assert "... [998,212 characters more: see `__cause__`] ..." in str(error)
+    assert str(error).endswith("x ends (it was given nothing)")
+    assert error.__cause__ is cause
+
+
+def test_of_many_errors_at_the_same_time_some_are_listed() -> None:
+    error = StepError("paint", cause=ValueError("red"))
+    error.others = tuple(StepError(f"s{number}", cause=ValueError("x" * 5000)) for number in range(10_000))
+    assert str(error).count("at the same time: step") == 10
+    assert str(error).endswith("\n  and 9,990 more at the same time: see `others`")
+    assert len(str(error)) < 30_000
+
+
+def test_a_cause_that_cannot_be_said_is_told_by_its_type() -> None:
+    class ShyError(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("do not look")
+
+    assert (
+        str(StepError("paint", cause=ShyError()))
+        == "step 'paint' failed with ShyError (it was given nothing)"
+    )

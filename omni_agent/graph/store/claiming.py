@@ -19,7 +19,7 @@ from omni_agent.graph.store.records import Beginning, Progress
 from omni_agent.graph.store.sql.database import Database
 from omni_agent.graph.store.sql.leases import Claim, Lease, Stored, adopt, claim
 from omni_agent.graph.store.sql.media import blobs, put
-from omni_agent.graph.store.sql.progress import forget, progress
+from omni_agent.graph.store.sql.progress import forget, late_of, progress
 from omni_agent.graph.store.sql.runs import media_of
 
 __all__ = ["claimed"]
@@ -85,7 +85,8 @@ async def claimed(
                 seconds=taken.seconds,
             )
         if not changed and taken.status == "finished":
-            return FinishedRun(database, _split(taken.outputs or "{}"))
+            late = await database.read(partial(late_of, run_id=beginning.run_id))
+            return FinishedRun(database, _split(taken.outputs or "{}"), late)
         if changed and beginning.stale is not None:
             stale = beginning.stale(changed)
             await database.write(partial(_renewed, there=taken, wanted=wanted, stale=stale))
@@ -112,7 +113,8 @@ async def _check_inputs(
 ) -> None:
     """See whether inputs that are written otherwise are others: the items of a set come in any order."""
     before = _split(there.inputs)
-    other = sorted(before.keys() ^ inputs.keys())
+    other = [f"{name!r} was not given" for name in sorted(inputs.keys() - before.keys())]
+    other += [f"{name!r} was given" for name in sorted(before.keys() - inputs.keys())]
     found = await database.read(partial(blobs, hashes=references(there.inputs)))
     for name in sorted(before.keys() & inputs.keys()):
         value, hint = beginning.inputs[name]
@@ -120,12 +122,11 @@ async def _check_inputs(
             continue
         old = await asyncio.to_thread(decode, before[name], hint, found, what=f"the input {name!r}")
         if not _are_equal(old, value):
-            other.append(name)
+            other.append(f"{name!r} was another value")
     if other:
-        listed = ", ".join(map(repr, other))
         raise RunConflict(
-            f"run {beginning.run_id!r} was begun with another {listed} than was given now; wanted the same"
-            " inputs: a run of other inputs needs an id of its own"
+            f"run {beginning.run_id!r} was begun with other inputs than now: {', '.join(other)}; wanted the"
+            " same: a run of other inputs needs an id of its own"
         )
 
 

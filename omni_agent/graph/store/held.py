@@ -23,12 +23,14 @@ from omni_agent.graph.store.codec import SCALARS, Blob, Encoded, decode, encode,
 from omni_agent.graph.store.outlasting import outlasting
 from omni_agent.graph.store.records import CallKey, Path, Progress, StoredCall, StoredLate, StoredStep
 from omni_agent.graph.store.sql.database import Database
+from omni_agent.graph.store.sql.failures import FileGoneError
 from omni_agent.graph.store.sql.leases import Lease, end, fence
 from omni_agent.graph.store.sql.media import blobs, put
 from omni_agent.graph.store.sql.progress import (
     calls_of,
     chunks_of,
     drop_chunks,
+    drop_late,
     put_call,
     put_chunk,
     put_late,
@@ -51,10 +53,14 @@ class FinishedRun:
 
     Attributes:
         outputs: JSON of the outputs' values, by step.
+        late: the late inputs that were sent to it.
     """
 
-    def __init__(self, database: Database, outputs: Mapping[str, str]) -> None:
+    def __init__(
+        self, database: Database, outputs: Mapping[str, str], late: tuple[StoredLate, ...] = ()
+    ) -> None:
         self.outputs = outputs
+        self.late = late
         self._database = database
 
     async def value(self, text: str, hint: Any, *, what: str) -> Any:
@@ -134,6 +140,11 @@ class HeldRun:
 
     # what was stored before
 
+    @property
+    def late(self) -> tuple[StoredLate, ...]:
+        """The late inputs that were sent."""
+        return self.progress.late
+
     async def value(self, text: str, hint: Any, *, what: str) -> Any:
         """A stored value, with its media.
 
@@ -178,6 +189,14 @@ class HeldRun:
         """Store a late input."""
         encoded = await self._encoded(value, hint, f"the late input {_shown(path)}")
         await self._put(encoded.blobs, put_late, StoredLate(path=path, value=encoded.json))
+
+    async def drop_late(self, path: Path) -> None:
+        """Forget a late input that the graph, which changed since, does not take any more."""
+
+        def work(connection: Connection) -> None:
+            drop_late(connection, self._lease.run_id, path)
+
+        await self._write(work)
 
     async def put_chunk(self, path: Path, number: int, value: object, hint: Any) -> None:
         """Store a chunk of a step that yields: not at once, but before all that is stored after it."""
@@ -306,7 +325,7 @@ class HeldRun:
                 raise self._over
             results = await self._database.write(work)
         except Exception as error:
-            if isinstance(error, RunHeld):
+            if isinstance(error, RunHeld | FileGoneError):
                 self._lose(error)
             if alone:
                 for _, future in batch:
@@ -329,7 +348,7 @@ class HeldRun:
             try:
                 await self._write(lambda connection: None)
                 renewed = monotonic()
-            except RunHeld:
+            except (RunHeld, FileGoneError):
                 return
             except StoreError as error:
                 log.warning("the lease of run %r was not renewed: %s", self._lease.run_id, error)

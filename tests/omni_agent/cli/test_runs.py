@@ -83,12 +83,20 @@ def test_runs_are_deleted_and_media_collected(command: Command, store: Path) -> 
         (["runs", "list", "nowhere.db"], 2, "nowhere.db: there is no such store"),
         (["runs", "list", "mysql://host/db"], 2, "begins with 'mysql'"),
         (["runs", "show", "runs.db", "fourth"], 2, "no run 'fourth'"),
+        (
+            ["runs", "list", "text.db"],
+            2,
+            "wanted the file of a store, or the name of one that is not there yet",
+        ),
+        (["runs", "show", "text.db", "first"], 2, "file is not a database"),
+        (["runs", "list", "postgresql://me@/db?host=/nowhere"], 2, "see that the server runs"),
         (["--device", "cpu", "runs", "list", "runs.db"], 2, "runs loads no core"),
     ],
 )
 def test_mistakes_are_one_line(
     command: Command, store: Path, arguments: list[str], status: int, said: str
 ) -> None:
+    store.with_name("text.db").write_text("no database" * 100)
     ended = command(*arguments)
     assert ended.status == status
     assert said in ended.err

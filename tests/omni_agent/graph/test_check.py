@@ -6,7 +6,7 @@ import functools
 import inspect
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
@@ -301,7 +301,7 @@ def test_a_resource_nobody_declared_is_a_fault() -> None:
     @graph.step
     def bought(shop: Shop) -> Text: ...
 
-    assert fault(graph).wanted == "one of nothing, or a resource (Core)"
+    assert fault(graph).wanted == "a resource (Core)"
 
 
 def test_a_protocol_that_cannot_be_told_apart_is_no_resource() -> None:
@@ -341,3 +341,44 @@ def test_checking_runs_nothing() -> None:
     graph.check()
     assert called == []
     assert repr(graph) == "<Graph 'g': answer>"
+
+
+def test_names_that_are_none_are_faults() -> None:
+    def one(n: int) -> int:
+        return n
+
+    odd: Any = {"n": ["ns"]}
+    graph = Graph("g", inputs={"n": int, "ns": list[int]})
+    graph.step(one, as_="a", reads=odd)
+    graph.step(one, as_="b", reads={"n": 3})  # type: ignore[dict-item]
+    graph.step(one, as_="c", reads="n")  # type: ignore[call-overload]
+    graph.step(one, as_="d", map=odd)
+    graph.step(one, as_="e", map={})
+    graph.loop(one, as_="f", carry=odd, until=lambda one: True, max_rounds=1)
+    graph.step(one, as_="g", output=3)  # type: ignore[call-overload]
+    graph.step(one, as_=["h"])  # type: ignore[call-overload]
+    graph.first_of(3, one)  # type: ignore[arg-type]
+    found = [(each.subject, each.given) for each in faults(graph) if "choice" not in each.subject]
+    assert found == [
+        ("step 'a', reads", "it has 'n': ['ns']"),
+        ("step 'b', reads", "it has 'n': 3"),
+        ("step 'c', reads", "it is 'n'"),
+        ("step 'd', map", "it has 'n': ['ns']"),
+        ("step 'e', map", "it is {}"),
+        ("step 'f', carry", "it has 'n': ['ns']"),
+        ("step 'g', output", "it is 3"),
+        ("step \"['h']\"", "the name is not one a parameter can have"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "rest", "said"),
+    [
+        (5, {}, "the graph's name was 5; wanted a text"),
+        ("g", {"resources": 5}, "resources 5; wanted a list of types"),
+        ("g", {"resources": "Core"}, "resources 'Core'; wanted a list of types"),
+    ],
+)
+def test_a_graph_is_declared_with_a_name_and_lists(name: Any, rest: Any, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        Graph(name, **rest)

@@ -128,6 +128,87 @@ async def test_the_events_of_a_run_that_goes_on_tell_what_was_done_before(url: s
     ]
 
 
+async def test_the_events_of_every_form_in_a_run_that_goes_on(url: str) -> None:
+    graph = Graph("g", inputs={"ns": list[int], "go": bool}, late={"word": Text})
+    fails = True
+
+    @graph.step(map={"n": "ns"}, on_error="skip", width=1)
+    async def half(n: int) -> int:
+        if n % 2:
+            raise ValueError
+        return n // 2
+
+    @graph.step(when=lambda go, half: go)
+    async def skipped(half: list[int]) -> list[int]:
+        raise AssertionError
+
+    graph.first_of("chosen", skipped, half)
+
+    async def more(chosen: list[int]) -> list[int]:
+        return [*chosen, 1]
+
+    graph.loop(more, as_="loop", carry={"chosen": "more"}, until=lambda more: len(more) == 4, max_rounds=9)
+
+    @graph.step
+    async def listed(loop: list[int]) -> AsyncIterator[int]:
+        for number in loop:
+            yield number
+
+    @graph.step(join=lambda chunks: len(chunks))
+    async def chunks(listed: list[int], word: Text) -> AsyncIterator[int]:
+        yield 0
+        yield 1
+        if fails:
+            await asyncio.sleep(0.05)
+            raise OSError
+        yield 2
+
+    async def told() -> list[str]:
+        async with graph.start(options=options(url), ns=[2, 3, 4], go=False) as run:
+            lines = []
+            async for event in run:
+                assert event.sequence == len(lines)
+                lines.append(f"{type(event).__name__} {'/'.join(map(str, event.path))}".rstrip())
+                if isinstance(event, InputAwaited):
+                    await run.send("word", "hello")
+            return lines
+
+    assert (await told())[-7:] == [
+        "StepFinished listed",
+        "InputAwaited word",
+        "StepStarted chunks",
+        "StreamChunk chunks",
+        "StreamChunk chunks",
+        "StepFailed chunks",
+        "RunFailed",
+    ]
+    fails = False
+    assert await told() == [
+        "RunStarted",
+        "StepStarted half",
+        "StepFinished half/0",
+        "StepSkipped half/1",
+        "StepFinished half/2",
+        "StepFinished half",
+        "StepSkipped skipped",
+        "StepFinished chosen",
+        "StepStarted loop",
+        "RoundStarted loop/0",
+        "StepFinished loop/0/more",
+        "RoundStarted loop/1",
+        "StepFinished loop/1/more",
+        "StepFinished loop",
+        "StepFinished listed",
+        "StepStarted chunks",
+        "StreamChunk chunks",
+        "StreamChunk chunks",
+        "StreamChunk chunks",
+        "StepFinished chunks",
+        "RunFinished",
+    ]
+    assert await told() == ["RunStarted", "RunFinished"]
+
+
 async def test_a_finished_run_needs_no_core_that_is_open(url: str) -> None:
     story = Story()
     story.fails = False
@@ -142,10 +223,10 @@ async def test_other_inputs_for_the_same_id_are_a_conflict(url: str) -> None:
     story.fails = False
     async with ScriptedCore(SCRIPT) as core:
         await story.graph.run(core, options=options(url), question="what")
-        with pytest.raises(RunConflict, match="another 'question'"):
+        with pytest.raises(RunConflict, match="other inputs than now: 'question' was another value; wanted"):
             await story.graph.run(core, options=options(url), question="who")
         given = options(url, given={"answer": "known"})
-        with pytest.raises(RunConflict, match="another 'answer' than"):
+        with pytest.raises(RunConflict, match="'answer' was not given"):
             await story.graph.run(core, options=given, question="what")
 
 
@@ -390,6 +471,118 @@ async def test_a_late_input_is_stored_when_send_returns(url: str) -> None:
     assert (await graph.run(options=options(url), x=1))["both"] == 3  # it waits for nothing any more
     with pytest.raises(InputError, match="without the late input y"):
         await graph.run(options=options(url, "other"), x=1)
+
+
+def listening() -> Graph:
+    graph = Graph("g", late={"word": Text, "picture": Image})
+
+    @graph.step(output=True)
+    async def said(word: Text) -> Text:
+        return Text(word.upper())
+
+    @graph.step(output=True)
+    async def shown(picture: Image, said: Text) -> Image:
+        return picture
+
+    return graph
+
+
+async def test_a_script_that_sends_may_be_run_again(url: str) -> None:
+    graph = listening()
+    for _ in range(3):
+        async with graph.start(options=options(url)) as run:
+            await run.send("word", "hello")
+            await run.send("picture", Image(PICTURE.array))
+            result = await run.result()
+            await run.send("word", "hello")
+        assert dict(result) == {"said": "HELLO", "shown": PICTURE}
+    async with graph.start(options=options(url)) as run:
+        with pytest.raises(InputError, match="'word' was sent already, as 'hello', and now as 'bye'"):
+            await run.send("word", "bye")
+        with pytest.raises(InputError, match="'picture' was sent already"):
+            await run.send("picture", Image(PICTURE.array + np.uint8(1)))
+        with pytest.raises(InputError, match=r"late input 'word' was 3 \(int\); wanted Text"):
+            await run.send("word", 3)
+        assert dict(await run.result()) == {"said": "HELLO", "shown": PICTURE}
+    assert len((await RunStore(url).document("run"))["late"]) == 2
+
+
+async def test_what_was_sent_before_an_interruption_may_be_sent_again(url: str) -> None:
+    graph = listening()
+    async with graph.start(options=options(url)) as run:
+        await run.send("word", "hello")
+    async with graph.start(options=options(url)) as run:
+        await run.send("word", "hello")
+        with pytest.raises(InputError, match="'word' was sent already"):
+            await run.send("word", "bye")
+        await run.send("picture", PICTURE)
+        assert (await run.result())["said"] == "HELLO"
+
+
+async def test_a_late_input_that_a_finished_run_did_not_need_comes_too_late(url: str) -> None:
+    graph = Graph("g", inputs={"go": bool}, late={"word": Text})
+
+    @graph.step(when=lambda go: go)
+    async def said(word: Text) -> Text:
+        raise AssertionError
+
+    await graph.run(options=options(url), go=False, word="given")
+    async with graph.start(options=options(url), go=False, word="given") as run:
+        await run.send("word", "given")
+    async with graph.start(options=options(url, "other"), go=False) as run:
+        await run.result()
+    async with graph.start(options=options(url, "other"), go=False) as run:
+        with pytest.raises(InputError, match="'word' comes too late: the run of graph 'g' is over"):
+            await run.send("word", "hello")
+
+
+async def test_of_two_values_sent_at_once_one_is_stored(url: str) -> None:
+    graph = listening()
+    async with graph.start(options=options(url)) as run:
+        sent = await asyncio.gather(
+            *(run.send("word", word) for word in ("one", "two", "one")), return_exceptions=True
+        )
+        assert [type(each) for each in sent] == [type(None), InputError, type(None)]
+    document = await RunStore(url).document("run")
+    assert [each["value"] for each in document["late"]] == ["one"]
+
+
+async def test_what_is_sent_while_a_run_ends_is_stored_or_too_late(url: str) -> None:
+    graph = Graph("g", inputs={"x": int}, late={"picture": Image})
+
+    @graph.step
+    async def same(x: int) -> int:
+        return x
+
+    for number in range(5):
+        async with asyncio.timeout(20), graph.start(options=options(url, f"{number}"), x=1) as run:
+            async for event in run:
+                if isinstance(event, StepFinished):
+                    break
+            for _ in range(number):
+                await asyncio.sleep(0)
+            (error,) = await asyncio.gather(run.send("picture", PICTURE), return_exceptions=True)
+            assert error is None or "comes too late" in str(error)
+            assert (await run.result())["same"] == 1
+
+
+async def test_a_late_input_that_a_changed_graph_does_not_take_any_more_is_sent_anew(url: str) -> None:
+    def graph_of(kind: Any) -> Graph:
+        graph = Graph("g", inputs={"x": int}, late={"y": kind, **({"z": int} if kind is int else {})})
+
+        async def last(x: int, y: Any) -> str:
+            return f"{x} {y}"
+
+        graph.step(last)
+        return graph
+
+    async with graph_of(int).start(options=options(url), x=1) as run:
+        await run.send("y", 2)
+        await run.send("z", 3)
+    changed = graph_of(list[str])
+    async with changed.start(options=options(url, rerun_changed=True), x=1) as run:
+        await run.send("y", ["two"])
+    assert (await changed.run(options=options(url), x=1))["last"] == "1 ['two']"
 
 
 async def test_items_rounds_and_graphs_inside_are_stored_each(url: str) -> None:

@@ -162,6 +162,25 @@ async def test_a_reader_that_times_out_loses_no_event() -> None:
         assert [type(event) for event in await events(run)] == [StepFinished, RunFinished]
 
 
+async def test_two_readers_at_the_same_time_are_an_error() -> None:
+    graph = Graph("g")
+    gate = asyncio.Event()
+
+    @graph.step
+    async def slow() -> int:
+        await gate.wait()
+        return 1
+
+    async with graph.start() as run:
+        first = asyncio.create_task(events(run))
+        await asyncio.sleep(0.01)
+        with pytest.raises(RuntimeError, match="another reader waits for this run's events"):
+            await anext(run)
+        gate.set()
+        assert [type(event) for event in await first] == [RunStarted, StepStarted, StepFinished, RunFinished]
+        assert await events(run) == []
+
+
 async def test_iteration_ends_with_a_failure_and_does_not_raise_it() -> None:
     graph = Graph("g")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import numpy as np
@@ -299,3 +300,60 @@ async def test_media_that_cannot_be_decoded_fails_its_step() -> None:
         with pytest.raises(StepError, match="does not come from this core") as caught:
             await graph.run(core)
     assert caught.value.step == "drawn"
+
+
+@pytest.mark.parametrize("form", ["async", "sync", "yields", "mapped", "inside"])
+async def test_a_step_that_raises_generator_exit_fails_like_any_other(form: str) -> None:
+    graph = Graph("g", inputs={"ns": list[int]})
+
+    async def broken(ns: list[int]) -> int:
+        raise GeneratorExit("by hand")
+
+    def broken_too(ns: list[int]) -> int:
+        raise GeneratorExit("by hand")
+
+    async def yielding(ns: list[int]) -> AsyncIterator[int]:
+        yield 1
+        raise GeneratorExit("by hand")
+
+    async def item(n: int) -> int:
+        raise GeneratorExit("by hand")
+
+    inner = Graph("inner", inputs={"ns": list[int]})
+    inner.step(broken)
+    functions: dict[str, Any] = {"async": broken, "sync": broken_too, "yields": yielding, "inside": inner}
+    if form == "mapped":
+        graph.step(item, as_="failing", map={"n": "ns"})
+    else:
+        graph.step(functions[form], as_="failing", **({} if form == "inside" else {"timeout": 5}))
+    async with asyncio.timeout(5), graph.start(ns=[1]) as run:
+        told = [event async for event in run]
+        with pytest.raises(StepError, match="failed with GeneratorExit: by hand") as caught:
+            await run.result()
+    assert isinstance(caught.value.__cause__, GeneratorExit)
+    assert not [event for event in told if isinstance(event, StepCancelled)]
+
+
+def test_a_step_that_is_thrown_away_with_its_event_loop_is_no_failure() -> None:
+    graph = Graph("g")
+
+    @graph.step
+    async def slow() -> int:
+        await asyncio.sleep(60)
+        return 1
+
+    async def begun() -> None:
+        run = graph.start()
+        await run.__aenter__()
+        await anext(run)
+        await anext(run)
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(begun())
+    (step,) = [task for task in asyncio.all_tasks(loop) if task.get_name().startswith("step")]
+    step.get_coro().close()  # type: ignore[union-attr]  # what awaits or tells anything here raises
+    tasks = asyncio.all_tasks(loop)
+    for task in tasks:
+        task.cancel()
+    loop.run_until_complete(asyncio.wait(tasks))
+    loop.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import numpy as np
 import pytest
 
 from omni_agent import Fault, Graph, GraphError, InputAwaited, InputError, RunOptions, StepStarted, Text
@@ -108,8 +109,13 @@ async def test_a_graph_around_may_give_a_late_input_by_an_edge() -> None:
         ("repli", "x", r"no late input 'repli': graph 'g' has 'reply'\. Did you mean 'reply'\?"),
         ("question", "x", "no late input 'question'"),
         ("reply", 3, r"late input 'reply' was 3 \(int\); wanted Text"),
-        ("answer/reply", "x", "runs no graph as 'answer'"),
+        ("answer/reply", "x", r"graph 'g' runs no graph as 'answer', nor any other graph\.$"),
         ((), "x", "no late input"),
+        (5, 1, r"path was 5 \(int\); wanted its name, or the path that InputAwaited tells: 'game/2/guess'"),
+        (None, "x", "path was None"),
+        (b"reply", "x", r"path was b'reply' \(bytes\)"),
+        (("game", 1.5), "x", r"path was \('game', 1\.5\) \(tuple\)"),
+        ("game/²/guess", "x", "no late input 'game/²/guess'"),
     ],
 )
 async def test_what_is_sent_is_checked(path: Any, value: object, words: str) -> None:
@@ -135,6 +141,89 @@ async def test_sending_twice_or_too_late_or_without_a_number_is_an_error() -> No
         with pytest.raises(InputError, match="'game' runs 9 rounds at most, from 0"):
             await game.send("game/9/guess", 3)
         await game.send(("game", 0, "guess"), 3)
+        assert (await game.result())["game"]
+
+
+async def test_the_same_value_may_be_sent_again_and_another_one_may_not() -> None:
+    async with asking().start(question="who") as run:
+        await run.send("reply", "me")
+        await run.send(("reply",), Text("me"))
+        with pytest.raises(
+            InputError,
+            match=r"'reply' was sent already, as 'me', and now as 'you'; wanted the same value, or none$",
+        ):
+            await run.send("reply", "you")
+        assert (await run.result())["answer"] == "who? me (Text)"
+        await run.send("reply", "me")
+        with pytest.raises(InputError, match="or none, as the run of graph 'g' is over"):
+            await run.send("reply", "you")
+    async with asking().start(question="who", reply="me") as run:
+        await run.send("reply", "me")
+        with pytest.raises(InputError, match="'reply' was sent already, as 'me', and now as 'you'"):
+            await run.send("reply", "you")
+
+
+async def test_what_is_sent_to_a_run_that_was_left_at_once_comes_too_late() -> None:
+    async with asking().start(question="who") as run:
+        pass
+    with pytest.raises(InputError, match="'reply' comes too late: the run of graph 'g' is over"):
+        await run.send("reply", "me")
+
+
+async def test_a_value_that_cannot_be_compared_is_another_one() -> None:
+    graph = Graph("g", late={"samples": np.ndarray})
+
+    @graph.step
+    def size(samples: np.ndarray) -> int:
+        return samples.size
+
+    async with graph.start() as run:
+        samples = np.zeros(3)
+        await run.send("samples", samples)
+        await run.send("samples", samples)
+        with pytest.raises(InputError, match="'samples' was sent already"):
+            await run.send("samples", np.zeros(3))
+        assert (await run.result())["size"] == 3
+
+
+async def test_a_late_input_that_the_step_around_gives_is_not_sent() -> None:
+    outer = Graph("outer", inputs={"question": Text, "typed": Text})
+    outer.step(asking(), as_="part", reads={"reply": "typed"}, output="answer")
+    async with outer.start(question="who", typed="we") as run:
+        with pytest.raises(
+            InputError, match="'part/reply' to send: the step around it reads it from 'typed'"
+        ):
+            await run.send("part/reply", "me")
+
+
+async def test_a_loop_of_one_round_says_so() -> None:
+    inner = Graph("inner", late={"guess": int})
+
+    @inner.step
+    def same(guess: int) -> int:
+        return guess
+
+    graph = Graph("g")
+    graph.loop(inner, as_="game", carry={}, until=lambda same: True, max_rounds=1)
+    async with graph.start() as run:
+        with pytest.raises(InputError, match="'game' runs 1 round at most, from 0"):
+            await run.send("game/1/guess", 3)
+
+
+async def test_what_no_step_comes_to_need_may_be_sent_and_is_not_read() -> None:
+    graph = Graph("g", inputs={"go": bool}, late={"word": str, "other": str})
+
+    @graph.step(when=lambda go: go)
+    def said(word: str) -> str:
+        raise AssertionError
+
+    async with graph.start(go=False) as run:
+        await run.send("word", "hello")
+        await run.send("other", "nobody reads it")
+        assert dict(await run.result()) == {}
+    async with playing().start(secret=3) as game:
+        await game.send("game/5/guess", 3)
+        await game.send("game/0/guess", 3)
         assert (await game.result())["game"]
 
 

@@ -337,6 +337,7 @@ async def test_given_values_skip_a_step_and_what_only_it_needs() -> None:
         ({"question": "a", "picture": "b.png"}, {}, r"wanted Image \| None"),
         ({"question": "a", "picture": None}, {"given": {"anser": 1}}, "given step 'anser' .* 'answer'"),
         ({"question": "a", "picture": None}, {"given": {"answer": 1}}, "given step 'answer' .* wanted Text"),
+        ({"question": "a", "picture": None}, {"given": {5: 1}}, "given step 5 is not part of graph 'g'"),
     ],
 )
 async def test_inputs_are_checked_before_anything_runs(
@@ -387,12 +388,32 @@ async def test_resources_are_checked_before_anything_runs() -> None:
         {"limit": True},
         {"timeout": 0},
         {"timeout": float("nan")},
+        {"timeout": True},
+        {"timeout": "3"},
+        {"tracer": 5},
+        {"rerun_changed": "yes"},
         {"given": [1]},
     ],
 )
 def test_options_outside_their_range_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=next(iter(options))):
         RunOptions(**options)
+
+
+@pytest.mark.parametrize("given", [{"limit": 3}, 5, False])
+async def test_options_of_another_kind_are_refused(given: Any) -> None:
+    graph = Graph("g")
+
+    @graph.step
+    def one() -> int:
+        return 1
+
+    with pytest.raises(
+        InputError, match=r"options were .*; wanted RunOptions\(\.\.\.\), as in options=RunOptions"
+    ):
+        await graph.run(options=given)
+    with pytest.raises(InputError, match="wanted a run of this graph, or none"):
+        graph.draw(given)
 
 
 async def test_tokens_travel_between_steps_and_outputs_are_decoded() -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
-from typing import Any
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -130,13 +131,147 @@ async def test_what_is_joined_is_held_against_the_functions_annotation() -> None
     async def numbers() -> AsyncIterator[int]:
         yield 1
 
-    with pytest.raises(StepError, match="was joined to '1'"):
+    with pytest.raises(StepError, match="was joined to '1'") as caught:
         await graph.run()
+    assert (caught.value.part, caught.value.inputs) == ("join", {"chunks": "[1]"})
 
     @graph.step
     def word(numbers: str) -> str: ...
 
     assert [each.given for each in faults(graph)] == ["step 'numbers' returns int"]
+
+
+async def test_a_join_that_raises_says_so_and_what_it_was_given() -> None:
+    graph = Graph("g")
+
+    @graph.step(join=lambda chunks: chunks[5])
+    async def numbers() -> AsyncIterator[int]:
+        yield 1
+        yield 2
+
+    with pytest.raises(StepError) as caught:
+        await graph.run()
+    assert str(caught.value) == (
+        "step 'numbers' failed in its `join` with IndexError: list index out of range (which was given"
+        " chunks=[1, 2])"
+    )
+
+    async def later(chunks: list[int]) -> int:
+        return sum(chunks)
+
+    graph = Graph("g")
+    graph.step(numbers, join=lambda chunks: later(chunks))
+    with pytest.raises(StepError, match="in its `join` with TypeError: it returned a coroutine"):
+        await graph.run()
+
+
+async def test_followers_see_the_type_that_a_join_returns() -> None:
+    def total(numbers: list[int]) -> int:
+        return sum(numbers)
+
+    graph = Graph("g", inputs={"ns": list[int]})
+
+    async def numbers() -> AsyncIterator[int]:
+        yield 1
+        yield 2
+
+    async def upto(n: int) -> AsyncIterator[int]:
+        for each in range(n):
+            yield each
+
+    async def words() -> AsyncIterator[Text]:
+        yield Text("a")
+        yield Text("b")
+
+    graph.step(numbers, as_="typed", join=total)
+    graph.step(words, as_="untyped", join=" ".join)  # says nothing of its type: whoever reads it may
+    graph.step(upto, as_="mapped", map={"n": "ns"}, join=total)
+
+    @graph.step
+    def seen(typed: int, untyped: Text, mapped: list[int]) -> list[str]:
+        return [type(each).__name__ for each in (typed, untyped, *mapped)]
+
+    assert (await graph.run(ns=[2, 3]))[seen] == ["int", "Text", "int", "int"]
+    types = {line.split("|")[1] for line in graph.draw().mermaid.splitlines() if "|" in line}
+    assert {"int", "Any", "list[int]"} <= {each.strip('"') for each in types}
+
+    @graph.step
+    def wrong(typed: str, mapped: int) -> None: ...
+
+    assert [(each.given, each.wanted) for each in faults(graph)] == [
+        ("step 'typed' returns int", "str"),
+        ("step 'mapped' returns list[int]", "int"),
+    ]
+
+
+def test_what_cannot_join_a_list_is_a_fault() -> None:
+    async def later(chunks: list[str]) -> str: ...
+
+    async def yielding(chunks: list[str]) -> AsyncIterator[str]:
+        yield ""
+
+    def generating(chunks: list[str]) -> Iterator[str]:
+        yield ""
+
+    def two(one: list[str], other: list[str]) -> str: ...
+
+    def nothing() -> str: ...
+
+    def named(*, chunks: list[str]) -> str: ...
+
+    def of_numbers(chunks: list[int]) -> int: ...
+
+    async def words() -> AsyncIterator[str]:
+        yield "a"
+
+    joins: list[Any] = [later, yielding, generating, two, nothing, named, of_numbers]
+    graph = Graph("g")
+    for join in joins:
+        graph.step(words, as_=join.__name__, join=join)
+    assert [(each.subject, each.given) for each in faults(graph)] == [
+        ("step 'later', join", "it is async, or yields"),
+        ("step 'yielding', join", "it is async, or yields"),
+        ("step 'generating', join", "it is async, or yields"),
+        ("step 'two', join", "it takes 'one', 'other'"),
+        ("step 'nothing', join", "it takes nothing"),
+        ("step 'named', join", "it takes 'chunks', 'chunks' by name only"),
+        ("step 'of_numbers', join, parameter 'chunks'", "it is given list[str]"),
+    ]
+
+
+def test_what_can_join_a_list_is_none() -> None:
+    T = TypeVar("T")
+
+    def first(chunks: Sequence[T]) -> T:
+        return chunks[0]
+
+    def iterated(chunks: Iterable[str]) -> str:
+        return "".join(chunks)
+
+    def optional(chunks: list[str], between: str = " ") -> str:
+        return between.join(chunks)
+
+    async def words() -> AsyncIterator[Text]:
+        yield Text("a")
+
+    joins: list[Any] = [
+        " ".join,
+        len,
+        list,
+        tuple,
+        set,
+        max,
+        first,
+        optional,
+        partial(optional, between="-"),
+        lambda *chunks: chunks,
+        partial(sum, start=""),
+    ]
+    graph = Graph("g")
+    for number, join in enumerate(joins):
+        graph.step(words, as_=f"s{number}", join=join)
+    graph.step(words, as_="iterated", join=iterated)
+    graph.check()
 
 
 async def test_chunks_are_wrapped_and_held_against_the_annotation() -> None:

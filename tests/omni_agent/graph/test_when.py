@@ -138,9 +138,78 @@ async def test_a_condition_that_raises_fails_its_step() -> None:
     def inverse(n: int) -> float:
         return 1 / n
 
-    with pytest.raises(StepError, match="division by zero") as caught:
+    with pytest.raises(StepError) as caught:
         await graph.run(n=0)
-    assert caught.value.step == "inverse"
+    error = caught.value
+    assert str(error) == (
+        "step 'inverse' failed in its `when` with ZeroDivisionError: division by zero (which was given n=0)"
+    )
+    assert (error.step, error.path, error.part, error.inputs) == ("inverse", ("inverse",), "when", {"n": "0"})
+    assert isinstance(error.__cause__, ZeroDivisionError)
+
+
+class Undecided:
+    def __bool__(self) -> bool:
+        raise ValueError("who knows")
+
+
+async def later(n: int) -> bool:
+    return False
+
+
+def timed_out(n: int) -> bool:
+    raise TimeoutError
+
+
+def failing(n: int) -> bool:
+    pytest.fail("by hand")
+
+
+def exiting(n: int) -> bool:
+    raise GeneratorExit
+
+
+def cancelling(n: int) -> bool:
+    raise asyncio.CancelledError
+
+
+@pytest.mark.parametrize(
+    ("when", "cause", "words"),
+    [
+        (lambda n: Undecided(), ValueError, "who knows"),
+        (lambda n: later(n), TypeError, "it returned a coroutine; wanted a plain function"),
+        (timed_out, TimeoutError, "TimeoutError"),
+        (failing, BaseException, "by hand"),
+        (exiting, GeneratorExit, "GeneratorExit"),
+        (cancelling, asyncio.CancelledError, "CancelledError"),
+    ],
+)
+async def test_whatever_a_condition_raises_is_told_as_its_own(
+    when: Any, cause: type[BaseException], words: str
+) -> None:
+    graph = Graph("g", inputs={"n": int})
+
+    @graph.step
+    def first(n: int) -> int:
+        return n
+
+    graph.step(first, as_="second", when=when)
+    with pytest.raises(StepError, match=rf"'second' failed in its `when` with .*{words}") as caught:
+        await graph.run(n=0)
+    assert caught.value.part == "when"
+    assert isinstance(caught.value.__cause__, cause)
+    assert isinstance(caught.value, TimeoutError) is (cause is TimeoutError)
+
+
+async def test_the_parameters_of_a_condition_may_be_positional_only() -> None:
+    graph = Graph("g", inputs={"n": int, "least": int})
+
+    @graph.step(when=lambda n, /, least: n >= least)
+    def kept(n: int) -> int:
+        return n
+
+    assert dict(await graph.run(n=3, least=3)) == {"kept": 3}
+    assert dict(await graph.run(n=2, least=3)) == {}
 
 
 async def test_ten_thousand_skipped_steps_do_not_exhaust_the_stack() -> None:

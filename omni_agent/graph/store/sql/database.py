@@ -10,6 +10,7 @@ takes its lock at its beginning, so that none has to be undone because another c
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
 from typing import Any, TypeVar
@@ -19,8 +20,8 @@ from sqlalchemy import URL, Connection, event, inspect, literal_column, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from omni_agent.errors import StoreError
 from omni_agent.graph.store.outlasting import outlasting
+from omni_agent.graph.store.sql.failures import FileGoneError, failure
 from omni_agent.graph.store.sql.migrations import HEAD, migrate
 
 __all__ = ["Database", "now"]
@@ -58,6 +59,7 @@ class Database:
         self._is_sqlite = engine.dialect.name == "sqlite"
         # SQLite lets one connection write; the others of this process wait here and not in its polling
         self._turn: asyncio.Lock | nullcontext[None] = asyncio.Lock() if self._is_sqlite else nullcontext()
+        self._identity: tuple[int, int] | None = None
 
     @classmethod
     async def opened(cls, url: URL) -> Database:
@@ -76,6 +78,8 @@ class Database:
         try:
             if not await database.read(_is_current):
                 await database.write(_bring_to_head)
+            if database._is_sqlite:
+                database._identity = _identity(url)
         except BaseException:
             await asyncio.shield(engine.dispose())
             raise
@@ -94,7 +98,9 @@ class Database:
         async with self._named(), self._engine.connect() as connection:
             await connection.execution_options(**options, reads=True)
             async with connection.begin():
-                return await connection.run_sync(work)
+                found = await connection.run_sync(work)
+            self._check_file()
+            return found
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         """Call `work` in a transaction; again, where another transaction crossed it.
@@ -109,7 +115,9 @@ class Database:
             for tries_left in reversed(range(TRIES)):
                 try:
                     async with self._engine.begin() as connection:
-                        return await connection.run_sync(work)
+                        done = await connection.run_sync(work)
+                    self._check_file()
+                    return done
                 except DBAPIError as error:
                     if not tries_left or not _was_crossed(error):
                         raise
@@ -134,11 +142,22 @@ class Database:
         try:
             yield
         except (SQLAlchemyError, PostgresError, OSError) as error:
-            reason = getattr(error, "orig", None) or error
-            raise StoreError(
-                f"the store {self._shown} failed ({type(reason).__name__}: {str(reason).strip()}): see that"
-                " it is there, that it may be written, and that its disk has room"
-            ) from error
+            raise failure(self._shown, error) from error
+
+    def _check_file(self) -> None:
+        # SQLite itself goes on writing a file that has no name any more
+        if self._identity is not None and _identity(self._engine.url) != self._identity:
+            raise FileGoneError(self._shown)
+
+
+def _identity(url: URL) -> tuple[int, int] | None:
+    """Which file a SQLite database is; None where there is none."""
+    assert url.database is not None
+    try:
+        found = os.stat(url.database)
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _prepare_sqlite(connection: Any, record: Any) -> None:

@@ -24,7 +24,9 @@ __all__ = [
     "calls_of",
     "chunks_of",
     "drop_chunks",
+    "drop_late",
     "forget",
+    "late_of",
     "progress",
     "put_call",
     "put_chunk",
@@ -44,14 +46,16 @@ def progress(connection: Connection, run_id: str) -> Progress:
 
     query = select(steps).where(steps.c.run_id == run_id).order_by(steps.c.position)
     by_path = {path_from_text(row.path): _step(row) for row in connection.execute(query)}
-    query = select(late).where(late.c.run_id == run_id).order_by(late.c.position)
-    sent = [StoredLate(path=path_from_text(row.path), value=row.value) for row in connection.execute(query)]
     last = -1
     for table in (steps, late, calls):
         query = select(func.max(table.c.position)).where(table.c.run_id == run_id)
         last = max(last, connection.execute(query).scalar() or 0)
     return Progress(
-        steps=by_path, late=tuple(sent), chunks=paths(chunks), calls=paths(calls), position=last + 1
+        steps=by_path,
+        late=late_of(connection, run_id),
+        chunks=paths(chunks),
+        calls=paths(calls),
+        position=last + 1,
     )
 
 
@@ -67,6 +71,18 @@ def put_late(connection: Connection, run_id: str, position: int, sent: StoredLat
     """Store a late input."""
     row = {"run_id": run_id, "position": position, "path": path_to_text(sent.path), "value": sent.value}
     insert_or_replace(connection, late, row)
+
+
+def late_of(connection: Connection, run_id: str) -> tuple[StoredLate, ...]:
+    """The late inputs that were sent to a run, in their order."""
+    query = select(late).where(late.c.run_id == run_id).order_by(late.c.position)
+    found = connection.execute(query)
+    return tuple(StoredLate(path=path_from_text(row.path), value=row.value) for row in found)
+
+
+def drop_late(connection: Connection, run_id: str, path: Path) -> None:
+    """Delete a late input."""
+    connection.execute(delete(late).where((late.c.run_id == run_id) & (late.c.path == path_to_text(path))))
 
 
 def put_call(

@@ -74,11 +74,9 @@ def fork_run(connection: Connection, run_id: str, new_id: str, after: Path, seed
     position = connection.execute(select(steps.c.position).where(at)).scalar()
     if position is None:
         done = select(steps.c.path).where(steps.c.run_id == run_id)
-        names = ["/".join(map(str, json.loads(path))) for path in connection.execute(done).scalars()]
-        raise NoSuchRun(
-            f"step {'/'.join(map(str, after))!r} of run {run_id!r} has not finished; wanted one of"
-            f" {', '.join(sorted(names)) or 'none so far'}"
-        )
+        names = sorted("/".join(map(str, json.loads(path))) for path in connection.execute(done).scalars())
+        wanted = f"wanted one of {', '.join(names)}" if names else "no step of it has yet"
+        raise NoSuchRun(f"step {'/'.join(map(str, after))!r} of run {run_id!r} has not finished; {wanted}")
     _copy(
         connection,
         runs,

@@ -15,9 +15,10 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
+from omni_agent import Graph, RunOptions
 from omni_agent.errors import InputError, MissingExtra, StoreError
 from omni_agent.graph.store import RunStore
-from omni_agent.graph.store.sql import migrations
+from omni_agent.graph.store.sql import database, migrations
 from omni_agent.graph.store.sql.address import address_of
 from omni_agent.graph.store.sql.database import Database
 from omni_agent.graph.store.sql.tables import metadata
@@ -108,15 +109,98 @@ def test_a_password_is_not_shown() -> None:
 
 
 async def test_a_database_that_is_not_there_is_an_error_that_names_it(tmp_path: Path) -> None:
-    with pytest.raises(
-        StoreError, match=r"the store sqlite.*nowhere/runs.db failed \(OperationalError: unable"
-    ):
-        await RunStore(tmp_path / "nowhere" / "runs.db").list()
-    (tmp_path / "text.db").write_text("no database, but longer than a header would have to be" * 100)
-    with pytest.raises(StoreError, match="file is not a database"):
-        await RunStore(tmp_path / "text.db").list()
-    with pytest.raises(StoreError, match=r"the store postgresql.*failed"):
+    for path in (tmp_path / "nowhere" / "runs.db", tmp_path):
+        with pytest.raises(
+            StoreError,
+            match=rf"the store sqlite.*{path.name} failed \(OperationalError: unable to open database file\):"
+            " see that its folder is there and may be written, and that it is no folder itself",
+        ):
+            await RunStore(path).list()
+    with pytest.raises(StoreError, match=r"the store postgresql.*failed.*: see that the server runs"):
         await RunStore(f"postgresql://me:secret@/db?host={tmp_path}").list()
+
+
+async def test_a_server_that_lets_nobody_in_is_told_with_what_to_do(postgres: str) -> None:
+    with pytest.raises(StoreError, match="make the database first: createdb NAME"):
+        await RunStore(postgres.format(database="nowhere")).list()
+
+
+async def test_a_file_that_is_no_store_is_told_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "text.db").write_text("no database, but longer than a header would have to be" * 100)
+    with pytest.raises(
+        StoreError,
+        match=r"failed \(DatabaseError: file is not a database\): wanted the file of a store, or the name of"
+        " one that is not there yet$",
+    ):
+        await RunStore(tmp_path / "text.db").list()
+    await RunStore(tmp_path / "broken.db").list()
+    with open(tmp_path / "broken.db", "r+b") as file:
+        file.seek(100)
+        file.write(b"\xff" * 8000)
+    with pytest.raises(StoreError, match="the file is damaged: take it from a backup"):
+        await RunStore(tmp_path / "broken.db").list()
+
+
+@pytest.mark.parametrize(
+    ("tables", "named"),
+    [
+        (["runs (id)"], "'runs'"),
+        (["experiments (id)", "runs (id)", "alembic_version (version_num)"], "'experiments', 'runs'"),
+        (["alembic_version (version_num)"], "alembic's alone"),
+    ],
+)
+async def test_a_database_of_another_program_is_refused(
+    tmp_path: Path, tables: list[str], named: str
+) -> None:
+    with sqlite3.connect(tmp_path / "other.db") as connection:
+        for table in tables:
+            connection.execute(f"CREATE TABLE {table}")
+        if tables[-1].startswith("alembic"):
+            connection.execute("INSERT INTO alembic_version VALUES ('abc')")
+    connection.close()
+    with pytest.raises(StoreError, match=f"has tables of another program, {named}; wanted one that is empty"):
+        await RunStore(tmp_path / "other.db").list()
+
+
+async def test_a_store_that_another_program_keeps_locked_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "PATIENCE", 0.05)
+    await RunStore(tmp_path / "runs.db").list()
+    other = sqlite3.connect(tmp_path / "runs.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreError, match="another program keeps it locked"):
+        await RunStore(tmp_path / "runs.db").collect()
+    other.close()
+
+
+@pytest.mark.parametrize("how", ["deleted", "replaced"])
+async def test_a_file_that_goes_while_its_store_is_open_is_noticed(tmp_path: Path, how: str) -> None:
+    graph = Graph("g", inputs={"x": int})
+    path = tmp_path / "runs.db"
+
+    @graph.step
+    async def first(x: int) -> int:
+        path.unlink()
+        if how == "replaced":
+            path.touch()
+        return x
+
+    @graph.step
+    async def second(first: int) -> int:
+        return first
+
+    options = RunOptions(store=RunStore(path), run_id="run")
+    with pytest.raises(StoreError, match="was deleted or replaced while it was open") as caught:
+        await graph.run(x=1, options=options)
+    assert "see to it that its file stays" in str(caught.value)
+    graph = Graph("g", inputs={"x": int})
+    graph.step(second, reads={"first": "x"})
+    assert (await graph.run(x=1, options=options))["second"] == 1  # a new store, opened anew
+    async with RunStore(path) as store:
+        path.unlink()
+        with pytest.raises(StoreError, match="was deleted or replaced"):
+            await store.list()
 
 
 def test_a_store_without_its_extra_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
