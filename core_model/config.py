@@ -74,7 +74,20 @@ class SpeechEncoderConfig(_Frozen):
         description="rows of `embed` put in front of the frames: language, event, emotion, style",
     )
     num_queries: int = 16
-    ctc_size: int = Field(default=0, description="outputs of the recognition head, which is kept unread")
+    ctc_size: int = Field(default=0, description="outputs of the recognition head")
+    ctc_tokens: tuple[int, ...] = Field(
+        default=(),
+        description="the text token that each output of the head stands for, but for the first, which stands"
+        " for none; a frame then enters the prompt as what it spells. Without them the head is kept unread",
+    )
+
+    @model_validator(mode="after")
+    def _tokens_fit(self) -> SpeechEncoderConfig:
+        if self.ctc_tokens and len(self.ctc_tokens) != self.ctc_size - 1:
+            raise ValueError(
+                f"{len(self.ctc_tokens)} ctc_tokens for {self.ctc_size} outputs; wanted one less than outputs"
+            )
+        return self
 
 
 class ImageTokenizerConfig(_Frozen):
@@ -336,5 +349,11 @@ class CoreConfig(_Frozen):
         if self.transformer.vocab_size < wanted:
             raise ValueError(
                 f"transformer.vocab_size is {self.transformer.vocab_size}; the parts add up to {wanted}"
+            )
+        spelt = () if self.speech_encoder is None else self.speech_encoder.ctc_tokens
+        if strange := [token for token in spelt if not 0 <= token < self.text_tokens]:
+            raise ValueError(
+                f"the speech encoder's ctc_tokens name {strange[0]}; wanted tokens of text, 0 to"
+                f" {self.text_tokens - 1}"
             )
         return self

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from omni_agent.core import Modality
 from omni_agent.core_model.config import CoreConfig, Glm4VoiceConfig, TableCodecConfig
 from omni_agent.core_model.resampling import resampled
-from omni_agent.core_model.speech_encoder import SpeechEncoder, SpeechProjection
+from omni_agent.core_model.speech_encoder import SpeechEncoder, SpeechProjection, spelt
 from omni_agent.core_model.speech_frontend import RATE, SpeechFrontend
 from omni_agent.core_model.tokenizers.image import ImageTokenizer
 from omni_agent.core_model.tokenizers.pixels import from_pixels, to_pixels
@@ -142,8 +142,16 @@ class Parts(nn.Module):
         if self.config.template == "chat":
             frames = frames.bfloat16()  # as the published code does, whatever the weights are held in
         weight = self.speech_encoder.embed.weight
-        heard: Tensor = self.speech_projection(self.speech_encoder(frames.to(weight.device, weight.dtype)))
-        return heard[0]
+        (encoded,) = self.speech_encoder(frames.to(weight.device, weight.dtype))
+        heard: Tensor = self.speech_projection(encoded)
+        ears = self.speech_encoder.config
+        if not ears.ctc_tokens:
+            return heard
+        assert self.speech_encoder.ctc is not None
+        queries = len(ears.query_rows)
+        words = self.transformer.model.embed_tokens.weight[list(ears.ctc_tokens)]
+        spoken = spelt(heard[queries:], self.speech_encoder.ctc(encoded[queries:]), words)
+        return torch.cat([heard[:queries], spoken])
 
     @torch.inference_mode()
     def decode(self, value: Text | Image | Speech) -> Text | Image | Speech:

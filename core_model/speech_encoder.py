@@ -1,8 +1,10 @@
 """The core's ears: SANM layers over stacked log-mel frames, projected into the prompt.
 
 Input are the front end's frames (60 ms a row); output is a row of hidden states for each frame and each query
-row in front of them, and their projection to the transformer's width. Parameter names are the published ones
-below `model.audio_model.model.` and `model.audio_projection.` (SenseVoice small in Omni-Diffusion).
+row in front of them, and their projection to the transformer's width. Where the encoder has learnt to spell
+words of the core's vocabulary, a frame enters as the word itself, as far as it is sure of one. Parameters have
+the published names below `model.audio_model.model.` and `model.audio_projection.` (SenseVoice small in
+Omni-Diffusion).
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from torch.nn import functional as F
 
 from omni_agent.core_model.config import SpeechEncoderConfig
 
-__all__ = ["SpeechEncoder", "SpeechProjection"]
+__all__ = ["RecognitionHead", "SpeechEncoder", "SpeechProjection", "spelt"]
 
 
 class SpeechEncoder(nn.Module):
@@ -27,7 +29,7 @@ class SpeechEncoder(nn.Module):
         self.config = config
         self.embed = nn.Embedding(config.num_queries, config.input_size)
         self.encoder = _Stages(config)
-        self.ctc = _Unread(config.hidden_size, config.ctc_size) if config.ctc_size else None
+        self.ctc = RecognitionHead(config.hidden_size, config.ctc_size) if config.ctc_size else None
 
     def forward(
         self, frames: Float[Tensor, "batch t width"], lengths: Int[Tensor, " batch"] | None = None
@@ -53,14 +55,37 @@ class SpeechEncoder(nn.Module):
         return hidden
 
 
-class _Unread(nn.Module):
-    """The published encoder's recognition head, which nothing here reads: it is kept so that a checkpoint
-    that is loaded and saved is whole.
+class RecognitionHead(nn.Module):
+    """What each frame spells, by connectionist temporal classification; output 0 is nothing.
+
+    Nothing reads the published encoder's: it is kept so that a checkpoint that is loaded and saved is whole.
     """
 
     def __init__(self, size: int, ctc_size: int) -> None:
         super().__init__()
         self.ctc_lo = nn.Linear(size, ctc_size)
+
+    def forward(self, encoded: Float[Tensor, "*batch hidden"]) -> Float[Tensor, "*batch outputs"]:
+        """Logits of the outputs."""
+        logits: Tensor = self.ctc_lo(encoded)
+        return logits
+
+
+def spelt(
+    projected: Float[Tensor, "frames hidden"],
+    logits: Float[Tensor, "frames outputs"],
+    words: Float[Tensor, "words hidden"],
+) -> Float[Tensor, "frames hidden"]:
+    """Frames as they enter the prompt: the embeddings of the words they spell, and their projections, each
+    weighed by its probability. A word that is heard is then what it is when it is typed.
+
+    Args:
+        projected: what enters where nothing is spelt.
+        logits: of nothing and of each word.
+        words: their embeddings.
+    """
+    chances = logits.float().softmax(-1).to(projected.dtype)
+    return chances[:, :1] * projected + chances[:, 1:] @ words
 
 
 class SpeechProjection(nn.Module):

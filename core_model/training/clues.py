@@ -22,11 +22,10 @@ __all__ = ["Clues", "rounded_up"]
 
 
 class Clues(nn.Module):
-    """The word at each heard frame and the object at each place of a picture are read by the words' own
-    embeddings, so that a name in a question and what is seen or heard meet in one space; where the objects'
-    centres are tells them apart. A layer later each object is asked how many of its likes there are, the
-    picture how many objects, and the name in the question whether it met its like; one more, and the name is
-    asked how many of them.
+    """The object at each place of a picture is read by the words' own embeddings, so that a name in a
+    question and what is seen meet in one space; where the objects' centres are tells them apart. A layer
+    later each object is asked how many of its likes there are, the picture how many objects, and the name in
+    the question whether it met its like; one more, and the name is asked how many of them.
     """
 
     ORDERS_AFTER, PHONES_AFTER, OBJECTS_AFTER = 2, 3, 3
@@ -34,7 +33,7 @@ class Clues(nn.Module):
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
-        self.objects, self.words = nn.Linear(hidden, hidden), nn.Linear(hidden, hidden)
+        self.objects = nn.Linear(hidden, hidden)
         self.phones = nn.Linear(hidden, len(PHONES))
         self.centres, self.presence = nn.Linear(hidden, 2), nn.Linear(hidden, 2)
         self.likes, self.numbers, self.named = (nn.Linear(hidden, MOST + 1) for _ in range(3))
@@ -44,7 +43,6 @@ class Clues(nn.Module):
         self,
         batch: Batch,
         states: list[Tensor],
-        embedded: Tensor | None,
         words: Float[Tensor, "words hidden"],
         text_column: Callable[[Int64[np.ndarray, " n"]], Int64[Tensor, " n"]],
         untold: Bool[Tensor, "bits words"],
@@ -72,10 +70,8 @@ class Clues(nn.Module):
             "named": _clue(flat[self.NAMED_AFTER - 1], named, self.named, never_numbers),
             "phones": _clue(flat[self.PHONES_AFTER - 1], phones, self.phones),
         }
-        if embedded is not None:
-            at = torch.from_numpy(batch.heard_at)
-            ordered = flat[self.ORDERS_AFTER - 1][at]
-            losses["words"] = _clue(embedded, text_column(batch.words), lambda x: self.words(x) @ words.T)
+        if len(batch.heard):
+            ordered = flat[self.ORDERS_AFTER - 1][torch.from_numpy(batch.heard_at)]
             losses["orders"] = _clue(ordered, torch.from_numpy(batch.orders), self.orders)
         return {name: loss for name, loss in losses.items() if loss is not None}
 

@@ -19,13 +19,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from omni_agent.core import Modality
 from omni_agent.core_model.checkpoints.weights import read_weights
 from omni_agent.core_model.config import CoreConfig
+from omni_agent.core_model.speech_encoder import RecognitionHead
 from omni_agent.core_model.tokenizers.text import TextTokenizer
 from omni_agent.core_model.training.learner import Learner
 from omni_agent.core_model.training.mixture import Sources
@@ -63,13 +64,13 @@ class CoreTraining:
             "look at strangers": 0.16,
             "look at nothing": 0.06,
             "sum": 0.02,
-            "draw": 0.46,
-            "speak": 0.06,
+            "draw": 0.48,
+            "speak": 0.10,
             "transcribe": 0.16,
-            "transcribe jumbled": 0.03,
-            "look and listen": 0.20,
+            "transcribe jumbled": 0.05,
+            "look and listen": 0.16,
             "listen": 0.02,
-            "draw what is said": 0.22,
+            "draw what is said": 0.18,
         }
     )
 
@@ -86,7 +87,6 @@ LOSS_WEIGHTS = {
     "presence": 1.0,
     "named": 1.0,
     "phones": 0.5,
-    "words": 0.3,
     "orders": 0.2,
 }
 
@@ -139,7 +139,8 @@ def train_core(
     layout = Layout(config, tokenizer)
     sources = Sources(folder, layout, training.shares, training.length)
     untold = [[token for word in words for token in layout.text(word)] for words in untold_words()]
-    learner, average = Learner(config, untold), Learner(config, untold)
+    head = _recognition_head(folder, config)
+    learner, average = Learner(config, head, untold), Learner(config, head, untold)
     if start_from is not None:
         learner.load_state_dict(read_weights(start_from, learner.state_dict(), "a learner's weights"))
     average.load_state_dict(learner.state_dict())
@@ -202,6 +203,18 @@ def train_core(
     _keep(folder, learner, average, tools, step, decaying)
     report(json.dumps(single_look(average, sources)))
     return average
+
+
+def _recognition_head(folder: Path, config: CoreConfig) -> RecognitionHead:
+    """That of the trained speech encoder; of one that is not there, as random, nothing is asked."""
+    ears = config.speech_encoder
+    assert ears is not None
+    head = RecognitionHead(ears.hidden_size, ears.ctc_size)
+    file = folder / "speech_encoder.safetensors"
+    if file.exists():
+        weights = load_file(file)
+        head.load_state_dict({name: weights[f"ctc.{name}"] for name in head.state_dict()})
+    return head
 
 
 def _keep(

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from omni_agent.core import Modality
 from omni_agent.core_model.config import CoreConfig
-from omni_agent.core_model.speech_encoder import SpeechProjection
+from omni_agent.core_model.speech_encoder import RecognitionHead, SpeechProjection, spelt
 from omni_agent.core_model.training.clues import Clues, rounded_up
 from omni_agent.core_model.training.samples import IGNORED, KINDS, Batch
 from omni_agent.core_model.training.untold import excluded
@@ -27,11 +27,18 @@ class Learner(nn.Module):
     that what is learnt of one code serves its neighbours; `weights` folds the two into plain tables.
     """
 
-    def __init__(self, config: CoreConfig, untold: Sequence[Sequence[int]] = ()) -> None:
-        """`untold`: the tokens of words that each bit of `Batch.untold` leaves out."""
+    def __init__(
+        self, config: CoreConfig, head: RecognitionHead, untold: Sequence[Sequence[int]] = ()
+    ) -> None:
+        """`head`: what spells words of heard frames, and stays as it is. `untold`: the tokens of words that
+        each bit of `Batch.untold` leaves out.
+        """
         super().__init__()
         assert config.speech_encoder is not None
         assert config.image_tokenizer is not None
+        self._spelling = head.ctc_lo.weight.detach().float(), head.ctc_lo.bias.detach().float()
+        self._queries = len(config.speech_encoder.query_rows)
+        self._words = list(config.speech_encoder.ctc_tokens)
         self.config, self.vocabulary = config, Vocabulary.of(config)
         hidden = config.transformer.hidden_size
         self.transformer = Transformer(config.transformer, plain_attention)
@@ -61,9 +68,6 @@ class Learner(nn.Module):
                 if name.endswith(("o_proj.weight", "down_proj.weight")):
                     parameter.data /= (2 * config.transformer.num_layers) ** 0.5
 
-    WRITTEN = 0.25
-    """How many of the words that are heard in training stand there as if written."""
-
     code_bits: Tensor
 
     def _table(self, own: Tensor, bits: Tensor) -> Tensor:
@@ -87,37 +91,33 @@ class Learner(nn.Module):
 
     def hidden(self, batch: Batch) -> tuple[Float[Tensor, "rows n hidden"], Float[Tensor, "vocab hidden"]]:
         """The transformer's output for packed rows, and the head to read it with."""
-        states, _, (_, head) = self._states(batch)
+        states, (_, head) = self._states(batch)
         return states[-1], head
 
-    def _states(self, batch: Batch) -> tuple[list[Tensor], Tensor | None, tuple[Tensor, Tensor]]:
-        """All hidden states of packed rows, the heard frames as they entered, embeddings and head."""
+    def _states(self, batch: Batch) -> tuple[list[Tensor], tuple[Tensor, Tensor]]:
+        """All hidden states of packed rows, embeddings and head."""
         ids, group, part = (torch.from_numpy(a) for a in (batch.ids, batch.group, batch.part))
         embeddings, head = self.tables()
         x = F.embedding(ids, embeddings)
-        embedded = None
         if len(batch.heard):
-            heard, where = torch.from_numpy(batch.heard).float(), torch.from_numpy(batch.heard_at)
-            embedded = self.projection(F.pad(heard, (0, 0, 0, -len(heard) % 128)))[: len(heard)].to(x.dtype)
-            entering = embedded
-            if self.training:
-                written, words = self._written_words(batch)
-                entering = torch.where(written[:, None], F.embedding(words, embeddings), embedded)
-            x = x.flatten(0, 1).index_copy(0, where, entering.to(x.dtype)).view(x.shape)
+            where = torch.from_numpy(batch.heard_at)
+            heard = self._heard(batch, embeddings).to(x.dtype)
+            x = x.flatten(0, 1).index_copy(0, where, heard).view(x.shape)
         same = group[:, :, None] == group[:, None, :]
         visible = same & ((part[:, None, :] == 0) | (part[:, :, None] == part[:, None, :]))
         states = self.transformer.hidden_states(x, visible[:, None], torch.from_numpy(batch.positions))
-        return states, embedded, (embeddings, head)
+        return states, (embeddings, head)
 
-    def _written_words(self, batch: Batch) -> tuple[Bool[Tensor, " frames"], Int64[Tensor, " frames"]]:
-        """Which heard frames stand as the embedding of the word that is spotted there: some of the words of
-        every utterance. What is learnt of a written word then holds where it is heard.
-        """
-        words = torch.from_numpy(batch.words)
-        spotted = (words != IGNORED) & (words != self.vocabulary.end)
-        new = torch.cat([words.new_ones(1, dtype=torch.bool), words[1:] != words[:-1]])
-        chosen = torch.rand(len(words)) < self.WRITTEN
-        return spotted & chosen[new.cumsum(0) - 1], words.clamp(min=0)
+    def _heard(
+        self, batch: Batch, embeddings: Float[Tensor, "vocab hidden"]
+    ) -> Float[Tensor, "frames hidden"]:
+        """The heard frames as they enter the prompt."""
+        frames = torch.from_numpy(batch.heard).float()
+        padded = F.pad(frames, (0, 0, 0, -len(frames) % 128))
+        projected, logits = self.projection(padded), F.linear(padded, *self._spelling)
+        heard = spelt(projected, logits, embeddings[self._words])
+        query = F.pad(torch.from_numpy(batch.frame) < self._queries, (0, len(padded) - len(frames)))
+        return torch.where(query[:, None], projected, heard)[: len(frames)]
 
     def _text_column(self, tokens: Int64[np.ndarray, " n"]) -> Int64[Tensor, " n"]:
         """Where tokens of text, or the end token, stand among the columns of text; IGNORED stays."""
@@ -133,7 +133,7 @@ class Learner(nn.Module):
         kinds = torch.from_numpy(batch.kinds).flatten()[masked]
         losses: dict[str, Tensor] = {}
         with torch.autocast("cpu", torch.bfloat16):
-            states, embedded, (embeddings, head) = self._states(batch)
+            states, (embeddings, head) = self._states(batch)
             hidden = states[-1].flatten(0, 1)
             for index, modality in enumerate(KINDS):
                 at, real = rounded_up(masked[kinds == index])
@@ -151,5 +151,5 @@ class Learner(nn.Module):
                 weights = torch.where(ended, 0.15, 1.0) * real
                 losses[modality] = (errors * weights).sum() / weights.sum()
             words = embeddings[self.columns[Modality.TEXT]]
-            losses |= self.clues(batch, states, embedded, words, self._text_column, self.untold)
+            losses |= self.clues(batch, states, words, self._text_column, self.untold)
         return losses

@@ -84,7 +84,7 @@ class Sources:
         if self.heard is not None:
             for index, text in enumerate(self.heard.texts):
                 self._recordings[text].append(index)
-            self._words = self._spotted(self.heard, folder / "speech_words.safetensors")
+            self._words = self._spotted(self.heard, folder / "speech_encoder.safetensors")
             encoder = layout.config.speech_encoder
             assert encoder is not None
             self._splicer = Splicer(
@@ -156,18 +156,17 @@ class Sources:
         """The names at the places of a picture as tokens, the end token for none."""
         return np.where(places >= 0, self._names[places.clip(min=0)], IGNORED)
 
-    def _spotted(self, heard: Ragged, words_file: Path) -> Int64[np.ndarray, " frames"]:
-        """The word at each heard frame by the layer that the encoder was trained with. Utterances that it
-        gets wrong are IGNORED.
+    def _spotted(self, heard: Ragged, encoder_file: Path) -> Int64[np.ndarray, " frames"]:
+        """The word at each heard frame by the encoder's recognition head. Utterances that it gets wrong are
+        IGNORED.
         """
-        head = load_file(words_file)
-        words = bytes(head["words"].tolist()).decode().split()
-        weight, bias = head["weight"].float(), head["bias"].float()
+        head = load_file(encoder_file)
+        weight, bias = head["ctc.ctc_lo.weight"].float(), head["ctc.ctc_lo.bias"].float()
         encoder = self.layout.config.speech_encoder
         assert encoder is not None
         queries = len(encoder.query_rows)
         end = self.layout.vocabulary.end
-        tokens = np.array([end, *map(self._word, words)])
+        tokens = np.array([end, *encoder.ctc_tokens])
         found = np.concatenate(
             [
                 (torch.from_numpy(part.astype(np.float32)) @ weight.T + bias).argmax(-1).numpy()

@@ -138,9 +138,8 @@ class Batch:
     """Rows of packed units. `group` and `part` say who sees whom: equal groups, and part 0 (the picture) or
     the same part.
 
-    `objects`, `likes`, `centres`, `numbers`, `named`, `phones`, `words` and `orders` are what the inner
-    layers are asked: IGNORED where nothing is. A blank's place is asked where it is read, one position
-    before.
+    `objects`, `likes`, `centres`, `numbers`, `named`, `phones` and `orders` are what the inner layers are
+    asked: IGNORED where nothing is. A blank's place is asked where it is read, one position before.
     """
 
     ids: Int64[np.ndarray, "rows n"]
@@ -159,7 +158,8 @@ class Batch:
     heard: Float16[np.ndarray, "frames width"]
     heard_at: Int64[np.ndarray, " frames"]
     """Where in the flattened rows each heard frame goes."""
-    words: Int64[np.ndarray, " frames"]
+    frame: Int64[np.ndarray, " frames"]
+    """The how-manieth of its utterance each heard frame is, from 0; the first ones are the query rows."""
     orders: Int64[np.ndarray, " frames"]
     """Whether the first, second, ... word is spotted at each frame; 0 for none."""
 
@@ -273,7 +273,7 @@ def pack(
         phones=phones,
         heard=np.concatenate([each.frames for each in heard]) if heard else np.zeros((0, width), np.float16),
         heard_at=np.concatenate(heard_at) if heard else nothing,
-        words=np.concatenate([each.words for each in heard]) if heard else nothing,
+        frame=np.concatenate([np.arange(len(each)) for each in heard]) if heard else nothing,
         orders=np.concatenate([_orders(each.words, vocabulary.end) for each in heard]) if heard else nothing,
     )
 

@@ -1,8 +1,8 @@
 """Teach the speech encoder to hear the world's words, before the core learns to read what it hears.
 
 Connectionist temporal classification (Graves et al. 2006) with whole words as targets: 60 ms frames are too
-few for letters, and the world has only some 200 words. The word layer is for training only; the core gets the
-hidden states. Choices are made on sentences of training voices kept aside; the held-out voices only measure.
+few for letters, and the world has only some 200 words. Choices are made on sentences of training voices kept
+aside; the held-out voices only measure.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def spectrograms(
 
 
 class Listener(nn.Module):
-    """The speech encoder with a layer of words on top; class 0 is the blank between words."""
+    """The speech encoder with what normalises its frames, and the words that its recognition head spells."""
 
     shift: Float[Tensor, " 560"]
     scale: Float[Tensor, " 560"]
@@ -95,8 +95,7 @@ class Listener(nn.Module):
     def __init__(self, config: SpeechEncoderConfig, words: Sequence[str]) -> None:
         super().__init__()
         self.words = tuple(words)
-        self.encoder = SpeechEncoder(config)
-        self.classify = nn.Linear(config.hidden_size, len(words) + 1)
+        self.encoder = SpeechEncoder(config.model_copy(update={"ctc_size": len(words) + 1}))
         self.num_queries = len(config.query_rows)
         self.register_buffer("shift", torch.zeros(FRAME_SIZE))
         self.register_buffer("scale", torch.ones(FRAME_SIZE))
@@ -106,7 +105,8 @@ class Listener(nn.Module):
     ) -> tuple[Float[Tensor, "batch t words"], Int[Tensor, " batch"]]:
         """Log probabilities of the words at each 60 ms frame, and how many frames each utterance has."""
         hidden, counts = self.hidden(mels, lengths)
-        words = self.classify(hidden[:, self.num_queries :])
+        assert self.encoder.ctc is not None
+        words = self.encoder.ctc(hidden[:, self.num_queries :])
         return words.float().log_softmax(-1), counts - self.num_queries
 
     def hidden(
@@ -173,17 +173,18 @@ def train_speech_encoder(
     folder: Path,
     run: SpeechEncoderRun = SpeechEncoderRun(),
     *,
+    words: Sequence[str],
     held_out: dict[str, Path] | None = None,
     report: Callable[[str], None] = print,
 ) -> None:
-    """Train on the corpus in a folder and write to another: the encoder, the front end's numbers, the words.
+    """Train on the corpus in a folder and write to another: the encoder and the front end's numbers.
 
-    Goes on where an interrupted run left its state there. Weights written are a running average. `held_out`
-    names corpora that are measured at every save and never used otherwise.
+    Goes on where an interrupted run left its state there. Weights written are a running average. `words` are
+    what it learns to spell, all of the corpus among them; `held_out` names corpora that are measured at every
+    save and never used otherwise.
     """
     folder.mkdir(parents=True, exist_ok=True)
     utterances = Utterances.open(corpus)
-    words = sorted({word for line in utterances.lines for word in line.text.split()})
     count = len(utterances) - run.kept_aside
     spoken = _cached(corpus / f"spectrograms-{run.copies}", utterances, count, run)
     aside = spectrograms(utterances, range(count, len(utterances)), copies=1, clean=True)
@@ -276,28 +277,24 @@ def _follow(average: Listener, listener: Listener, step: int) -> None:
         slow.lerp_(fast, share)
 
 
-def load_listener(folder: Path, config: SpeechEncoderConfig = TINY_SPEECH_ENCODER) -> Listener:
-    """What `train_speech_encoder` wrote to a folder, with its words."""
-    head = load_file(folder / "speech_words.safetensors")
-    listener = Listener(config, bytes(head.pop("words").tolist()).decode().split())
+def load_listener(
+    folder: Path, words: Sequence[str], config: SpeechEncoderConfig = TINY_SPEECH_ENCODER
+) -> Listener:
+    """What `train_speech_encoder` wrote to a folder for these words."""
+    listener = Listener(config, words)
     encoder = load_file(folder / "speech_encoder.safetensors")
     listener.load_state_dict(
         {f"encoder.{name}": value for name, value in encoder.items()}
         | load_file(folder / "speech_frontend.safetensors")
-        | {f"classify.{name}": value for name, value in head.items()}
     )
     return listener.eval()
 
 
 def _write(folder: Path, listener: Listener) -> None:
-    """Three files: the encoder and the front end's numbers, which the core takes, and the word layer."""
+    """Two files, which the core takes."""
     parts: dict[str, dict[str, Tensor]] = {
         "speech_encoder": listener.encoder.state_dict(),
         "speech_frontend": {"shift": listener.shift, "scale": listener.scale},
-        "speech_words": {
-            **listener.classify.state_dict(),
-            "words": torch.tensor(list(" ".join(listener.words).encode()), dtype=torch.uint8),
-        },
     }
     for name, tensors in parts.items():
         partial = folder / f"{name}.partial"

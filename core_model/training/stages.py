@@ -48,7 +48,7 @@ from omni_agent.core_model.training.speech_encoder import (
     spectrograms,
     train_speech_encoder,
 )
-from omni_agent.core_model.training.tiny import tiny_config, tiny_tokenizer
+from omni_agent.core_model.training.tiny import said_words, tiny_config, tiny_tokenizer
 from omni_agent.core_model.training.voices import HELD_OUT_VOICES
 from omni_agent.core_model.world import sample_sentence, sample_strangers
 from omni_agent.errors import InputError
@@ -108,7 +108,12 @@ def make_speech_encoder(folder: Path, *, steps: int = 6_000, report: Report) -> 
     measured = {voice: speech / "held_out" / voice for voice in HELD_OUT_VOICES}
     there = {voice: place for voice, place in measured.items() if (place / "lines.json").exists()}
     train_speech_encoder(
-        speech / "recognition", folder, SpeechEncoderRun(steps=steps), held_out=there, report=report
+        speech / "recognition",
+        folder,
+        SpeechEncoderRun(steps=steps),
+        words=said_words(),
+        held_out=there,
+        report=report,
     )
 
 
@@ -158,11 +163,11 @@ def make_pools(
         said = Ragged.open(folder / "spoken.npz")
         report(f"phones: of {len(said)} sentences")
         make_phones(said, 1 / TableCodecConfig().codes_per_second).save(folder / "phones.npz")
-    if (folder / "speech_words.safetensors").exists() and not (folder / "heard.npz").exists():
+    if (folder / "speech_encoder.safetensors").exists() and not (folder / "heard.npz").exists():
         corpora = [Utterances.open(folder / "speech" / "recognition")]
         corpora.append(_spoken_prompts(folder, {line.text for line in corpora[0].lines}, report=report))
         report(f"heard: {sum(map(len, corpora))} sentences, each in {copies + 1} ways")
-        listener = load_listener(folder)
+        listener = load_listener(folder, said_words())
         heard = []
         for corpus in corpora:
             spoken = spectrograms(corpus, range(len(corpus)), copies=1)
@@ -191,6 +196,7 @@ def train_core_for(
     decay_steps: int = 0,
     start_from: Path | None = None,
     compiled: bool = False,
+    seed: int = 0,
     report: Report,
 ) -> None:
     """The core, for some minutes or to a step, on the pools there are; with a decay, to be shipped after."""
@@ -212,15 +218,16 @@ def train_core_for(
         steps=steps,
         decay_steps=decay_steps,
         compiled=compiled,
+        seed=seed,
     )
-    config = tiny_config(len(tokenizer))
+    config = tiny_config(tokenizer)
     train_core(folder, config, tokenizer, training, start_from=start_from, report=report)
 
 
 def make_checkpoint(folder: Path, checkpoint: Path) -> None:
     """A checkpoint of the trained parts: what `Core.load` reads."""
     tokenizer = tiny_tokenizer()
-    assemble(folder, checkpoint, tiny_config(len(tokenizer)), tokenizer)
+    assemble(folder, checkpoint, tiny_config(tokenizer), tokenizer)
 
 
 def _there(file: Path, stage: str) -> Path:

@@ -16,7 +16,7 @@ from omni_agent.core_model.training.image_tokenizer import SMALL
 from omni_agent.core_model.training.speech_encoder import TINY_SPEECH_ENCODER
 from omni_agent.core_model.world import load_world, sums
 
-__all__ = ["INSTRUCTIONS", "tiny_config", "tiny_tokenizer"]
+__all__ = ["INSTRUCTIONS", "said_words", "tiny_config", "tiny_tokenizer"]
 
 _WORDS = FastConfig(threshold=0.9)
 """What is said in words: places a core is this sure of commit at once (`benchmarks/fast_cost.py`)."""
@@ -25,20 +25,27 @@ INSTRUCTIONS = ("write", "say", "describe the picture")
 """What stands in front of speech that is to be written and of text that is to be said."""
 
 
-def tiny_tokenizer() -> TextTokenizer:
-    """Byte-level BPE in which every word of the world is one token."""
+def said_words() -> list[str]:
+    """Every word that is said in the world, in alphabetical order: what the speech encoder can spell."""
     world = load_world()
-    words = set(" ".join(INSTRUCTIONS).split()) | set(world.numbers) | {"draw", "yes", "no", "the"}
+    words = set(world.numbers) | {"draw", "yes", "no", "the", "describe", "picture"}
     words |= {word for thing in world.objects for word in (thing.name, thing.plural, thing.article)}
     words |= {word for background in world.backgrounds for word in background.phrase.split()}
     words |= {word for each in sums() for word in each.text.split()}
     words |= set("what is this how many are there where on left right and a an".split())
-    return fit(words)
+    return sorted(words)
 
 
-def tiny_config(text_tokens: int, *, max_speech_codes: int = 128) -> CoreConfig:
-    """The whole of omni-tiny, for a text tokenizer of that size."""
-    codec = TableCodecConfig()
+def tiny_tokenizer() -> TextTokenizer:
+    """Byte-level BPE in which every word of the world is one token."""
+    return fit({*said_words(), *" ".join(INSTRUCTIONS).split()})
+
+
+def tiny_config(tokenizer: TextTokenizer, *, max_speech_codes: int = 128) -> CoreConfig:
+    """The whole of omni-tiny, with its text tokenizer."""
+    text_tokens, codec = len(tokenizer), TableCodecConfig()
+    words = [token for word in said_words() for token in tokenizer.encode(word)]
+    ears = TINY_SPEECH_ENCODER.model_copy(update={"ctc_size": len(words) + 1, "ctc_tokens": tuple(words)})
     return CoreConfig(
         name="omni-tiny",
         transformer=TransformerConfig(
@@ -50,7 +57,7 @@ def tiny_config(text_tokens: int, *, max_speech_codes: int = 128) -> CoreConfig:
             intermediate_size=640,
             rope_theta=1e4,
         ),
-        speech_encoder=TINY_SPEECH_ENCODER,
+        speech_encoder=ears,
         image_tokenizer=SMALL,
         speech_codec=codec,
         text_tokens=text_tokens,

@@ -124,6 +124,9 @@ def core(
     compiled: Annotated[
         bool, typer.Option("--compile", help="Needs a C++ compiler; a third less time a step.")
     ] = False,
+    seed: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Another one sees other batches, to go on with.")
+    ] = 0,
 ) -> None:
     """Train the core on the pools that are there."""
     make_folder(folder)
@@ -137,6 +140,7 @@ def core(
         decay_steps=decay_steps,
         start_from=start_from,
         compiled=compiled,
+        seed=seed,
         report=_report,
     )
 

@@ -74,7 +74,13 @@ def random_model(seed: int = 0, **changes: Any) -> Model:
                 rope_theta=1e4,
             ),
             "speech_encoder": SpeechEncoderConfig(
-                hidden_size=16, num_heads=2, feed_forward_size=32, num_blocks=2, num_tp_blocks=1
+                hidden_size=16,
+                num_heads=2,
+                feed_forward_size=32,
+                num_blocks=2,
+                num_tp_blocks=1,
+                ctc_size=len(WORDS) + 1,
+                ctc_tokens=tuple(token for word in WORDS for token in words.encode(word)),
             ),
             "image_tokenizer": images,
             "speech_codec": codec,

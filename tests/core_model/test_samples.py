@@ -16,7 +16,9 @@ from tests.core_model.random_core import random_model
 def test_a_packed_question_has_the_logits_that_decoding_computes() -> None:
     model = random_model()
     layout = Layout(model.config, model.text_tokenizer)
-    learner = Learner(model.config)
+    assert model.speech_encoder is not None
+    assert model.speech_encoder.ctc is not None
+    learner = Learner(model.config, model.speech_encoder.ctc)
     learner.transformer.load_state_dict(model.transformer.state_dict())
     learner.bits_in.data.zero_()
     learner.bits_out.data.zero_()

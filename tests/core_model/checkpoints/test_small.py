@@ -156,6 +156,7 @@ def test_a_damaged_file_is_named(folder: Path, name: str, spoil: Callable[[bytes
         ("transformer", {}),
         ("text_tokens", "many"),
         ("tasks", {"sing": {"lengths": [1]}}),
+        ("speech_encoder", {"ctc_size": 3, "ctc_tokens": [1]}),
         ("new", 1),
     ],
 )
@@ -219,3 +220,11 @@ def test_the_packaged_checkpoint_is_small() -> None:
     model = checkpoints.load(checkpoints.find("omni-tiny"))
     assert model.config.name == "omni-tiny"
     assert sum(path.stat().st_size for path in checkpoints.find("omni-tiny").iterdir()) < 40e6
+
+
+def test_a_speech_encoder_that_spells_what_is_no_text_is_an_error(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    config["speech_encoder"]["ctc_tokens"][0] = config["text_tokens"]
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match=r"ctc_tokens name \d+; wanted tokens of text"):
+        checkpoints.load(folder)

@@ -29,7 +29,7 @@ small_run(Path(sys.argv[1]))
 def small_run(folder: Path) -> None:
     """Forty steps of a core of one narrow layer and on tasks without pools, kept after every step."""
     tokenizer = tiny_tokenizer()
-    config = tiny_config(len(tokenizer))
+    config = tiny_config(tokenizer)
     narrow = config.transformer.model_copy(
         update={"hidden_size": 32, "num_heads": 2, "num_key_value_heads": 1, "intermediate_size": 32}
     )

@@ -22,7 +22,7 @@ from omni_agent.core_model.world.splits import trained_in_number
 from omni_agent.values import Image, Text
 
 TOKENIZER = tiny_tokenizer()
-LAYOUT = Layout(tiny_config(len(TOKENIZER)), TOKENIZER)
+LAYOUT = Layout(tiny_config(TOKENIZER), TOKENIZER)
 END = LAYOUT.vocabulary.end
 DOG, CAT = LAYOUT.text("dog")[0], LAYOUT.text("cat")[0]
 QUERIES = len(LAYOUT.config.speech_encoder.query_rows)
@@ -51,14 +51,13 @@ def folder(tmp_path: Path) -> Path:
     spoken = Ragged.of(["a dog"], [np.arange(20, dtype=np.int16)])
     spoken.save(tmp_path / "spoken.npz")
     Ragged.of(["a dog"], [np.arange(20, dtype=np.int8)]).save(tmp_path / "phones.npz")
-    # The word layer reads class c off coordinate c: 0 is none, then "cat" and "dog".
+    # The recognition head reads "none" off coordinate 0, "cat" off 1 and "dog" off 2.
+    ears = LAYOUT.config.speech_encoder
+    head = torch.zeros(ears.ctc_size, ears.hidden_size)
+    head[0, 0] = head[1 + ears.ctc_tokens.index(CAT), 1] = head[1 + ears.ctc_tokens.index(DOG), 2] = 1
     save_file(
-        {
-            "weight": torch.eye(3, LAYOUT.config.speech_encoder.hidden_size),
-            "bias": torch.zeros(3),
-            "words": torch.tensor(list(b"cat dog"), dtype=torch.uint8),
-        },
-        tmp_path / "speech_words.safetensors",
+        {"ctc.ctc_lo.weight": head, "ctc.ctc_lo.bias": torch.zeros(ears.ctc_size)},
+        tmp_path / "speech_encoder.safetensors",
     )
     frames = np.zeros((2, QUERIES + 6, LAYOUT.config.speech_encoder.hidden_size), np.float16)
     spotted = [0, 2, 2, 0, 2, 1]
@@ -77,10 +76,12 @@ def test_words_are_spotted_and_counted_and_wrong_ones_ignored(folder: Path) -> N
     rng = np.random.default_rng(0)
     batch = pack(sources.units(rng), LAYOUT.vocabulary, rng, rows=2, length=160)
     assert (batch.ids.flatten()[batch.heard_at] == LAYOUT.vocabulary.special["<|context_of_audio|>"]).all()
-    counts = {END: {0}, DOG: {1, 2}, CAT: {3}, IGNORED: {IGNORED}}
-    for word, order in zip(batch.words.tolist(), batch.orders.tolist(), strict=True):
-        assert order in counts[word]
-    assert {1, 2, 3} <= set(batch.orders.tolist())
+    assert (batch.frame.reshape(-1, QUERIES + 6) == np.arange(QUERIES + 6)).all()
+    counted = batch.orders.reshape(-1, QUERIES + 6)
+    assert {tuple(row) for row in counted.tolist()} == {
+        (*[0] * QUERIES, 0, 1, 1, 0, 2, 3),
+        (IGNORED,) * (QUERIES + 6),
+    }
 
 
 @pytest.mark.parametrize(
