@@ -2,8 +2,8 @@
 
 Input are the front end's frames (60 ms a row); output is a row of hidden states for each frame and each query
 row in front of them, and their projection to the transformer's width. Where the encoder has learnt to spell
-words of the core's vocabulary, a frame enters as the word itself, as far as it is sure of one. Parameters have
-the published names below `model.audio_model.model.` and `model.audio_projection.` (SenseVoice small in
+words of the core's vocabulary, a frame enters as the word itself, as far as it is sure of one. Parameters
+have the published names below `model.audio_model.model.` and `model.audio_projection.` (SenseVoice small in
 Omni-Diffusion).
 """
 
