@@ -44,7 +44,7 @@ WORDS = (
     "there",
     "draw",
 )
-SPELT = ("dog", "grass", "apples")
+SPELT = ("dog", "is", "the")
 STEPS = 8
 
 
