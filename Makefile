@@ -5,9 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-# The voices that ask (and, in training, are heard), the font that the world's pictures are drawn with, and the
-# database that the tests of durable runs start for themselves.
-APT := espeak-ng festival festvox-kallpc16k festvox-kdlpc16k festvox-us-slt-hts flite fonts-noto-color-emoji postgresql
+# The voices that ask (and, in training, are heard), the recorded words that measure hearing, the font that the
+# world's pictures are drawn with, and the database that the tests of durable runs start for themselves.
+APT := asterisk-core-sounds-en-g722 espeak-ng festival festvox-kallpc16k festvox-kdlpc16k festvox-us-slt-hts flite \
+    fonts-noto-color-emoji postgresql tuxpaint-stamps-default
 
 .PHONY: demo check setup system links format lint types contracts test scores clean
 

@@ -23,10 +23,11 @@ import torch
 
 from omni_agent.core import Modality, Request, Settings, Task, Yield
 from omni_agent.core_model import checkpoints
-from omni_agent.core_model.evaluation.answering import HEARD_VOICES, ROWS, SPOKEN, sample
+from omni_agent.core_model.evaluation.answering import HEARD_VOICES, ROWS, sample
 from omni_agent.core_model.evaluation.picture_judge import PictureJudge
 from omni_agent.core_model.evaluation.scores import agree
 from omni_agent.core_model.evaluation.speech_judge import SpeechJudge
+from omni_agent.core_model.evaluation.spoken_questions import SPOKEN
 from omni_agent.core_model.model import Model
 from omni_agent.core_model.training.voices import speak_with
 from omni_agent.core_model.world import (

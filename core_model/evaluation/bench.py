@@ -1,11 +1,11 @@
-"""What every part of an evaluation works with: the core, random numbers, and work done a few at a time."""
+"""What every part of an evaluation works with: the core, work done a few at a time, and cases to look at."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 from zlib import crc32
 
@@ -13,6 +13,7 @@ import numpy as np
 from rich.progress import Progress
 
 from omni_agent.core import Core
+from omni_agent.core_model.evaluation.case import Gallery
 from omni_agent.core_model.evaluation.picture_judge import PictureJudge
 from omni_agent.core_model.evaluation.speech_judge import SpeechJudge
 from omni_agent.core_model.training.voices import speak_with
@@ -20,7 +21,7 @@ from omni_agent.core_model.world import Split
 from omni_agent.errors import InputError
 from omni_agent.values import Speech
 
-__all__ = ["Bench"]
+__all__ = ["Bench", "WorldBench"]
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -31,31 +32,28 @@ class Bench:
     """One evaluation under way."""
 
     core: Core
-    split: Split
-    questions: int
-    seed: int
-    concurrency: int
-    progress: Progress | None
-    failures: Counter[str]
+    concurrency: int = 4
+    progress: Progress | None = None
+    failures: Counter[str] = field(default_factory=Counter)
+    gallery: Gallery = field(default_factory=Gallery)
 
-    def rng(self, part: str) -> np.random.Generator:
-        """The part's own random numbers: what else is evaluated does not change its questions."""
-        return np.random.default_rng([self.seed, crc32(part.encode())])
+    async def each(self, what: str, items: Sequence[A], work: Callable[[int, A], Awaitable[B]]) -> list[B]:
+        """The work's results for all items, in order, so many at a time; a failure stops the rest.
 
-    async def each(self, what: str, items: Sequence[A], work: Callable[[A], Awaitable[B]]) -> list[B]:
-        """The work's results for all items, in order, so many at a time; a failure stops the rest."""
+        The work is given each item's number, from 0, and the item.
+        """
         slots = asyncio.Semaphore(self.concurrency)
         task = self.progress.add_task(what, total=len(items)) if self.progress else None
 
-        async def one(item: A) -> B:
+        async def one(turn: int, item: A) -> B:
             async with slots:
-                result = await work(item)
+                result = await work(turn, item)
             if self.progress and task is not None:
                 self.progress.advance(task)
             return result
 
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one(item)) for item in items]
+            tasks = [group.create_task(one(turn, item)) for turn, item in enumerate(items)]
         return [done.result() for done in tasks]
 
     async def attempt(self, verb: Awaitable[B]) -> B | None:
@@ -68,6 +66,19 @@ class Bench:
         except InputError as error:
             self.failures[str(error)] += 1
             return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorldBench(Bench):
+    """One evaluation on the world of omni-tiny."""
+
+    split: Split
+    questions: int
+    seed: int
+
+    def rng(self, part: str) -> np.random.Generator:
+        """The part's own random numbers: what else is evaluated does not change its questions."""
+        return np.random.default_rng([self.seed, crc32(part.encode())])
 
     async def spoken(self, voice: str, text: str) -> Speech:
         """The text in one of the world's voices."""

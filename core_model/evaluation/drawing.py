@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
 
 from omni_agent.core import Settings
-from omni_agent.core_model.evaluation.answering import HEARD_VOICES
-from omni_agent.core_model.evaluation.bench import Bench
+from omni_agent.core_model.evaluation.answering import HEARD_VOICES, different
+from omni_agent.core_model.evaluation.bench import WorldBench
+from omni_agent.core_model.evaluation.case import Case
+from omni_agent.core_model.evaluation.distinct import distinct
 from omni_agent.core_model.evaluation.picture_judge import Seen
 from omni_agent.core_model.evaluation.scores import Share
 from omni_agent.core_model.evaluation.table import Row
-from omni_agent.core_model.world import KINDS, Combination, draw_prompt, sample_combination
+from omni_agent.core_model.world import KINDS, Combination, Kind, draw_prompt, sample_combination
 from omni_agent.values import Image
 
 __all__ = ["drawing", "drawing_spoken"]
 
-WANTED = 0.75
+OBJECT_WANTED, NUMBER_WANTED, BACKGROUND_WANTED, DIFFER_WANTED = 0.95, 0.85, 0.97, 0.9
 # The second drawing of a prompt has a seed that no first one has.
 SECOND = 1_000_000
 NOT_DRAWN = Seen(layout="nothing", objects=(), background="", confidence=1.0)
+PART = "drawing"
+
+Right: TypeAlias = Callable[[Combination, Seen], bool]
 
 
 class Drawn(NamedTuple):
@@ -31,40 +38,42 @@ class Drawn(NamedTuple):
     seen: Seen
 
 
-async def drawing(bench: Bench) -> list[Row]:
+async def drawing(bench: WorldBench) -> list[Row]:
     """Drawings of each kind from typed prompts, and single objects drawn twice."""
     rng = bench.rng("drawing")
-    wanted = {
-        kind: [sample_combination(rng, bench.split, kind) for _ in range(bench.questions)] for kind in KINDS
-    }
+    wanted = {kind: _combinations(rng, bench, kind) for kind in KINDS}
     drawn = {kind: await _draw(bench, f"draw {kind}", wanted[kind]) for kind in KINDS}
     again = await _draw(bench, "draw one again", wanted["one"], first_seed=SECOND)
     every = [each for kind in KINDS for each in drawn[kind]]
     return [
-        _row("one: object", drawn["one"], _objects_right, wanted=WANTED),
-        _row("count: object", drawn["count"], _objects_right),
-        _row("count: number", drawn["count"], _number_right),
-        _row("pair: both objects", drawn["pair"], _objects_right),
-        _row("all: background", every, _background_right),
+        _row(bench, "one: object", drawn["one"], _objects_right, wanted=OBJECT_WANTED),
+        _row(bench, "count: object", drawn["count"], _objects_right, wanted=OBJECT_WANTED),
+        _row(bench, "count: number", drawn["count"], _number_right, wanted=NUMBER_WANTED),
+        _row(bench, "pair: both objects", drawn["pair"], _objects_right, wanted=OBJECT_WANTED),
+        _row(bench, "all: background", every, _background_right, wanted=BACKGROUND_WANTED),
         _two_seeds(drawn["one"], again),
     ]
 
 
-async def drawing_spoken(bench: Bench) -> list[Row]:
+async def drawing_spoken(bench: WorldBench) -> list[Row]:
     """Single objects drawn from prompts spoken by voices that were never trained on."""
-    rng = bench.rng("drawing spoken")
-    wanted = [sample_combination(rng, bench.split, "one") for _ in range(bench.questions)]
+    wanted = _combinations(bench.rng("drawing spoken"), bench, "one")
     drawn = await _draw(bench, "draw spoken", wanted, spoken=True)
-    return [_row("one, asked aloud: object", drawn, _objects_right)]
+    return [_row(bench, "one, asked aloud: object", drawn, _objects_right)]
+
+
+def _combinations(rng: np.random.Generator, bench: WorldBench, kind: Kind) -> list[Combination]:
+    return distinct(
+        lambda: sample_combination(rng, bench.split, kind), lambda combination: combination, bench.questions
+    )
 
 
 async def _draw(
-    bench: Bench, what: str, wanted: Sequence[Combination], *, first_seed: int = 0, spoken: bool = False
+    bench: WorldBench, what: str, wanted: Sequence[Combination], *, first_seed: int = 0, spoken: bool = False
 ) -> list[Drawn]:
     judge = await bench.picture_judge()
 
-    async def one(item: tuple[int, Combination]) -> Drawn:
-        turn, combination = item
+    async def one(turn: int, combination: Combination) -> Drawn:
         text = draw_prompt(combination)
         prompt = await bench.spoken(HEARD_VOICES[turn % len(HEARD_VOICES)], text) if spoken else text
         picture = await bench.attempt(bench.core.draw(prompt, settings=Settings(seed=first_seed + turn)))
@@ -73,7 +82,7 @@ async def _draw(
         (seen,) = await asyncio.to_thread(judge.read, [picture.array])
         return Drawn(combination, picture, seen)
 
-    return await bench.each(what, list(enumerate(wanted)), one)
+    return await bench.each(what, wanted, one)
 
 
 def _two_seeds(first: Sequence[Drawn], second: Sequence[Drawn]) -> Row:
@@ -83,10 +92,11 @@ def _two_seeds(first: Sequence[Drawn], second: Sequence[Drawn]) -> Row:
         for one, other in zip(first, second, strict=True)
     )
     return Row(
-        part="drawing",
+        part=PART,
         name="one: two seeds",
         measure="differ",
         share=Share(hits=differ, total=len(first)),
+        wanted=DIFFER_WANTED,
         note=f"pictures differ; the judge reads {apart} of them as something else",
     )
 
@@ -105,13 +115,30 @@ def _background_right(wanted: Combination, seen: Seen) -> bool:
 
 
 def _row(
-    name: str,
-    drawn: Sequence[Drawn],
-    right: Callable[[Combination, Seen], bool],
-    *,
-    wanted: float | None = None,
+    bench: WorldBench, name: str, drawn: Sequence[Drawn], right: Right, *, wanted: float | None = None
 ) -> Row:
-    hits = sum(right(each.wanted, each.seen) for each in drawn)
-    return Row(
-        part="drawing", name=name, measure="right", share=Share(hits=hits, total=len(drawn)), wanted=wanted
-    )
+    hits = 0
+    for turn, each in enumerate(drawn):
+        hit = right(each.wanted, each.seen)
+        hits += hit
+        prompt = draw_prompt(each.wanted)
+        bench.gallery.add(
+            Case(
+                part=PART,
+                row=name,
+                turn=turn,
+                asked=(prompt,),
+                wanted=prompt,
+                given=each.picture,
+                judged=f"the judge sees {_words(each.seen)}",
+                right=hit,
+            )
+        )
+    note = different([each.wanted for each in drawn])
+    share = Share(hits=hits, total=len(drawn))
+    return Row(part=PART, name=name, measure="right", share=share, wanted=wanted, note=note)
+
+
+def _words(seen: Seen) -> str:
+    things = " and ".join(seen.objects) or "nothing"
+    return f"{seen.layout}: {things}, {seen.background}" if seen.background else "no picture"

@@ -3,41 +3,69 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Hashable
 
 import numpy as np
 
-from omni_agent.core_model.evaluation.answering import HEARD_VOICES, SPOKEN, Asked, sample
-from omni_agent.core_model.evaluation.bench import Bench
-from omni_agent.core_model.evaluation.scores import Share, agree, word_errors
+from omni_agent.core_model.evaluation.answering import HEARD_VOICES, different, shared
+from omni_agent.core_model.evaluation.bench import WorldBench
+from omni_agent.core_model.evaluation.case import Case
+from omni_agent.core_model.evaluation.distinct import distinct
+from omni_agent.core_model.evaluation.scores import agree, word_errors
+from omni_agent.core_model.evaluation.speech_judge import SpeechJudge
 from omni_agent.core_model.evaluation.table import Row
 from omni_agent.core_model.training.voices import SPEAKING_VOICE
-from omni_agent.core_model.world import SentenceKind, Split, load_world, sample_sentence
+from omni_agent.core_model.world import (
+    SENTENCE_SHARES,
+    SentenceKind,
+    Split,
+    load_world,
+    sample_sentence,
+    short_answers,
+)
 from omni_agent.values import Speech
 
-__all__ = ["hearing", "speaking", "spoken_answers"]
+__all__ = ["hearing", "speaking"]
 
 HEARING_WANTED = 0.15
+HEARING_WANTED_TOGETHER = 0.05
+NUMBER_WORDS_WANTED = 0.02
 SPEAKING_ABOVE_VOICE = 0.25
+SENTENCES_ABOVE_VOICE = 0.06
+SHORT_ANSWERS_WANTED = 0.95
 SENTENCES: tuple[SentenceKind, ...] = ("question", "draw", "sum")
-ANSWERS: tuple[SentenceKind, ...] = ("answer", "word")
+ANSWERS: tuple[SentenceKind, ...] = ("word", "answer")
+"""In the order in which they are drawn: there are fewer words than answers, and some are both."""
 
 
-async def hearing(bench: Bench) -> list[Row]:
-    """Word errors of what is written down of each held-out voice."""
+async def hearing(bench: WorldBench) -> list[Row]:
+    """Word errors of what is written down of each held-out voice, of both, and of their number words."""
     rows = []
     said: list[str] = []
     understood: list[str] = []
     for voice in HEARD_VOICES:
-        rng = bench.rng(f"hearing {voice}")
-        sentences = [sample_sentence(rng, bench.split) for _ in range(bench.questions)]
+        sentences = _spread(bench.rng(f"hearing {voice}"), bench.questions, bench.split)
 
-        async def heard(text: str, voice: str = voice) -> str:
-            return await bench.attempt(bench.core.transcribe(await bench.spoken(voice, text))) or ""
+        async def heard(turn: int, text: str, voice: str = voice) -> str:
+            sound = await bench.spoken(voice, text)
+            written = await bench.attempt(bench.core.transcribe(sound))
+            case = Case(
+                part="hearing",
+                row=voice,
+                turn=turn,
+                asked=(sound,),
+                wanted=text,
+                given=written,
+                right=agree(written or "", text),
+            )
+            bench.gallery.add(case)
+            return written or ""
 
         written = await bench.each(f"hear {voice}", sentences, heard)
         said, understood = said + sentences, understood + written
         share = word_errors(sentences, written)
-        note = f"{share.total} words, a voice never trained on"
+        notes = [f"{share.total} words, a voice never trained on", different(sentences)]
         rows.append(
             Row(
                 part="hearing",
@@ -45,97 +73,151 @@ async def hearing(bench: Bench) -> list[Row]:
                 measure="word error",
                 share=share,
                 wanted=HEARING_WANTED,
-                note=note,
+                note="; ".join(filter(None, notes)),
             )
         )
+    both = " and ".join(HEARD_VOICES)
     numbers = word_errors(said, understood, among=load_world().numbers)
-    note = f"those of {' and '.join(HEARD_VOICES)} together: {numbers.total}"
-    rows.append(Row(part="hearing", name="number words", measure="word error", share=numbers, note=note))
-    return rows
+    return [
+        *rows,
+        Row(
+            part="hearing",
+            name=both,
+            measure="word error",
+            share=word_errors(said, understood),
+            wanted=HEARING_WANTED_TOGETHER,
+            note="all words of both",
+        ),
+        Row(
+            part="hearing",
+            name="number words",
+            measure="word error",
+            share=numbers,
+            wanted=NUMBER_WORDS_WANTED,
+            note=f"those of {both} together: {numbers.total}",
+        ),
+    ]
 
 
-async def speaking(bench: Bench) -> list[Row]:
-    """Word errors of the judge of speech on what the core says, beside the original voice and chance."""
+async def speaking(bench: WorldBench) -> list[Row]:
+    """Word errors of the judge of speech on what the core says, beside the original voice and chance; and how
+    many short answers are heard right.
+    """
     rng = bench.rng("speaking")
     halves = {
         "sentences": _sentences(rng, SENTENCES, bench.questions // 2, bench.split),
         "answers": _sentences(rng, ANSWERS, bench.questions - bench.questions // 2, bench.split),
     }
     judge = await bench.speech_judge([text for texts in halves.values() for text in texts])
-    # The judge is not thread-safe: it reads one sound at a time.
-    reading = asyncio.Lock()
-
-    async def read_back(text: str) -> tuple[str, str]:
-        said = await bench.attempt(bench.core.speak(text))
-        original = await bench.spoken(SPEAKING_VOICE, text)
-
-        async def understood(sound: Speech | None) -> str:
-            if sound is None:
-                return ""
-            async with reading:
-                return await asyncio.to_thread(judge.transcribe, sound.samples, sound.rate)
-
-        return await understood(said), await understood(original)
-
     rows: list[Row] = []
     all_texts: list[str] = []
     all_said: list[str] = []
     all_original: list[str] = []
     for name, texts in halves.items():
-        both = await bench.each(f"speak {name}", texts, read_back)
+        both = await bench.each(f"speak {name}", texts, _reading_back(bench, judge, name))
         said, original = [each[0] for each in both], [each[1] for each in both]
-        rows.append(_row(name, texts, said, original, judged=False))
+        above = SENTENCES_ABOVE_VOICE if name == "sentences" else None
+        rows.append(_speaking_row(name, texts, said, original, above))
         all_texts += texts
         all_said += said
         all_original += original
-    return [_row("all", all_texts, all_said, all_original, judged=True), *rows]
+    whole = _speaking_row("all", all_texts, all_said, all_original, SPEAKING_ABOVE_VOICE)
+    return [whole, *rows, await _short_answers(bench, judge)]
 
 
-async def spoken_answers(bench: Bench) -> list[Row]:
-    """Questions about pictures asked and answered aloud: what the judge of speech hears in the answer."""
-    rng = bench.rng("spoken answer")
-    each = -(-bench.questions // len(SPOKEN))
-    asked = [one for name in SPOKEN for one in sample(rng, name, each, bench.split)][: bench.questions]
-    judge = await bench.speech_judge([one.question.answer for one in asked])
+async def _short_answers(bench: WorldBench, judge: SpeechJudge) -> Row:
+    """Answers of a word or a few, each once: there are no more of them."""
+    name = "short answers"
+    answers = list(short_answers())
+    texts = [answers[n] for n in bench.rng(name).permutation(len(answers))[: bench.questions]]
+    both = await bench.each(f"speak {name}", texts, _reading_back(bench, judge, name))
+    voice = shared([agree(each[1], text) for each, text in zip(both, texts, strict=True)])
+    return Row(
+        part="speaking",
+        name=name,
+        measure="right",
+        share=shared([agree(each[0], text) for each, text in zip(both, texts, strict=True)]),
+        wanted=SHORT_ANSWERS_WANTED,
+        note=f"heard right, {len(texts)} of all {len(answers)}; of the original voice"
+        f" {100 * voice.value:.1f} %",
+    )
+
+
+def _reading_back(
+    bench: WorldBench, judge: SpeechJudge, name: str
+) -> Callable[[int, str], Awaitable[tuple[str, str]]]:
+    """Says a text: what the judge hears in that, and in the original voice."""
+    # The judge is not thread-safe: it reads one sound at a time.
     reading = asyncio.Lock()
 
-    async def right(one: Asked) -> tuple[bool, bool]:
-        sound = await bench.spoken(one.voice, one.question.text)
-        reply = await bench.attempt(bench.core.reply(sound, one.picture))
-        if reply is None:
-            return False, False
+    async def understood(sound: Speech | None) -> str:
+        if sound is None:
+            return ""
         async with reading:
-            heard = await asyncio.to_thread(judge.transcribe, reply.speech.samples, reply.speech.rate)
-        return agree(heard, one.question.answer), agree(heard, reply.text)
+            return await asyncio.to_thread(judge.transcribe, sound.samples, sound.rate)
 
-    done = await bench.each("spoken answer", asked, right)
-    faithful = 100 * sum(each[1] for each in done) / max(len(done), 1)
-    return [
-        Row(
-            part="spoken questions",
-            name="answered in speech",
-            measure="right",
-            share=Share(hits=sum(each[0] for each in done), total=len(done)),
-            note=f"by the judge of speech, who hears {faithful:.1f} % as they were written",
+    async def read_back(turn: int, text: str) -> tuple[str, str]:
+        said = await bench.attempt(bench.core.speak(text))
+        heard = await understood(said)
+        original = await understood(await bench.spoken(SPEAKING_VOICE, text))
+        case = Case(
+            part="speaking",
+            row=name,
+            turn=turn,
+            asked=(text,),
+            wanted=text,
+            given=said,
+            judged=f"heard: {heard}; in the original voice: {original}",
+            right=agree(heard, text),
         )
-    ]
+        bench.gallery.add(case)
+        return heard, original
+
+    return read_back
 
 
-def _row(name: str, texts: list[str], said: list[str], original: list[str], *, judged: bool) -> Row:
+def _speaking_row(
+    name: str, texts: list[str], said: list[str], original: list[str], above: float | None
+) -> Row:
     voice = word_errors(texts, original).value
     # Chance: what was understood, held against the next sentence.
     chance = word_errors(texts, said[1:] + said[:1]).value
+    notes = [f"the original voice {100 * voice:.1f} %", f"chance {100 * chance:.0f} %", different(texts)]
     return Row(
         part="speaking",
         name=name,
         measure="word error",
         share=word_errors(texts, said),
-        wanted=voice + SPEAKING_ABOVE_VOICE if judged else None,
-        note=f"the original voice {100 * voice:.1f} %, chance {100 * chance:.0f} %",
+        wanted=None if above is None else voice + above,
+        note=", ".join(filter(None, notes)),
     )
+
+
+def _spread(rng: np.random.Generator, count: int, split: Split) -> list[str]:
+    """So many sentences of all kinds in their shares; of each kind none again while there is another."""
+    # The last are the fewest, and some of them are answers too: they are drawn first.
+    shares = dict(reversed(SENTENCE_SHARES.items()))
+    drawn = rng.choice(len(shares), size=count, p=list(shares.values())).tolist()
+    times: Counter[Hashable] = Counter()
+    of_kind = {
+        n: iter(_distinct_sentences(rng, split, kind, drawn.count(n), times)) for n, kind in enumerate(shares)
+    }
+    return [next(of_kind[n]) for n in drawn]
 
 
 def _sentences(
     rng: np.random.Generator, kinds: tuple[SentenceKind, ...], count: int, split: Split
 ) -> list[str]:
-    return [sample_sentence(rng, split, kinds[turn % len(kinds)]) for turn in range(count)]
+    """So many sentences, each kind as often; of each kind none again while there is another."""
+    times: Counter[Hashable] = Counter()
+    drawn = [
+        _distinct_sentences(rng, split, kind, len(range(first, count, len(kinds))), times)
+        for first, kind in enumerate(kinds)
+    ]
+    return [drawn[turn % len(kinds)][turn // len(kinds)] for turn in range(count)]
+
+
+def _distinct_sentences(
+    rng: np.random.Generator, split: Split, kind: SentenceKind, count: int, times: Counter[Hashable]
+) -> list[str]:
+    return distinct(lambda: sample_sentence(rng, split, kind), lambda text: text, count, times=times)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from math import sqrt
 
 import numpy as np
+from jaxtyping import Float, Shaped
 
 from omni_agent.errors import MissingExtra
 
-__all__ = ["Share", "WordErrors", "agree", "normalised", "wilson", "word_errors"]
+__all__ = ["Estimate", "Share", "WordErrors", "agree", "drawn_anew", "normalised", "wilson", "word_errors"]
 
 # The normal quantile of a two-sided 95 % interval.
 QUANTILE = 1.959964
@@ -42,6 +43,15 @@ class WordErrors:
     errors: tuple[int, ...]
     words: tuple[int, ...]
 
+    @staticmethod
+    def together(each: Iterable[WordErrors]) -> WordErrors:
+        """Those of all their sentences."""
+        each = tuple(each)
+        return WordErrors(
+            errors=tuple(count for one in each for count in one.errors),
+            words=tuple(count for one in each for count in one.words),
+        )
+
     @property
     def hits(self) -> int:
         """All wrong words."""
@@ -71,6 +81,33 @@ class WordErrors:
         return low, high
 
 
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A figure that is no share of anything, such as F1 or points."""
+
+    value: float
+    interval: tuple[float, float]
+    """Its 95 % interval."""
+    total: int
+    """How many questions it was found with."""
+    hits: None = None
+
+    @staticmethod
+    def of(value: float, drawn: Float[np.ndarray, " draws"], total: int) -> Estimate:
+        """A figure with the interval that it has over what was drawn anew."""
+        low, high = np.percentile(drawn, (2.5, 97.5)).tolist()
+        return Estimate(value=value, interval=(low, high), total=total)
+
+
+def drawn_anew(items: Shaped[np.ndarray, "n k"], *, seed: int = 0) -> Float[np.ndarray, "draws k"]:
+    """A bootstrap: the sums of the items' columns, of as many items drawn from them with replacement."""
+    rng = np.random.default_rng(seed)
+    count = len(items)
+    times = rng.multinomial(count, np.full(count, 1 / count), size=BOOTSTRAPS)
+    sums: Float[np.ndarray, "draws k"] = (times @ items).astype(np.float64)
+    return sums
+
+
 def wilson(hits: int, total: int) -> tuple[float, float]:
     """The 95 % score interval of a share (Wilson 1927): 0 to 1 when nothing was counted."""
     if not 0 <= hits <= total:
@@ -97,7 +134,11 @@ def agree(given: str, wanted: str) -> bool:
 
 
 def word_errors(
-    wanted: Sequence[str], heard: Sequence[str], *, among: Collection[str] | None = None
+    wanted: Sequence[str],
+    heard: Sequence[str],
+    *,
+    among: Collection[str] | None = None,
+    normalise: Callable[[str], str] = normalised,
 ) -> WordErrors:
     """Substituted, missing and added words of each wanted sentence; with `among`, the substituted and missing
     ones of these words alone.
@@ -109,8 +150,12 @@ def word_errors(
     except ImportError as error:
         raise MissingExtra("word error rates", "evaluate") from error
     errors, words = [], []
-    for said, understood in zip(wanted, heard, strict=True):
-        counted = jiwer.process_words(normalised(said), normalised(understood))
+    for said, understood in zip(map(normalise, wanted), map(normalise, heard), strict=True):
+        if not said:  # nothing but fillers: whatever was heard was added
+            errors.append(0 if among is not None else len(understood.split()))
+            words.append(0)
+            continue
+        counted = jiwer.process_words(said, understood)
         if among is not None:
             found = [
                 (said.split()[at], step.type == "equal")

@@ -30,7 +30,7 @@ _LONG = 5  # words: shorter ones are too few to be left out, the judge would nev
 
 
 class SpeechJudge:
-    """Writes down what it hears. Not thread-safe; one sound at a time."""
+    """Writes down what it hears, in the words of its language model. Not thread-safe; one sound at a time."""
 
     def __init__(self, exclude: Collection[str] = (), *, sentences: int = _SENTENCES, seed: int = 0) -> None:
         """Build the language model from random sentences of the world, without those of `exclude` of five
@@ -49,6 +49,7 @@ class SpeechJudge:
             text = sample_sentence(rng)
             if text not in tested:
                 known.append(text)
+        self.words = frozenset(word for text in known for word in text.split())
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "world.arpa")
             path.write_text(trigram_model(known))

@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import rich.table
 from rich.markup import escape
 
-from omni_agent.core_model.evaluation.scores import Share, WordErrors
+from omni_agent.core_model.evaluation.case import Case
+from omni_agent.core_model.evaluation.scores import Estimate, Share, WordErrors
 
-__all__ = ["Row", "Table"]
+__all__ = ["Cells", "Measure", "Row", "Table"]
 
-Measure = Literal["right", "word error", "differ"]
+Measure = Literal["right", "word error", "differ", "share", "points"]
+"""What a row's value is. Points are points, all others are shares of 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One measured thing. `wanted` is the least share right, or the most word error, that would do."""
+    """One measured thing. `wanted` is the least value, or the most word error, that would do."""
 
     part: str
     name: str
     measure: Measure
-    share: Share | WordErrors
+    share: Share | WordErrors | Estimate
     wanted: float | None = None
     note: str = ""
 
@@ -36,6 +38,21 @@ class Row:
         if self.measure == "word error":
             return self.share.value <= self.wanted
         return self.share.value >= self.wanted
+
+    @property
+    def cells(self) -> Cells:
+        """The row as it is shown."""
+        low, high = self.share.interval
+        scale, unit, digits = (1, "", 1) if self.measure == "points" else (100, " %", 0)
+        sign = "≤" if self.measure == "word error" else "≥"
+        return Cells(
+            name=self.name,
+            measure=self.measure,
+            value=f"{scale * self.share.value:.1f}{unit}",
+            interval=f"{scale * low:.{digits}f} to {scale * high:.{digits}f}",
+            total=str(self.share.total),
+            wanted="" if self.wanted is None else f"{sign} {scale * self.wanted:.0f}{unit}",
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """The row as JSON values."""
@@ -55,28 +72,75 @@ class Row:
         }
 
 
+class Cells(NamedTuple):
+    """A row in words and figures, without its part and note."""
+
+    name: str
+    measure: str
+    value: str
+    interval: str
+    total: str
+    wanted: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Table:
     """All rows of an evaluation and what it was asked for.
 
-    `failures` counts the core's errors by their message; each was a wrong answer.
+    Attributes:
+        rows: what was measured.
+        suite: which suite they are of.
+        source: the folder or file that was asked from; of the world, which makes its own questions, empty.
+        split: of the world.
+        questions: how many a row of the world; of other suites how many in all.
+        seed: of the world's questions.
+        seconds: how long it took.
+        settings: what the core was told other than by default, by task and name.
+        failures: counts the core's errors by their message; each was a wrong answer.
+        left_out: what could not be measured, and why.
+        cases: what to look at: failures, and a little that was right.
     """
 
     rows: tuple[Row, ...]
-    split: str
+    suite: str = "world"
+    source: str = ""
+    split: str = ""
     questions: int
-    seed: int
+    seed: int = 0
     seconds: float
-    failures: dict[str, int] = field(default_factory=dict)
+    settings: Mapping[str, str] = field(default_factory=dict)
+    failures: Mapping[str, int] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
+    cases: tuple[Case, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """What it was asked for, in a line."""
+        if self.suite == "world":
+            asked = (
+                f"{self.split.replace('_', '-')} split, {self.questions} questions a row, seed {self.seed}"
+            )
+        else:
+            asked = f"{self.suite}, {self.source}: {self.questions} questions"
+        return ", ".join([asked, *(f"{name} {value}" for name, value in self.settings.items())])
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What went wrong, a line each."""
+        return (*(f"{count} times: {message}" for message, count in self.failures.items()), *self.left_out)
 
     def as_dict(self) -> dict[str, Any]:
-        """The table as JSON values."""
+        """The table as JSON values, without the cases."""
         return {
+            "suite": self.suite,
+            "source": self.source,
             "split": self.split,
             "questions": self.questions,
             "seed": self.seed,
             "seconds": round(self.seconds, 1),
-            "failures": self.failures,
+            "settings": dict(self.settings),
+            "failures": dict(self.failures),
+            "left_out": list(self.left_out),
             "rows": [row.as_dict() for row in self.rows],
         }
 
@@ -85,36 +149,28 @@ class Table:
         return json.dumps(self.as_dict(), indent=1, ensure_ascii=False) + "\n"
 
     def __rich__(self) -> rich.table.Table:
+        notes = [f"{row.part}, {row.name}: {row.note}" for row in self.rows if row.note]
         table = rich.table.Table(
-            title=f"{self.split.replace('_', '-')} split, {self.questions} questions a row, seed {self.seed}",
-            caption="\n".join(f"{count} times: {message}" for message, count in self.failures.items())
-            or None,
+            title=escape(self.title),
+            caption=escape("\n".join([*notes, *self.remarks])) or None,
+            caption_justify="left",
         )
         for name in ("part", "row", "measure"):
             table.add_column(name)
         for name in ("value", "95 % interval", "of", "wanted"):
             table.add_column(name, justify="right")
-        table.add_column("note")
-        for part, rows in _by_part(self.rows):
+        for part, rows in self.by_part():
             for first, row in zip((part, *[""] * len(rows)), rows, strict=False):
                 style = {True: "green", False: "red", None: ""}[row.passed]
-                name, measure, value, *others = _cells(row)
+                name, measure, value, *others = row.cells
                 shown = f"[{style}]{value}[/]" if style else value
-                table.add_row(first, name, measure, shown, *others, escape(row.note))
+                table.add_row(escape(first), escape(name), measure, shown, *others)
             table.add_section()
         return table
 
-
-def _cells(row: Row) -> tuple[str, str, str, str, str, str]:
-    low, high = row.share.interval
-    sign = "≤" if row.measure == "word error" else "≥"
-    wanted = "" if row.wanted is None else f"{sign} {100 * row.wanted:.0f} %"
-    value = f"{100 * row.share.value:.1f} %"
-    return row.name, row.measure, value, f"{100 * low:.0f} to {100 * high:.0f}", str(row.share.total), wanted
-
-
-def _by_part(rows: Iterable[Row]) -> list[tuple[str, list[Row]]]:
-    parts: dict[str, list[Row]] = {}
-    for row in rows:
-        parts.setdefault(row.part, []).append(row)
-    return list(parts.items())
+    def by_part(self) -> list[tuple[str, list[Row]]]:
+        """The rows, by the part they belong to."""
+        parts: dict[str, list[Row]] = {}
+        for row in self.rows:
+            parts.setdefault(row.part, []).append(row)
+        return list(parts.items())

@@ -6,20 +6,24 @@ No core sees or draws better than its tokenizer lets through, so these rows boun
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
-from omni_agent.core_model.evaluation.bench import Bench
+from omni_agent.core_model.evaluation.bench import WorldBench
+from omni_agent.core_model.evaluation.case import Case
+from omni_agent.core_model.evaluation.distinct import distinct
 from omni_agent.core_model.evaluation.scores import Share
 from omni_agent.core_model.evaluation.table import Row
 from omni_agent.core_model.local_core import LocalCore
-from omni_agent.core_model.world import KINDS, Scene, paint, sample_scene
+from omni_agent.core_model.world import KINDS, Kind, Scene, caption, paint, sample_scene
 from omni_agent.values import Image
 
 __all__ = ["through_tokenizer"]
 
+PART = "image tokenizer"
 WANTED = {"one": 0.99, "count": 0.95, "pair": 0.95}
 
 
-async def through_tokenizer(bench: Bench) -> list[Row]:
+async def through_tokenizer(bench: WorldBench) -> list[Row]:
     """Pictures of each kind after the tokenizer alone, and as a comparison as they were; none of a core that
     is elsewhere, whose tokenizer cannot be had.
     """
@@ -30,10 +34,14 @@ async def through_tokenizer(bench: Bench) -> list[Row]:
     rows = []
     for kind in KINDS:
         rng = bench.rng(f"tokenizer {kind}")
-        scenes = [sample_scene(rng, bench.split, kind) for _ in range(bench.questions)]
+        scenes = distinct(
+            partial(sample_scene, rng, bench.split, kind),
+            lambda scene: scene.combination,
+            bench.questions,
+        )
         painted = [(scene, Image(paint(scene, rng))) for scene in scenes]
 
-        async def recognised(one: tuple[Scene, Image]) -> tuple[bool, bool]:
+        async def recognised(turn: int, one: tuple[Scene, Image], kind: Kind = kind) -> tuple[bool, bool]:
             scene, before = one
             after = await core.decoded(await core.tokenized(before))
             read = await asyncio.to_thread(judge.read, [before.array, after.array])
@@ -45,13 +53,24 @@ async def through_tokenizer(bench: Bench) -> list[Row]:
                 and (shown.kind == "pair" or seen.number == shown.number)
                 for seen in read
             ]
+            case = Case(
+                part=PART,
+                row=kind,
+                turn=turn,
+                asked=(before,),
+                wanted=caption(scene),
+                given=after,
+                judged=f"the judge sees {read[1].layout}: {' and '.join(read[1].objects)}",
+                right=as_shown[1],
+            )
+            bench.gallery.add(case)
             return as_shown[0], as_shown[1]
 
         done = await bench.each(f"tokenizer {kind}", painted, recognised)
         before = sum(each[0] for each in done)
         rows.append(
             Row(
-                part="image tokenizer",
+                part=PART,
                 name=kind,
                 measure="right",
                 share=Share(hits=sum(each[1] for each in done), total=len(done)),

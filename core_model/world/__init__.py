@@ -7,6 +7,7 @@ is made elsewhere (`omni_agent.core_model.training.voices`).
 from omni_agent.core_model.world.crowds import Crowd, crowd_question, sample_crowd, sample_strangers
 from omni_agent.core_model.world.language import (
     QUESTION_KINDS,
+    SENTENCE_SHARES,
     Question,
     QuestionKind,
     SentenceKind,
@@ -19,6 +20,7 @@ from omni_agent.core_model.world.language import (
     sample_question,
     sample_sentence,
     sample_sum,
+    short_answers,
     sums,
 )
 from omni_agent.core_model.world.pictures import Painting, paint, paint_with_alpha
@@ -29,6 +31,7 @@ from omni_agent.core_model.world.words import Background, Object, World, load_wo
 __all__ = [
     "KINDS",
     "QUESTION_KINDS",
+    "SENTENCE_SHARES",
     "Background",
     "Combination",
     "Crowd",
@@ -60,6 +63,7 @@ __all__ = [
     "sample_sentence",
     "sample_strangers",
     "sample_sum",
+    "short_answers",
     "split_of",
     "sums",
 ]

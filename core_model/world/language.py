@@ -19,6 +19,7 @@ from omni_agent.core_model.world.words import Object, load_world
 
 __all__ = [
     "QUESTION_KINDS",
+    "SENTENCE_SHARES",
     "Question",
     "QuestionKind",
     "SentenceKind",
@@ -32,6 +33,7 @@ __all__ = [
     "sample_question",
     "sample_sentence",
     "sample_sum",
+    "short_answers",
     "sums",
 ]
 
@@ -39,7 +41,6 @@ QuestionKind = Literal["what", "caption", "count", "one or zero", "where", "is t
 QUESTION_KINDS: tuple[QuestionKind, ...] = get_args(QuestionKind)
 
 SentenceKind = Literal["question", "answer", "draw", "sum", "word"]
-# Answers include captions. Sums and single words are few, so more than half is about pictures.
 SENTENCE_SHARES: dict[SentenceKind, float] = {
     "question": 0.32,
     "answer": 0.24,
@@ -47,6 +48,8 @@ SENTENCE_SHARES: dict[SentenceKind, float] = {
     "sum": 0.14,
     "word": 0.1,
 }
+"""How much of what is said is of each kind. Answers include captions. Sums and single words are few, so more
+than half is about pictures."""
 
 T = TypeVar("T")
 
@@ -160,6 +163,13 @@ def sums() -> tuple[Question, ...]:
 def sample_sum(rng: np.random.Generator) -> Question:
     """One of the 155 sums, equally likely."""
     return _choice(rng, sums())
+
+
+def short_answers() -> tuple[str, ...]:
+    """Every answer but captions: numbers, yes and no, each object, each background."""
+    world = load_world()
+    places = [place.phrase for place in world.backgrounds]
+    return (*world.numbers, "yes", "no", *(thing.phrase for thing in world.objects), *places)
 
 
 def sample_sentence(

@@ -1,63 +1,221 @@
-"""`omni-agent evaluate`: a model's scores on the world of omni-tiny, as a table and as JSON."""
+"""`omni-agent evaluate`: a model's scores on the world of omni-tiny or on a suite's files, as a table, as
+JSON and as a page.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import importlib
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from omni_agent.cli.output import check_place, write_text
+from omni_agent.cli.output import check_place, make_folder, write_text
 from omni_agent.cli.session import Loader
+from omni_agent.core import Core
+from omni_agent.errors import InputError
 
 if TYPE_CHECKING:
-    from omni_agent.core_model.evaluation import Table
-    from omni_agent.core_model.world import Split
+    from omni_agent.core_model.evaluation import Overrides, Table
 
 __all__ = ["evaluate"]
+
+QUESTIONS = 200
 
 
 def evaluate(
     context: typer.Context,
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A checkpoint's name or path.")] = "omni-tiny",
+    suite: Annotated[
+        str,
+        typer.Option("--suite", metavar="NAME", help="world, recognition, speaking, pope or mme."),
+    ] = "world",
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", metavar="PATH", help="The suite's folder, or a file of it; world needs none."),
+    ] = None,
     rows: Annotated[
         list[str] | None,
         typer.Option(
-            "--rows", metavar="NAME", help="A row or a group of rows; may be given again. All rows otherwise."
+            "--rows", metavar="NAME", help="Of world: a row or a group of rows; may be given again. Else all."
         ),
     ] = None,
-    questions: Annotated[int, typer.Option("--questions", metavar="N", help="How many for each row.")] = 200,
-    seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Of the questions.")] = 0,
+    questions: Annotated[
+        int | None,
+        typer.Option(
+            "--questions",
+            metavar="N",
+            help=f"How many for each row of world, {QUESTIONS} by default; of each file or task of others.",
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", metavar="N", min=0, help="Of world's questions.")
+    ] = None,
     development: Annotated[
         bool,
         typer.Option(
-            "--development", help="On the split for choosing models and settings, not the held-out one."
+            "--development",
+            help="World's split for choosing models and settings, not the held-out one.",
         ),
     ] = False,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="TASK.NAME=VALUE", help="A setting, as draw.num_steps=16; may be given again."
+        ),
+    ] = None,
+    compared: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--beside",
+            metavar="TASK.NAME=VALUE,...",
+            help="Measure again with these, and print both; may be given again.",
+        ),
+    ] = None,
+    recogniser: Annotated[
+        str | None,
+        typer.Option(
+            "--recogniser",
+            metavar="MODULE:FUNCTION",
+            help="Of speaking: reads back, given samples and rate. Else the world's judge.",
+        ),
+    ] = None,
+    spelling: Annotated[
+        Path | None,
+        typer.Option(
+            "--spelling", metavar="FILE", help="Spellings for word errors: Whisper's normalizer.json."
+        ),
+    ] = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write the table as JSON too.")
     ] = None,
+    page: Annotated[
+        Path | None,
+        typer.Option("--page", metavar="FOLDER", help="Write a page with the table and what went wrong."),
+    ] = None,
 ) -> None:
-    """Measure a model on what it never saw: questions, hearing, speaking, drawing. Takes half an hour."""
+    """Measure a model: on what it never saw of its world, or on your files of a suite. Takes half an hour."""
     if json_file is not None:
         check_place(json_file, (".json",))
-    load: Loader = context.obj
-    split: Split = "development" if development else "held_out"
-    table = asyncio.run(_measured(load, model, rows or ["all"], questions, seed, split))
+    if page is not None:
+        make_folder(page)
+    if suite == "world":
+        _refuse(suite, {"--data": data, "--recogniser": recogniser, "--spelling": spelling})
+    else:
+        _refuse(suite, {"--rows": rows, "--seed": seed, "--development": development or None})
+        if suite != "speaking":
+            _refuse(suite, {"--recogniser": recogniser})
+        if suite not in ("speaking", "recognition"):
+            _refuse(suite, {"--spelling": spelling})
+    given = _Given(
+        suite=suite,
+        data=data,
+        rows=tuple(rows or ["all"]),
+        questions=questions,
+        seed=seed or 0,
+        development=development,
+        recogniser=None if recogniser is None else _function(recogniser),
+        spelling=None if spelling is None else _spellings(spelling),
+    )
+    table = asyncio.run(_measured(context.obj, model, given, settings or [], compared or []))
     if json_file is not None:
         write_text(json_file, table.to_json())
+    if page is not None:
+        from omni_agent.core_model.evaluation import write_page
+
+        write_page(table, page)
     Console().print(table)
 
 
-async def _measured(
-    load: Loader, model: str, rows: list[str], questions: int, seed: int, split: Split
-) -> Table:
-    from omni_agent.core_model.evaluation import evaluate as measure  # needs torch, which --help does not
+@dataclass(frozen=True, kw_only=True)
+class _Given:
+    """What the options ask for."""
 
+    suite: str
+    data: Path | None
+    rows: tuple[str, ...]
+    questions: int | None
+    seed: int
+    development: bool
+    recogniser: Callable[..., str] | None
+    spelling: Mapping[str, str] | None
+
+    async def measured(self, core: Core, overrides: Overrides, progress: Progress) -> Table:
+        """The table of a core that is entered already."""
+        from omni_agent.core_model.evaluation import evaluate, evaluate_suite
+
+        if self.suite == "world":
+            return await evaluate(
+                core,
+                self.rows,
+                QUESTIONS if self.questions is None else self.questions,
+                self.seed,
+                split="development" if self.development else "held_out",
+                overrides=overrides,
+                progress=progress,
+            )
+        return await evaluate_suite(
+            core,
+            self.suite,
+            self.data,
+            questions=self.questions,
+            recogniser=self.recogniser,
+            spelling=self.spelling,
+            overrides=overrides,
+            progress=progress,
+        )
+
+
+async def _measured(
+    load: Loader, model: str, given: _Given, settings: list[str], compared: list[str]
+) -> Table:
+    from omni_agent.core_model.evaluation import Overrides, beside  # needs torch, which --help does not
+
+    first = Overrides.of(settings)
+    others = [Overrides.of(each.split(",")) for each in compared]
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         async with load(model) as core:
-            return await measure(core, rows, questions, seed, split=split, progress=progress)
+            table = await given.measured(core, first, progress)
+            tables = [await given.measured(core, other.over(first), progress) for other in others]
+    return beside(table, list(zip((other.words for other in others), tables, strict=True)))
+
+
+def _refuse(suite: str, options: Mapping[str, object]) -> None:
+    for name, value in options.items():
+        if value is not None:
+            raise InputError(f"{name} was given for the suite {suite}, which has no use for it; leave it out")
+
+
+def _function(name: str) -> Callable[..., str]:
+    """The function that ``module:function`` names; the present folder's modules are found."""
+    module_name, colon, attribute = name.partition(":")
+    if not colon:
+        raise InputError(f"given the recogniser {name!r}; wanted module:function")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        function: Any = getattr(importlib.import_module(module_name), attribute, None)
+    except ImportError as error:
+        raise InputError(f"given the recogniser {name!r}, which cannot be imported: {error}") from error
+    if not callable(function):
+        raise InputError(f"given the recogniser {name!r}; {module_name} has no function {attribute!r}")
+    return function  # type: ignore[no-any-return]
+
+
+def _spellings(file: Path) -> Mapping[str, str]:
+    try:
+        read = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file}: no spellings could be read ({error})") from error
+    if not isinstance(read, dict) or not all(isinstance(each, str) for each in read.values()):
+        raise InputError(f"{file}: wanted a JSON object of spellings, as {{'colour': 'color'}}")
+    return read

@@ -142,8 +142,35 @@ async def test_a_core_that_hears_and_speaks_as_the_judge_does_is_understood(know
     assert shares["spoken questions/spoken question"] > 0.4
     said = next(row for row in table.rows if (row.part, row.name) == ("speaking", "all"))
     assert "chance" in said.note
+    short = next(row for row in table.rows if row.name == "short answers")
+    assert (short.measure, short.share.total) == ("right", 6)
+    assert short.share.value > 0.6
+    assert "of all 89; of the original voice" in short.note
+    assert {case.row for case in table.cases if case.part == "speaking"} == {
+        "sentences",
+        "answers",
+        "short answers",
+    }
     # What the core says is the original voice, so it keeps to what is wanted.
     assert said.wanted == pytest.approx(said.share.value + 0.25)
+
+
+async def test_each_kind_of_question_is_asked_aloud_beside_the_same_typed() -> None:
+    def answer(request: Request) -> str:
+        asked = request.content[-1]
+        return "yes" if isinstance(asked, Text) else "no"
+
+    async with ScriptedCore({Task.ANSWER: answer}) as core:
+        table = await evaluate(core, "spoken by kind", 8)
+    assert [(row.part, row.name, row.share.total) for row in table.rows] == [
+        ("spoken questions", kind, 8)
+        for kind in ("what", "count", "where", "left or right", "is there", "sum")
+    ]
+    there = table.rows[4]
+    typed = float(there.note.split()[3]) / 100
+    assert there.share.value == pytest.approx(1 - typed)
+    assert there.wanted == pytest.approx(typed - 0.08)
+    assert table.rows[0].wanted == 0
 
 
 async def test_a_tokenizer_alone_is_measured_where_it_can_be_had(knowing: ScriptedCore) -> None:

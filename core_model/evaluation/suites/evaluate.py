@@ -1,0 +1,87 @@
+"""Evaluating a core on a suite in a published format."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+from rich.progress import Progress
+
+from omni_agent.core import Core
+from omni_agent.core_model.evaluation.bench import Bench
+from omni_agent.core_model.evaluation.overrides import NONE, Overrides
+from omni_agent.core_model.evaluation.suites.mme import mme
+from omni_agent.core_model.evaluation.suites.normalising import Normaliser
+from omni_agent.core_model.evaluation.suites.pope import pope
+from omni_agent.core_model.evaluation.suites.recognition import recognition
+from omni_agent.core_model.evaluation.suites.speaking import Recogniser, speaking
+from omni_agent.core_model.evaluation.table import Table
+from omni_agent.errors import InputError
+
+__all__ = ["SUITES", "evaluate_suite"]
+
+SUITES = ("recognition", "speaking", "pope", "mme")
+
+
+async def evaluate_suite(
+    core: Core,
+    suite: str,
+    source: Path | None,
+    *,
+    questions: int | None = None,
+    recogniser: Recogniser | None = None,
+    spelling: Mapping[str, str] | None = None,
+    overrides: Overrides = NONE,
+    concurrency: int = 4,
+    progress: Progress | None = None,
+) -> Table:
+    """Measures a core that is entered already on the files of a suite.
+
+    Args:
+        core: what is measured; only its verbs are used.
+        suite: one of `SUITES`.
+        source: the folder, or one file of it.
+        questions: at most so many of each file or task, the first ones; None asks all.
+        recogniser: writes down what the core says, for "speaking"; None takes the world's judge, which knows
+            the world's words alone.
+        spelling: British spellings with American ones in their place, for the word errors of "recognition"
+            and "speaking": the content of a Whisper checkpoint's `normalizer.json`.
+        overrides: settings by task, other than the defaults.
+        concurrency: requests at the core at once.
+        progress: where progress is shown.
+
+    Raises:
+        InputError: an unknown suite, no source, fewer than one question, or files that are not the suite's.
+        MissingExtra: what counts word errors is not installed.
+    """
+    if questions is not None and questions < 1:
+        raise InputError(f"given {questions} questions; wanted at least one")
+    if suite not in SUITES:
+        raise InputError(f"given the suite {suite!r}; wanted one of world, {', '.join(SUITES)}")
+    if source is None:
+        raise InputError(f"given no data for the suite {suite}; wanted its folder, or a file of it")
+    bench = Bench(core=core, concurrency=concurrency, progress=progress)
+    match suite:
+        case "pope":
+            measure = partial(pope, bench, source, questions)
+        case "mme":
+            measure = partial(mme, bench, source, questions)
+        case "recognition":
+            measure = partial(recognition, bench, source, questions, Normaliser(spelling))
+        case _:
+            measure = partial(speaking, bench, source, questions, Normaliser(spelling), recogniser)
+    started = time.monotonic()
+    with overrides.applied():
+        rows = await measure()
+    return Table(
+        rows=tuple(rows),
+        suite=suite,
+        source=str(source),
+        questions=bench.gallery.seen,
+        seconds=time.monotonic() - started,
+        settings=overrides.shown,
+        failures=dict(bench.failures),
+        cases=bench.gallery.cases((row.part, row.name) for row in rows),
+    )

@@ -1,0 +1,102 @@
+"""Speaking: word errors of a recogniser that reads back what the core says."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from omni_agent.core_model.evaluation.bench import Bench
+from omni_agent.core_model.evaluation.case import Case
+from omni_agent.core_model.evaluation.scores import WordErrors, word_errors
+from omni_agent.core_model.evaluation.speech_judge import SpeechJudge
+from omni_agent.core_model.evaluation.suites.normalising import Normaliser
+from omni_agent.core_model.evaluation.suites.utterances import Utterance, read_texts
+from omni_agent.core_model.evaluation.table import Row
+from omni_agent.errors import InputError
+from omni_agent.values import Speech
+
+__all__ = ["Recogniser", "speaking"]
+
+Recogniser: TypeAlias = Callable[[NDArray[np.float32], int], str]
+"""Writes down a sound: mono samples within [-1, 1], and how many there are a second. It is called in a
+thread, for one sound at a time."""
+
+PART = "speaking"
+
+
+async def speaking(
+    bench: Bench,
+    source: Path,
+    most: int | None,
+    normalise: Normaliser,
+    recogniser: Recogniser | None = None,
+) -> list[Row]:
+    """Word errors of what a recogniser hears in the core's speech, and where the files hold sounds of all the
+    texts, of what it hears in these: no voice is understood better than that.
+
+    Args:
+        bench: the evaluation under way.
+        source: a file of texts, or a folder of some (see `utterances`).
+        most: at most so many, the first ones.
+        normalise: what is counted as the same.
+        recogniser: what reads back; None is the world's judge.
+
+    Raises:
+        InputError: as `read_texts`; words that the world's judge does not know.
+    """
+    utterances = (await asyncio.to_thread(read_texts, source))[:most]
+    name = source.stem
+    if recogniser is None:
+        recogniser = await asyncio.to_thread(_judge, [each.text for each in utterances])
+    reads: Recogniser = recogniser
+    reading = asyncio.Lock()
+
+    async def heard(sound: Speech) -> str:
+        async with reading:
+            return await asyncio.to_thread(reads, sound.samples, sound.rate)
+
+    async def said(turn: int, utterance: Utterance) -> WordErrors:
+        speech = await bench.attempt(bench.core.speak(utterance.text))
+        understood = "" if speech is None else await heard(speech)
+        errors = word_errors([utterance.text], [understood], normalise=normalise)
+        bench.gallery.add(
+            Case(
+                part=PART,
+                row=name,
+                turn=turn,
+                asked=(utterance.text,),
+                wanted=utterance.text,
+                given=speech,
+                judged=f"heard: {understood}",
+                right=errors.hits == 0,
+            )
+        )
+        return errors
+
+    async def originally(turn: int, utterance: Utterance) -> WordErrors:
+        assert utterance.sound is not None
+        understood = await heard(await asyncio.to_thread(Speech.open, utterance.sound))
+        return word_errors([utterance.text], [understood], normalise=normalise)
+
+    share = WordErrors.together(await bench.each(name, utterances, said))
+    note = f"{len(utterances)} texts, {share.total} words"
+    if all(each.sound for each in utterances):
+        original = WordErrors.together(await bench.each(f"{name}, as recorded", utterances, originally))
+        note += f"; of the sounds given {100 * original.value:.1f} %"
+    return [Row(part=PART, name=name, measure="word error", share=share, note=note)]
+
+
+def _judge(texts: list[str]) -> Recogniser:
+    judge = SpeechJudge(texts)
+    unknown = sorted({word for text in texts for word in text.lower().split()} - judge.words)
+    if unknown:
+        raise InputError(
+            f"given texts with {', '.join(map(repr, unknown[:5]))}; the judge knows the words of omni-tiny's"
+            " world alone, in lower case and without punctuation: give a recogniser of your own"
+        )
+    return judge.transcribe
