@@ -74,8 +74,9 @@ class Parts(nn.Module):
         return self._names[modality]
 
     @torch.inference_mode()
-    def image_codes(self, picture: Image) -> list[int]:
-        """The codes of a picture, its own if this model's tokenizer made them at the size it looks at.
+    def image_codes(self, picture: Image, *, drawn: bool = False) -> list[int]:
+        """The codes of a picture, its own if this model's tokenizer made them at the size that is wanted: at
+        which it looks or, `drawn`, at which it draws.
 
         Raises:
             InputError: the core has no pictures.
@@ -83,14 +84,17 @@ class Parts(nn.Module):
         tokenizer = self.eyes
         config = tokenizer.config
         tokens = picture.tokens
+        size, count = config.seen_size or config.image_size, config.codes_seen
+        if drawn:
+            size, count = config.image_size, config.codes_drawn
         if tokens is not None and tokens.tokenizer == self.tokenizer_name(Modality.IMAGE):
-            if len(tokens.ids) == config.codes_seen:
+            if len(tokens.ids) == count:
                 return list(tokens.ids)
             if not picture.is_decoded:
                 decoded = self.decode(picture)
                 assert isinstance(decoded, Image)
                 picture = decoded
-        pixels = to_pixels(picture.array, config.seen_size or config.image_size)
+        pixels = to_pixels(picture.array, size)
         weight = tokenizer.encoder.conv_in.weight
         codes: list[int] = tokenizer.encode(pixels.to(weight.device, weight.dtype))[0].tolist()
         return codes
@@ -129,7 +133,28 @@ class Parts(nn.Module):
             InputError: the core has no ears.
             NotAvailable: the speech holds only codes, and the core was loaded without its speech codec.
         """
-        if self.speech_frontend is None or self.speech_encoder is None or self.speech_projection is None:
+        encoded = self.encoded(speech)
+        assert self.speech_projection is not None
+        assert self.speech_encoder is not None
+        heard: Tensor = self.speech_projection(encoded)
+        ears = self.speech_encoder.config
+        if not ears.ctc_tokens:
+            return heard
+        assert self.speech_encoder.ctc is not None
+        queries = len(ears.query_rows)
+        words = self.transformer.model.embed_tokens.weight[list(ears.ctc_tokens)]
+        spoken = spelt(heard[queries:], self.speech_encoder.ctc(encoded[queries:]), words)
+        return torch.cat([heard[:queries], spoken])
+
+    @torch.inference_mode()
+    def encoded(self, speech: Speech) -> Float[Tensor, "t encoder"]:
+        """Speech as the speech encoder has it, before it is projected into the prompt.
+
+        Raises:
+            InputError: the core has no ears.
+            NotAvailable: the speech holds only codes, and the core was loaded without its speech codec.
+        """
+        if self.speech_frontend is None or self.speech_encoder is None:
             raise InputError(f"{self.config.name} has no ears: give it text")
         if not speech.is_decoded:
             decoded = self.decode(speech)
@@ -143,15 +168,8 @@ class Parts(nn.Module):
             frames = frames.bfloat16()  # as the published code does, whatever the weights are held in
         weight = self.speech_encoder.embed.weight
         (encoded,) = self.speech_encoder(frames.to(weight.device, weight.dtype))
-        heard: Tensor = self.speech_projection(encoded)
-        ears = self.speech_encoder.config
-        if not ears.ctc_tokens:
-            return heard
-        assert self.speech_encoder.ctc is not None
-        queries = len(ears.query_rows)
-        words = self.transformer.model.embed_tokens.weight[list(ears.ctc_tokens)]
-        spoken = spelt(heard[queries:], self.speech_encoder.ctc(encoded[queries:]), words)
-        return torch.cat([heard[:queries], spoken])
+        found: Tensor = encoded
+        return found
 
     @torch.inference_mode()
     def decode(self, value: Text | Image | Speech) -> Text | Image | Speech:

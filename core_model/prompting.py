@@ -10,7 +10,7 @@ import torch
 from omni_agent.core import Modality, Request, Task
 from omni_agent.core_model.canvas import Canvas, Frames, Span
 from omni_agent.core_model.config import TaskConfig
-from omni_agent.core_model.layout import Prompt, lay_out, lay_out_chat
+from omni_agent.core_model.layout import Prompt, lay_out, lay_out_chat, speech_place
 from omni_agent.core_model.parts import Parts
 from omni_agent.errors import InputError
 from omni_agent.values import Image, Speech, Text
@@ -59,8 +59,7 @@ def canvas_of(parts: Parts, request: Request) -> Canvas:
     start = len(prompt.ids)
     ids = torch.tensor(prompt.ids + [parts.vocabulary.mask] * length, device=parts.device)
     if task.speech_from is not None:
-        # of the whole canvas and then cut, as published: of the blank alone it could be one less
-        ids[int(start + task.speech_from * length)] = parts.vocabulary.special["<|begin_of_audio|>"]
+        ids[speech_place(start, length, task.speech_from)] = parts.vocabulary.special["<|begin_of_audio|>"]
     return Canvas(
         task=request.task,
         task_config=task,

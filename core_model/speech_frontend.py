@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from omni_agent.errors import InputError
 
-__all__ = ["FRAME_SIZE", "RATE", "SpeechFrontend", "at_rate", "log_mel", "stacked"]
+__all__ = ["FRAME_SIZE", "RATE", "SpeechFrontend", "at_rate", "frame_count", "log_mel", "stacked"]
 
 RATE = 16_000
 MELS = 80
@@ -25,6 +25,7 @@ STACK = 7
 STEP = 6
 FRAME_SIZE = MELS * STACK
 _WINDOW = 400  # 25 ms
+_HOP = 160  # 10 ms
 _SHORTEST = 257  # a shorter window has too few frequencies for 80 mels
 
 
@@ -68,6 +69,11 @@ def at_rate(samples: Float32[np.ndarray, " n"], rate: int, wanted: int = RATE) -
     # a few samples at a high rate may leave none: keep the last one, so that any sound has a frame
     resampled = soxr.resample(np.asarray(samples, dtype=np.float32), rate, wanted).astype(np.float32)
     return resampled if resampled.size else np.asarray(samples[-1:], dtype=np.float32)
+
+
+def frame_count(samples: int) -> int:
+    """Rows that `stacked` makes of so many samples at 16 kHz."""
+    return -(-(1 + max(samples - _WINDOW, 0) // _HOP) // STEP)
 
 
 def log_mel(samples: Float32[np.ndarray, " n"]) -> Float32[np.ndarray, "frames 80"]:

@@ -28,9 +28,11 @@ from omni_agent.core_model.checkpoints.weights import read_weights
 from omni_agent.core_model.config import CoreConfig
 from omni_agent.core_model.speech_encoder import RecognitionHead
 from omni_agent.core_model.tokenizers.text import TextTokenizer
+from omni_agent.core_model.training.averaging import follow
 from omni_agent.core_model.training.learner import Learner
 from omni_agent.core_model.training.mixture import Sources
 from omni_agent.core_model.training.samples import KINDS, Batch, Layout, pack
+from omni_agent.core_model.training.states import replace_state
 from omni_agent.core_model.training.untold import untold_words
 
 __all__ = ["CoreTraining", "train_core"]
@@ -187,9 +189,7 @@ def train_core(
         nn.utils.clip_grad_norm_(learner.parameters(), 1.0)
         for tool in tools:
             tool.step()
-        keep = min(0.998, (step + 1) / (step + 10))
-        with torch.no_grad():
-            torch._foreach_lerp_(list(average.parameters()), list(learner.parameters()), 1 - keep)
+        follow(average.parameters(), learner.parameters(), step=step, decay=0.998)
         for name, loss in losses.items():
             sums_of[name].append(loss.item())
         if step % 100 == 99:
@@ -228,7 +228,6 @@ def _keep(
     """Everything a run goes on from in one file, written whole before it takes the place of the last; then
     the weights for use.
     """
-    new = folder / "core_state.new"
     state = {
         "learner": learner.state_dict(),
         "average": average.state_dict(),
@@ -236,8 +235,7 @@ def _keep(
         "step": step,
         "decaying": decaying,
     }
-    torch.save(state, new)
-    new.replace(folder / "core_state.pt")
+    replace_state(folder / "core_state.pt", state)
     for name, weights in {"core": average.weights(), "core_learner": _half(average.state_dict())}.items():
         save_file(weights, folder / f"{name}.new.safetensors")
         (folder / f"{name}.new.safetensors").replace(folder / f"{name}.safetensors")

@@ -24,6 +24,7 @@ from torch.nn import functional as F
 
 from omni_agent.core_model.config import ImageTokenizerConfig
 from omni_agent.core_model.tokenizers.image import ImageTokenizer
+from omni_agent.core_model.training.states import replace_state
 from omni_agent.core_model.world.pictures import paint_with_alpha
 from omni_agent.core_model.world.scenes import sample_scene
 
@@ -246,11 +247,7 @@ def train_image_tokenizer(
         if time.monotonic() - saved > 180 or step == steps - 1:
             saved = time.monotonic()
             state = {"model": model.state_dict(), "average": average.state_dict()}
-            torch.save(
-                state | {"optimiser": optimiser.state_dict(), "step": step + 1},
-                state_file.with_suffix(".new"),
-            )
-            state_file.with_suffix(".new").replace(state_file)
+            replace_state(state_file, state | {"optimiser": optimiser.state_dict(), "step": step + 1})
             save_file(
                 {k: v.contiguous() for k, v in average.state_dict().items()},
                 folder / "image_tokenizer.safetensors",

@@ -17,6 +17,7 @@ from omni_agent.core import Modality, Task
 from omni_agent.core_model.config import CoreConfig
 from omni_agent.core_model.layout import lay_out, picture_ids
 from omni_agent.core_model.tokenizers.text import TextTokenizer
+from omni_agent.core_model.training.masking import masked_at
 from omni_agent.core_model.vocabulary import Vocabulary
 
 __all__ = ["Batch", "Heard", "Layout", "Segment", "Unit", "masked_places", "pack"]
@@ -178,11 +179,7 @@ def masked_places(rng: np.random.Generator, tail: np.ndarray, *, full: bool = Fa
     kind = rng.random()
     if full or kind < 0.15:
         return np.ones(len(tail), dtype=bool)
-    share = rng.uniform(0.7, 1.0) if kind < 0.55 else rng.uniform(0.05, 0.7)
-    masked: np.ndarray = rng.random(len(tail)) < np.where(tail, 0.6 * share, share)
-    if not masked.any():
-        masked[rng.integers(len(tail))] = True
-    return masked
+    return masked_at(rng, tail, rng.uniform(0.7, 1.0) if kind < 0.55 else rng.uniform(0.05, 0.7))
 
 
 def pack(

@@ -28,6 +28,7 @@ from omni_agent.core_model.speech_encoder import SpeechEncoder
 from omni_agent.core_model.speech_frontend import FRAME_SIZE, MELS, STACK, STEP, log_mel
 from omni_agent.core_model.training.augment import augmented, mel_augmented
 from omni_agent.core_model.training.speech_corpus import Utterances
+from omni_agent.core_model.training.states import replace_state
 
 __all__ = [
     "TINY_SPEECH_ENCODER",
@@ -250,14 +251,14 @@ def train_speech_encoder(
             report(f"step {step} of {run.steps}, loss {np.mean(losses[-100:]):.3f}, {seconds:.0f} s")
         if step == run.steps or time.monotonic() - saved_at > run.save_every:
             _write(folder, average)
-            torch.save(
+            replace_state(
+                state,
                 {
                     "listener": listener.state_dict(),
                     "average": average.state_dict(),
                     "optimiser": optimiser.state_dict(),
                     "step": step,
                 },
-                state,
             )
             errors = {name: _word_error(listened(average, each)) for name, each in others.items()}
             errors = {"training voices": _word_error(listened(average, aside)), **errors}

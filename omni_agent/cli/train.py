@@ -1,30 +1,54 @@
-"""`omni-agent train PART`: omni-tiny from nothing. Parts share a folder; each goes on where it was stopped.
+"""`omni-agent train CONFIG.toml`: any core in the published layout, by a file. `omni-agent train PART`:
+omni-tiny from nothing; parts share a folder, and each goes on where it was stopped.
 
-The parts are imported when they are called: they need torch, and some need extras. OMP_NUM_THREADS says how
-many threads torch may take.
+What trains is imported when it is called: it needs torch, and some of it extras. OMP_NUM_THREADS says how many
+threads torch may take.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from omni_agent.cli.output import check_place, make_folder, print_json
 
 __all__ = ["train"]
 
+
+class _RunOrPart(TyperGroup):
+    """A file where a part's name would stand is the file of a run."""
+
+    def resolve_command(self, context: Any, args: list[str]) -> Any:
+        """The command of the arguments; `run` before the name of a TOML file."""
+        return super().resolve_command(context, ["run", *args] if args[0].endswith(".toml") else args)
+
+
 train = typer.Typer(
-    help="Train omni-tiny part by part: speech-corpus, speech-codec, speech-encoder, image-tokenizer, pools, "
-    "core, checkpoint; parts takes a checkpoint apart again, mix makes one of two. Each part goes on where "
-    "it was stopped.",
+    cls=_RunOrPart,
+    help="Train a core in the published layout as a file says: omni-agent train CONFIG.toml, or run "
+    "CONFIG.toml. Or train omni-tiny part by part: speech-corpus, speech-codec, speech-encoder, "
+    "image-tokenizer, pools, core, checkpoint; parts takes a checkpoint apart again, mix makes one of two. All "
+    "go on where they were stopped.",
     no_args_is_help=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="Where all parts are kept.")]
+
+
+@train.command("run")
+def run(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="What docs/training.md describes.")],
+) -> None:
+    """Train a core in the published layout, or go on with it."""
+    from omni_agent.core_model.training.published import read_config
+    from omni_agent.core_model.training.published import train as trained
+
+    print(trained(read_config(config), report=_report))
 
 
 @train.command("speech-corpus")

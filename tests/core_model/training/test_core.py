@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -13,17 +10,9 @@ from safetensors.torch import load_file
 
 from omni_agent.core_model.training.core import CoreTraining, train_core
 from omni_agent.core_model.training.tiny import tiny_config, tiny_tokenizer
+from tests.core_model.training.killing import killed_under_way
 
 STEPS = 40
-RUN = """
-from pathlib import Path
-import sys
-import torch
-from tests.core_model.training.test_core import small_run
-torch.set_num_threads(1)
-print("ready", flush=True)
-small_run(Path(sys.argv[1]))
-"""
 
 
 def small_run(folder: Path) -> None:
@@ -54,20 +43,8 @@ def test_a_run_that_is_killed_five_times_ends_as_one_left_alone(tmp_path: Path) 
     torch.set_num_threads(1)
     small_run(alone)
     torch.set_num_threads(threads)
-    reached = []
-    for _ in range(5):
-        run = subprocess.Popen([sys.executable, "-c", RUN, str(killed)], stdout=subprocess.PIPE)
-        assert run.stdout is not None
-        assert run.stdout.readline() == b"ready\n"
-        before = reached[-1] if reached else 0
-        while run.poll() is None and (now := _step(killed)) < before + 3:
-            time.sleep(0.01)
-        run.kill()
-        run.wait()
-        run.stdout.close()
-        reached.append(now)
+    reached = killed_under_way(small_run, killed, _step)
     assert 3 <= reached[0] < reached[-1] < STEPS, f"killed under way: at {reached}"
-    subprocess.run([sys.executable, "-c", RUN, str(killed)], check=True, stdout=subprocess.DEVNULL)
     for name in ("core", "core_learner", "core_constant"):
         wanted, given = (load_file(folder / f"{name}.safetensors") for folder in (alone, killed))
         assert wanted.keys() == given.keys()

@@ -1,0 +1,62 @@
+"""Adapters of low rank (LoRA), by peft: added to a transformer, written as peft's folder, merged."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from peft import LoraConfig, PeftModel, get_peft_model
+
+from omni_agent.core_model.training.published.config import LoraSettings
+from omni_agent.core_model.transformer import Transformer
+from omni_agent.errors import InputError
+
+__all__ = ["add_adapters", "load_adapters", "merge", "save_adapters"]
+
+
+def add_adapters(transformer: Transformer, settings: LoraSettings, base: str) -> PeftModel:
+    """Put new adapters beside the matrices of a transformer; only they are trained from now on.
+
+    Args:
+        transformer: which is changed.
+        settings: rank, scale, and beside which matrices.
+        base: the checkpoint, for those who read the adapter's folder.
+
+    Raises:
+        InputError: the transformer has no such matrices.
+    """
+    config = LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        target_modules=list(settings.targets),
+    )
+    try:
+        adapted = get_peft_model(transformer, config)
+    except ValueError as error:
+        raise InputError(
+            f"lora.targets: given {', '.join(settings.targets)}; wanted names of the transformer's matrices,"
+            f" such as q_proj or down_proj ({error})"
+        ) from error
+    adapted.active_peft_config.base_model_name_or_path = base  # peft forgets one that is given before
+    return adapted
+
+
+def load_adapters(transformer: Transformer, folder: Path) -> PeftModel:
+    """Put the adapters of a folder beside a transformer's matrices."""
+    return PeftModel.from_pretrained(transformer, str(folder))
+
+
+def save_adapters(adapted: PeftModel, folder: Path) -> None:
+    """Write peft's folder: its `adapter_config.json` and the adapters' weights. An interrupted one leaves
+    none."""
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    adapted.save_pretrained(str(partial))
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.replace(folder)
+
+
+def merge(adapted: PeftModel) -> None:
+    """Add the adapters to the matrices they stand beside, and take them away."""
+    adapted.merge_and_unload()

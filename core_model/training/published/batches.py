@@ -1,0 +1,79 @@
+"""What each step sees: the files of a run, laid out, masked and packed. All of it follows from the seed and
+the step, however many devices share the rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from omni_agent.core_model.model import Model
+from omni_agent.core_model.training.published.config import StageConfig, TrainingConfig
+from omni_agent.core_model.training.published.data import DataFile, Drawn, open_file, plan
+from omni_agent.core_model.training.published.lines import Line
+from omni_agent.core_model.training.published.media import Media
+from omni_agent.core_model.training.published.packing import Batch, joined, packed
+from omni_agent.core_model.training.published.samples import Layouts
+
+__all__ = ["Batches"]
+
+
+class Batches:
+    """The batches of a run.
+
+    Args:
+        config: of the run; every line of its files is read and measured at once.
+        model: whose frozen parts make tokens of media.
+
+    Raises:
+        InputError: a file or a line of it is not what is wanted.
+        NotAvailable: speech is to be said, and the core was loaded without its speech codec.
+    """
+
+    def __init__(self, config: TrainingConfig, model: Model) -> None:
+        self._config, self._model = config, model
+        self._media = Media(model, config.out / "codes")
+        self._layouts = Layouts(
+            config=model.config,
+            vocabulary=model.vocabulary,
+            encode=model.text_tokenizer.encode,
+            answers=config.answers,
+            dropout=config.prompt_dropout,
+        )
+        paths = {each.file for stage in config.stages for each in stage.data}
+        self._files: dict[Path, DataFile] = {
+            path: open_file(path, config.batch, self._longest) for path in sorted(paths)
+        }
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many samples each file has."""
+        return {str(path): len(file) for path, file in self._files.items()}
+
+    def of(self, step: int, stage: StageConfig, *, device: int = 0, devices: int = 1) -> Iterator[Batch]:
+        """A device's batches of a step: every so many rows are its own, some at once."""
+        rng = np.random.default_rng((self._config.seed, step))
+        first = rng.random()
+        files = [self._files[each.file] for each in stage.data]
+        rows = list(enumerate(plan(files, stage, self._config.batch, rng)))[device::devices]
+        at_once = self._config.batch.rows_at_once
+        for start in range(0, len(rows), at_once):
+            yield self._batch(step, first, rows[start : start + at_once])
+
+    def _batch(self, step: int, first: float, rows: Sequence[tuple[int, list[Drawn]]]) -> Batch:
+        config, vocabulary, ears = self._config, self._model.vocabulary, self._model.config.speech_encoder
+        made, heard = [], []
+        for number, drawn in rows:
+            rng = np.random.default_rng((config.seed, step, number))
+            lines = (self._files[each.file].line(each.index) for each in drawn)
+            samples = [self._layouts.sample(line, self._media.part, rng) for line in lines]
+            made.append(
+                packed(samples, vocabulary, config.masking, config.loss, rng, first=first, number=number)
+            )
+            heard.append([self._media.encoded(path) for each in samples for _, path in each.heard])
+        return joined(made, heard, vocabulary, ears.hidden_size if ears else 1).to(self._model.device)
+
+    def _longest(self, line: Line) -> int:
+        return self._layouts.longest(line, self._media.measured)
