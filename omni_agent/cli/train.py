@@ -1,8 +1,8 @@
 """`omni-agent train CONFIG.toml`: any core in the published layout, by a file. `omni-agent train PART`:
 omni-tiny from nothing; parts share a folder, and each goes on where it was stopped.
 
-What trains is imported when it is called: it needs torch, and some of it extras. OMP_NUM_THREADS says how many
-threads torch may take.
+What trains is imported when it is called: it needs torch, and some of it extras. OMP_NUM_THREADS says how
+many threads torch may take.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ train = typer.Typer(
     cls=_RunOrPart,
     help="Train a core in the published layout as a file says: omni-agent train CONFIG.toml, or run "
     "CONFIG.toml. Or train omni-tiny part by part: speech-corpus, speech-codec, speech-encoder, "
-    "image-tokenizer, pools, core, checkpoint; parts takes a checkpoint apart again, mix makes one of two. All "
-    "go on where they were stopped.",
+    "image-tokenizer, pools, core, checkpoint; parts takes a checkpoint apart again, mix makes one of two. "
+    "All go on where they were stopped.",
     no_args_is_help=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 from peft import LoraConfig, PeftModel, get_peft_model
+from torch import nn
 
 from omni_agent.core_model.training.published.config import LoraSettings
 from omni_agent.core_model.transformer import Transformer
@@ -15,7 +16,7 @@ __all__ = ["add_adapters", "load_adapters", "merge", "save_adapters"]
 
 
 def add_adapters(transformer: Transformer, settings: LoraSettings, base: str) -> PeftModel:
-    """Put new adapters beside the matrices of a transformer; only they are trained from now on.
+    """Put new adapters beside matrices of a transformer's layers; only they are trained from now on.
 
     Args:
         transformer: which is changed.
@@ -23,8 +24,9 @@ def add_adapters(transformer: Transformer, settings: LoraSettings, base: str) ->
         base: the checkpoint, for those who read the adapter's folder.
 
     Raises:
-        InputError: the transformer has no such matrices.
+        InputError: the layers have no such matrices.
     """
+    transformer.requires_grad_(False)
     config = LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,
@@ -32,11 +34,11 @@ def add_adapters(transformer: Transformer, settings: LoraSettings, base: str) ->
         target_modules=list(settings.targets),
     )
     try:
-        adapted = get_peft_model(transformer, config)
+        adapted = get_peft_model(_Layers(transformer), config)
     except ValueError as error:
         raise InputError(
-            f"lora.targets: given {', '.join(settings.targets)}; wanted names of the transformer's matrices,"
-            f" such as q_proj or down_proj ({error})"
+            f"lora.targets: given {', '.join(settings.targets)}; wanted names of the layers' matrices, such"
+            f" as q_proj or down_proj ({error})"
         ) from error
     adapted.active_peft_config.base_model_name_or_path = base  # peft forgets one that is given before
     return adapted
@@ -44,15 +46,17 @@ def add_adapters(transformer: Transformer, settings: LoraSettings, base: str) ->
 
 def load_adapters(transformer: Transformer, folder: Path) -> PeftModel:
     """Put the adapters of a folder beside a transformer's matrices."""
-    return PeftModel.from_pretrained(transformer, str(folder))
+    return PeftModel.from_pretrained(_Layers(transformer), str(folder))
 
 
 def save_adapters(adapted: PeftModel, folder: Path) -> None:
     """Write peft's folder: its `adapter_config.json` and the adapters' weights. An interrupted one leaves
-    none."""
+    none.
+    """
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    adapted.save_pretrained(str(partial))
+    # Asked whether embeddings were trained too, peft would look for a configuration of transformers'.
+    adapted.save_pretrained(str(partial), save_embedding_layers=False)
     shutil.rmtree(folder, ignore_errors=True)
     partial.replace(folder)
 
@@ -60,3 +64,13 @@ def save_adapters(adapted: PeftModel, folder: Path) -> None:
 def merge(adapted: PeftModel) -> None:
     """Add the adapters to the matrices they stand beside, and take them away."""
     adapted.merge_and_unload()
+
+
+class _Layers(nn.Module):
+    """The layers as peft wants to see them: by their published names, and without a `config`, which it would
+    take for one of transformers'.
+    """
+
+    def __init__(self, transformer: Transformer) -> None:
+        super().__init__()
+        self.model = transformer.model

@@ -49,8 +49,7 @@ def train(config: TrainingConfig, *, report: Callable[[str], None] = print) -> P
         NotAvailable: accelerate was told to share out the weights, or speech is to be said and the core was
             loaded without its speech codec.
     """
-    accelerator = Accelerator(mixed_precision=config.mixed_precision)
-    accelerator.gradient_accumulation_steps = _accumulated(config, accelerator)
+    accelerator = _accelerator(config)
     if accelerator.is_main_process:
         config.out.mkdir(parents=True, exist_ok=True)
     model = _loaded(config, accelerator.device)
@@ -218,8 +217,14 @@ def _loaded(config: TrainingConfig, device: torch.device) -> Model:
     return model
 
 
-def _accumulated(config: TrainingConfig, accelerator: Accelerator) -> int:
-    """Model calls of one device for one step."""
+def _accelerator(config: TrainingConfig) -> Accelerator:
+    try:
+        accelerator = Accelerator(mixed_precision=config.mixed_precision)
+    except ValueError as error:
+        raise InputError(
+            f"mixed_precision: given {config.mixed_precision!r} in a process that computes otherwise already,"
+            f" or on a device that cannot; wanted one precision a process: start another one ({error})"
+        ) from error
     if accelerator.distributed_type not in DISTRIBUTED:
         raise NotAvailable(
             f"accelerate was told to share out the weights ({accelerator.distributed_type.value}); here each"
@@ -231,5 +236,5 @@ def _accumulated(config: TrainingConfig, accelerator: Accelerator) -> int:
             f"batch.rows: given {config.batch.rows} for {accelerator.num_processes} devices with"
             f" {config.batch.rows_at_once} at once; wanted a multiple of {together}"
         )
-    calls: int = config.batch.rows // together
-    return calls
+    accelerator.gradient_accumulation_steps = config.batch.rows // together
+    return accelerator

@@ -6,12 +6,14 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -197,10 +199,19 @@ def test_adapters_load_back_and_are_what_is_merged(place: Path) -> None:
 
 
 def test_adapters_beside_no_matrix_are_told(place: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"lora\.targets: given query; wanted names"):
+    with pytest.raises(InputError, match=r"lora\.targets: given query; wanted names of the layers"):
         train(small(place, tmp_path, lora={"targets": ["query"]}))
 
 
+@pytest.fixture
+def another_precision() -> Iterator[None]:
+    """accelerate keeps the precision of a process, which a process of its own would choose for itself."""
+    AcceleratorState._reset_state()
+    yield
+    AcceleratorState._reset_state()
+
+
+@pytest.mark.usefixtures("another_precision")
 def test_weights_are_stored_as_they_were(place: Path, tmp_path: Path) -> None:
     half = checkpoints.load(place / "core", Loading(dtype=torch.bfloat16))
     checkpoints.save(half, tmp_path / "half")
@@ -210,6 +221,8 @@ def test_weights_are_stored_as_they_were(place: Path, tmp_path: Path) -> None:
     assert {each.dtype for each in state["weights"]} == {torch.float32}
     assert {each.dtype for each in weights(tmp_path / "run" / "model").values()} == {torch.bfloat16}
     assert lines(tmp_path / "run")[-1]["loss"] < lines(tmp_path / "run")[3]["loss"]
+    with pytest.raises(InputError, match="mixed_precision: given 'no' in a process that computes otherwise"):
+        train(small(place, tmp_path / "other"))
 
 
 def test_two_processes_learn_what_one_does(place: Path, alone: Path) -> None:
