@@ -16,7 +16,7 @@ from omni_agent.core_model.evaluation.distinct import distinct
 from omni_agent.core_model.evaluation.picture_judge import Seen
 from omni_agent.core_model.evaluation.scores import Share
 from omni_agent.core_model.evaluation.table import Row
-from omni_agent.core_model.world import KINDS, Combination, Kind, draw_prompt, sample_combination
+from omni_agent.core_model.world import KINDS, Combination, Kind, caption, draw_prompt, sample_combination
 from omni_agent.values import Image
 
 __all__ = ["drawing", "drawing_spoken"]
@@ -128,7 +128,7 @@ def _row(
                 row=name,
                 turn=turn,
                 asked=(prompt,),
-                wanted=prompt,
+                wanted=caption(each.wanted),
                 given=each.picture,
                 judged=f"the judge sees {_words(each.seen)}",
                 right=hit,

@@ -148,6 +148,19 @@ class _Given:
     recogniser: Callable[..., str] | None
     spelling: Mapping[str, str] | None
 
+    def check(self) -> None:
+        """Refuse files that are not the suite's, before a core is loaded, which may take minutes."""
+        from omni_agent.core_model.evaluation.suites import prepared
+
+        if self.suite != "world":
+            prepared(
+                self.suite,
+                self.data,
+                questions=self.questions,
+                recogniser=self.recogniser,
+                spelling=self.spelling,
+            )
+
     async def measured(self, core: Core, overrides: Overrides, progress: Progress) -> Table:
         """The table of a core that is entered already."""
         from omni_agent.core_model.evaluation import evaluate, evaluate_suite
@@ -179,6 +192,7 @@ async def _measured(
 ) -> Table:
     from omni_agent.core_model.evaluation import Overrides, beside  # needs torch, which --help does not
 
+    given.check()
     first = Overrides.of(settings)
     others = [Overrides.of(each.split(",")) for each in compared]
     console = Console(stderr=True)

@@ -3,6 +3,6 @@
 The world's own table is `omni_agent.core_model.evaluation.evaluate`.
 """
 
-from omni_agent.core_model.evaluation.suites.evaluate import SUITES, evaluate_suite
+from omni_agent.core_model.evaluation.suites.evaluate import SUITES, evaluate_suite, prepared
 
-__all__ = ["SUITES", "evaluate_suite"]
+__all__ = ["SUITES", "evaluate_suite", "prepared"]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -12,15 +13,16 @@ from rich.progress import Progress
 from omni_agent.core import Core
 from omni_agent.core_model.evaluation.bench import Bench
 from omni_agent.core_model.evaluation.overrides import NONE, Overrides
-from omni_agent.core_model.evaluation.suites.mme import mme
+from omni_agent.core_model.evaluation.suites.mme import mme, read_mme
 from omni_agent.core_model.evaluation.suites.normalising import Normaliser
-from omni_agent.core_model.evaluation.suites.pope import pope
+from omni_agent.core_model.evaluation.suites.pope import pope, read_pope
 from omni_agent.core_model.evaluation.suites.recognition import recognition
-from omni_agent.core_model.evaluation.suites.speaking import Recogniser, speaking
-from omni_agent.core_model.evaluation.table import Table
+from omni_agent.core_model.evaluation.suites.speaking import Recogniser, speaking, world_judge
+from omni_agent.core_model.evaluation.suites.utterances import read_texts, read_utterances
+from omni_agent.core_model.evaluation.table import Row, Table
 from omni_agent.errors import InputError
 
-__all__ = ["SUITES", "evaluate_suite"]
+__all__ = ["SUITES", "evaluate_suite", "prepared"]
 
 SUITES = ("recognition", "speaking", "pope", "mme")
 
@@ -53,28 +55,16 @@ async def evaluate_suite(
         progress: where progress is shown.
 
     Raises:
-        InputError: an unknown suite, no source, fewer than one question, or files that are not the suite's.
-        MissingExtra: what counts word errors is not installed.
+        InputError: as `prepared`.
+        MissingExtra: as `prepared`.
     """
-    if questions is not None and questions < 1:
-        raise InputError(f"given {questions} questions; wanted at least one")
-    if suite not in SUITES:
-        raise InputError(f"given the suite {suite!r}; wanted one of world, {', '.join(SUITES)}")
-    if source is None:
-        raise InputError(f"given no data for the suite {suite}; wanted its folder, or a file of it")
+    measure = await asyncio.to_thread(
+        prepared, suite, source, questions=questions, recogniser=recogniser, spelling=spelling
+    )
     bench = Bench(core=core, concurrency=concurrency, progress=progress)
-    match suite:
-        case "pope":
-            measure = partial(pope, bench, source, questions)
-        case "mme":
-            measure = partial(mme, bench, source, questions)
-        case "recognition":
-            measure = partial(recognition, bench, source, questions, Normaliser(spelling))
-        case _:
-            measure = partial(speaking, bench, source, questions, Normaliser(spelling), recogniser)
     started = time.monotonic()
     with overrides.applied():
-        rows = await measure()
+        rows = await measure(bench)
     return Table(
         rows=tuple(rows),
         suite=suite,
@@ -85,3 +75,45 @@ async def evaluate_suite(
         failures=dict(bench.failures),
         cases=bench.gallery.cases((row.part, row.name) for row in rows),
     )
+
+
+def prepared(
+    suite: str,
+    source: Path | None,
+    *,
+    questions: int | None = None,
+    recogniser: Recogniser | None = None,
+    spelling: Mapping[str, str] | None = None,
+) -> Callable[[Bench], Awaitable[list[Row]]]:
+    """Reads a suite's files, without a core: all that can be wrong with them is said before one is loaded.
+
+    The arguments are those of `evaluate_suite`.
+
+    Raises:
+        InputError: an unknown suite, no source, fewer than one question, files that are not the suite's, or
+            texts with words that the world's judge does not know.
+        MissingExtra: what counts word errors, or reads back, is not installed.
+    """
+    if suite not in SUITES:
+        raise InputError(f"given the suite {suite!r}; wanted one of world, {', '.join(SUITES)}")
+    if source is None:
+        raise InputError(f"given no data for the suite {suite}; wanted its folder, or a file of it")
+    if questions is not None and questions < 1:
+        raise InputError(f"given {questions} questions; wanted at least one")
+    match suite:
+        case "pope":
+            return partial(pope, questions=read_pope(source), most=questions)
+        case "mme":
+            return partial(mme, tasks=read_mme(source), most=questions)
+        case "recognition":
+            sounds = read_utterances(source)[:questions]
+            return partial(recognition, name=source.stem, utterances=sounds, normalise=Normaliser(spelling))
+        case _:
+            texts = read_texts(source)[:questions]
+            return partial(
+                speaking,
+                name=source.stem,
+                utterances=texts,
+                normalise=Normaliser(spelling),
+                recogniser=recogniser or world_judge([each.text for each in texts]),
+            )

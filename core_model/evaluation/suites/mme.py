@@ -8,7 +8,7 @@ A task is a folder of pictures, each with a text file of the same name; or of tw
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -54,19 +54,15 @@ class MmePicture:
     questions: tuple[tuple[str, Read], ...]
 
 
-async def mme(bench: Bench, source: Path, most: int | None = None) -> list[Row]:
+async def mme(bench: Bench, tasks: Mapping[str, Sequence[MmePicture]], most: int | None = None) -> list[Row]:
     """MME's figures: of each task the accuracy of its questions, accuracy+ (both of a picture's right) and
     the score, the sum of the two in points (200 at most); and the scores' sums for perception and cognition.
 
     Args:
         bench: the evaluation under way.
-        source: the folder of the tasks' folders, or one task's folder.
+        tasks: the pictures of each, as `read_mme` gives them.
         most: at most so many questions of each task, the first ones; a picture's questions stay together.
-
-    Raises:
-        InputError: no such folder, no task in it, or a file that is none of MME's.
     """
-    tasks = read_mme(source)
     rows: list[Row] = []
     found: dict[str, np.ndarray] = {}
     for name, pictures in tasks.items():
@@ -78,8 +74,13 @@ async def mme(bench: Bench, source: Path, most: int | None = None) -> list[Row]:
 
 
 def read_mme(source: Path) -> dict[str, list[MmePicture]]:
-    """The pictures of each task with their questions, the published tasks first, in their order. The rest as
-    `mme`.
+    """The pictures of each task with their questions, the published tasks first, in their order.
+
+    Args:
+        source: the folder of the tasks' folders, or one task's folder.
+
+    Raises:
+        InputError: no such folder, no task in it, or a file that is none of MME's.
     """
     if not source.is_dir():
         raise InputError(f"{source}: there is no such folder; wanted the folder of MME's tasks")

@@ -8,6 +8,7 @@ image?", "label": "yes"}`. Its pictures lie somewhere in the same folder.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -36,27 +37,29 @@ class PopeQuestion:
     label: Literal["yes", "no"]
 
 
-async def pope(bench: Bench, source: Path, most: int | None = None) -> list[Row]:
+async def pope(
+    bench: Bench, questions: Mapping[str, Sequence[PopeQuestion]], most: int | None = None
+) -> list[Row]:
     """POPE's five figures of each of its files.
 
     Args:
         bench: the evaluation under way.
+        questions: of each file, as `read_pope` gives them.
+        most: at most so many questions of each file, the first ones.
+    """
+    return [row for name, each in questions.items() for row in await _rows(bench, name, each[:most])]
+
+
+def read_pope(source: Path) -> dict[str, list[PopeQuestion]]:
+    """The questions of each file, by its name without the ending.
+
+    Args:
         source: a file of questions, or a folder with some whose names hold "pope"; pictures lie in the
             folder, at whatever depth.
-        most: at most so many questions of each file, the first ones.
 
     Raises:
         InputError: no such file or folder, a line that is none of POPE's, or a picture that is not there.
     """
-    return [
-        row
-        for name, questions in read_pope(source).items()
-        for row in await _rows(bench, name, questions[:most])
-    ]
-
-
-def read_pope(source: Path) -> dict[str, list[PopeQuestion]]:
-    """The questions of each file, by its name without the ending. The rest as `pope`."""
     folder = Folder.of(source)
     files = folder.files(source, lambda path: "pope" in path.name.lower(), (".json", ".jsonl"))
     if not files:
@@ -91,7 +94,7 @@ def _questions(folder: Folder, file: Path) -> list[PopeQuestion]:
     return questions
 
 
-async def _rows(bench: Bench, name: str, questions: list[PopeQuestion]) -> list[Row]:
+async def _rows(bench: Bench, name: str, questions: Sequence[PopeQuestion]) -> list[Row]:
     async def answered(turn: int, question: PopeQuestion) -> bool:
         picture = await asyncio.to_thread(Image.open, question.picture)
         answer = await bench.attempt(bench.core.answer(question.text, picture))

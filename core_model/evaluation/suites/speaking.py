@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -15,12 +14,12 @@ from omni_agent.core_model.evaluation.case import Case
 from omni_agent.core_model.evaluation.scores import WordErrors, word_errors
 from omni_agent.core_model.evaluation.speech_judge import SpeechJudge
 from omni_agent.core_model.evaluation.suites.normalising import Normaliser
-from omni_agent.core_model.evaluation.suites.utterances import Utterance, read_texts
+from omni_agent.core_model.evaluation.suites.utterances import Utterance
 from omni_agent.core_model.evaluation.table import Row
 from omni_agent.errors import InputError
 from omni_agent.values import Speech
 
-__all__ = ["Recogniser", "speaking"]
+__all__ = ["Recogniser", "speaking", "world_judge"]
 
 Recogniser: TypeAlias = Callable[[NDArray[np.float32], int], str]
 """Writes down a sound: mono samples within [-1, 1], and how many there are a second. It is called in a
@@ -31,34 +30,26 @@ PART = "speaking"
 
 async def speaking(
     bench: Bench,
-    source: Path,
-    most: int | None,
+    name: str,
+    utterances: Sequence[Utterance],
     normalise: Normaliser,
-    recogniser: Recogniser | None = None,
+    recogniser: Recogniser,
 ) -> list[Row]:
     """Word errors of what a recogniser hears in the core's speech, and where the files hold sounds of all the
     texts, of what it hears in these: no voice is understood better than that.
 
     Args:
         bench: the evaluation under way.
-        source: a file of texts, or a folder of some (see `utterances`).
-        most: at most so many, the first ones.
+        name: of the row.
+        utterances: as `read_texts` gives them.
         normalise: what is counted as the same.
-        recogniser: what reads back; None is the world's judge.
-
-    Raises:
-        InputError: as `read_texts`; words that the world's judge does not know.
+        recogniser: what reads back.
     """
-    utterances = (await asyncio.to_thread(read_texts, source))[:most]
-    name = source.stem
-    if recogniser is None:
-        recogniser = await asyncio.to_thread(_judge, [each.text for each in utterances])
-    reads: Recogniser = recogniser
     reading = asyncio.Lock()
 
     async def heard(sound: Speech) -> str:
         async with reading:
-            return await asyncio.to_thread(reads, sound.samples, sound.rate)
+            return await asyncio.to_thread(recogniser, sound.samples, sound.rate)
 
     async def said(turn: int, utterance: Utterance) -> WordErrors:
         speech = await bench.attempt(bench.core.speak(utterance.text))
@@ -91,7 +82,13 @@ async def speaking(
     return [Row(part=PART, name=name, measure="word error", share=share, note=note)]
 
 
-def _judge(texts: list[str]) -> Recogniser:
+def world_judge(texts: Sequence[str]) -> Recogniser:
+    """The judge that reads back what omni-tiny says, which has not seen these texts.
+
+    Raises:
+        InputError: there are words in them that it does not know.
+        MissingExtra: pocketsphinx is not installed.
+    """
     judge = SpeechJudge(texts)
     unknown = sorted({word for text in texts for word in text.lower().split()} - judge.words)
     if unknown:
