@@ -29,7 +29,7 @@ EXAMPLES = [
 COMMANDS = [
     line
     for page in PAGES
-    if page.stem == "graph"
+    if page.stem in ("graph", "evaluation")
     for line in re.findall(r"^    (omni-agent .*)$", page.read_text(), re.MULTILINE)
 ]
 SCRIPT = {
@@ -48,7 +48,27 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(Core, "load", staticmethod(lambda name="omni-tiny": ScriptedCore(SCRIPT)))
     Speech(np.zeros(8000, np.float32), 16_000).save(tmp_path / "question.wav")
     Image(np.zeros((64, 64, 3), np.uint8)).save(tmp_path / "picture.png")
+    suites(tmp_path)
     return tmp_path
+
+
+def suites(folder: Path) -> None:
+    """A little of each suite's files, as they are published."""
+    chapter, task, pope = (
+        folder / name for name in ("LibriSpeech/test-clean/1/2", "MME_Benchmark/existence", "pope")
+    )
+    for each in (chapter, task, pope):
+        each.mkdir(parents=True)
+    Speech(np.zeros(8000, np.float32), 16_000).save(chapter / "1-2-0000.flac")
+    (chapter / "1-2.trans.txt").write_text("1-2-0000 WHAT IS THIS\n")
+    for place in (task, pope):
+        Image(np.zeros((64, 64, 3), np.uint8)).save(place / "1.jpg")
+    (task / "1.txt").write_text("Is there a dog?\tYes\nIs there a cat?\tNo\n")
+    (pope / "coco_pope_random.json").write_text(
+        '{"question_id": 1, "image": "1.jpg", "text": "Is there a dog?", "label": "yes"}\n'
+    )
+    (folder / "texts.txt").write_text("good morning\n")
+    (folder / "ears.py").write_text("def listen(samples, rate):\n    return 'good morning'\n")
 
 
 @pytest.mark.parametrize(("page", "line", "example"), EXAMPLES)
