@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -33,12 +34,13 @@ def texts(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def ears(tmp_path: Path) -> str:
-    (tmp_path / "ears.py").write_text(
+def ears(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.delitem(sys.modules, "two_ears", raising=False)
+    (tmp_path / "two_ears.py").write_text(
         "heard = iter(['Good morning.', 'the color of 21 dogs'] * 2)\n"
         "def listen(samples, rate):\n    assert rate == 16_000\n    return next(heard)\n"
     )
-    return "ears:listen"
+    return "two_ears:listen"
 
 
 def test_a_suites_files_are_measured(command: Command, pope: Path) -> None:
