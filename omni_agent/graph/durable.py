@@ -57,6 +57,9 @@ class DurableRun:
         for what, hint in _hints(self._plan):
             check_storable(hint, what=what)
         taken = await self._stack.enter_async_context(self._store.hold(self._beginning, lost=lost))
+        if isinstance(taken, HeldRun):
+            self._held = taken
+            self._journal = Journal(taken, snapshot_every=self._store.snapshot_every)
         late = await self._late(taken)
         if isinstance(taken, FinishedRun):
             outputs = {
@@ -64,8 +67,6 @@ class DurableRun:
                 for name, text in taken.outputs.items()
             }
             return Begun(late=late, outputs=outputs)
-        self._held = taken
-        self._journal = Journal(taken, snapshot_every=self._store.snapshot_every)
         return Begun(late=late)
 
     async def _late(self, taken: FinishedRun | HeldRun) -> dict[Path, Any]:

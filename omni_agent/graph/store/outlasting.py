@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from collections.abc import Awaitable
+from typing import TypeVar
 
 __all__ = ["outlasting"]
 
 T = TypeVar("T")
 
 
-async def outlasting(work: Coroutine[Any, Any, T]) -> T:
+async def outlasting(work: Awaitable[T]) -> T:
     """Wait for `work` to its end, and raise what cut the waiting only after it."""
     task = asyncio.ensure_future(work)
     cut: asyncio.CancelledError | None = None

@@ -194,7 +194,14 @@ class RunStore:
         from omni_agent.graph.store.held import HeldRun
 
         async with self._database() as database:
-            taken = await claimed(database, beginning, holder=_holder(), seconds=self.lease, lost=lost)
+            claiming = asyncio.ensure_future(
+                claimed(database, beginning, holder=_holder(), seconds=self.lease, lost=lost)
+            )
+            try:
+                taken = await outlasting(claiming)
+            except asyncio.CancelledError:
+                await outlasting(_given_back(claiming))
+                raise
             if isinstance(taken, HeldRun):
                 async with taken:
                     yield taken
@@ -241,6 +248,18 @@ class _Shared:
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)
     users: int = 0
     database: Database | None = None
+
+
+async def _given_back(claiming: asyncio.Future[HeldRun | FinishedRun]) -> None:
+    """End what was claimed for somebody who left meanwhile."""
+    from omni_agent.graph.store.held import HeldRun
+
+    if claiming.cancelled() or claiming.exception() is not None:
+        return
+    taken = claiming.result()
+    if isinstance(taken, HeldRun):
+        async with taken:
+            await taken.cancel()
 
 
 async def _opened(shared: _Shared, url: URL) -> Database:

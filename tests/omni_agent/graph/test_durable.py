@@ -20,6 +20,7 @@ from omni_agent import (
     NotAvailable,
     NotStorable,
     Request,
+    Result,
     RunConflict,
     RunFailed,
     RunFinished,
@@ -874,6 +875,25 @@ def test_options_that_cannot_be_are_refused(rest: dict[str, Any], said: str) -> 
 def test_a_store_needs_a_run_id(tmp_path: Any) -> None:
     with pytest.raises(InputError, match="a store was given without a run_id"):
         RunOptions(store=RunStore(tmp_path / "runs.db"))
+
+
+async def test_a_run_that_is_cancelled_while_it_begins_is_held_by_nobody(url: str) -> None:
+    graph = Graph("g", inputs={"x": int}, late={"y": int})
+
+    @graph.step
+    async def slow(x: int, y: int) -> int:
+        return x + y
+
+    async with RunStore(url) as store:
+        for turns in range(40):
+            chosen = RunOptions(store=store, run_id=f"run {turns % 4}")
+            task = asyncio.create_task(graph.run(options=chosen, x=1, y=2))
+            for _ in range(turns):
+                await asyncio.sleep(0.0005)
+            task.cancel()
+            (ended,) = await asyncio.gather(task, return_exceptions=True)
+            assert isinstance(ended, asyncio.CancelledError | Result), ended
+            assert not [info for info in await store.list() if info.holder or info.status == "interrupted"]
 
 
 async def test_nothing_is_left_behind(url: str) -> None:
