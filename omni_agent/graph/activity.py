@@ -15,6 +15,7 @@ from omni_agent.graph.context import Path
 from omni_agent.graph.events import StepCancelled, StepFailed, StepFinished, StepSkipped, StepStarted
 from omni_agent.graph.plan import Node
 from omni_agent.graph.scope import SKIPPED
+from omni_agent.graph.siblings import Siblings
 from omni_agent.graph.stream import Stream
 from omni_agent.graph.tracer import Tracer
 
@@ -47,17 +48,19 @@ class Activity:
 
     Args:
         run: where it is told.
+        siblings: those it ends with.
         node: what is carried out.
         path: where it stands.
         arguments: what it was given.
         forgives: whether a failure only skips it.
     """
 
-    __slots__ = ("_begun", "_forgives", "arguments", "is_call", "node", "path", "run")
+    __slots__ = ("_begun", "_forgives", "_siblings", "arguments", "is_call", "node", "path", "run")
 
     def __init__(
         self,
         run: Execution,
+        siblings: Siblings,
         node: Node,
         path: Path,
         arguments: Mapping[str, Any],
@@ -66,6 +69,7 @@ class Activity:
         forgives: bool = False,
     ) -> None:
         self.run = run
+        self._siblings = siblings
         self.node = node
         self.path = path
         self.arguments = arguments
@@ -88,15 +92,16 @@ class Activity:
         """
         task = asyncio.current_task()
         assert task is not None
+        siblings = self._siblings
         failure: BaseException
         try:
             outcome = await work if self.run.tracer is None else await self._traced(self.run.tracer, work)
         except asyncio.CancelledError as error:
-            if task.cancelling():
+            if task.cancelling() and siblings.are_ending:
                 if self._begun is not None:
                     self._tell(StepCancelled, seconds=monotonic() - self._begun)
                 raise
-            # not this run's doing: something the step waited for was cancelled, and there is no value
+            # not this run's doing: something the step waited for was cancelled, or it cancelled its own task
             failure = error
         except (KeyboardInterrupt, SystemExit):
             raise
@@ -116,7 +121,7 @@ class Activity:
                 )
             return outcome
         told = self._error(failure)
-        if self._forgives and not task.cancelling():
+        if self._forgives and not (task.cancelling() and siblings.are_ending):
             if self.run.keeper is not None:
                 await self.run.keeper.leave_out(self.path)
             self._tell(StepSkipped, reason="it failed", error=told)

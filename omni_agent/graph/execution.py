@@ -21,13 +21,14 @@ from omni_agent.graph.draws import Draws
 from omni_agent.graph.events import RunCancelled, RunFailed, RunFinished, RunStarted
 from omni_agent.graph.forms import perform
 from omni_agent.graph.keeper import Keeper
-from omni_agent.graph.late import Mail, late_inputs, parsed
+from omni_agent.graph.late import Mail, late_inputs
 from omni_agent.graph.log import EventLog
 from omni_agent.graph.offer import Offer
 from omni_agent.graph.options import RunOptions
 from omni_agent.graph.plan import First, Node, Plan
 from omni_agent.graph.scope import SKIPPED, Scope
 from omni_agent.graph.store.outlasting import outlasting
+from omni_agent.graph.store.records import path_given
 from omni_agent.graph.threads import threads_of
 
 __all__ = ["Execution"]
@@ -119,7 +120,7 @@ class Execution:
                 it is new and the run is over.
             StoreError: the run ended as its store did not let it go on: another process holds it, say.
         """
-        place = parsed(path)
+        place = path_given(path)
         await self._has_begun.wait()
         if self.log.is_closed and isinstance(self.error, StoreError):
             raise self.error

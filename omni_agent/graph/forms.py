@@ -47,7 +47,7 @@ async def perform(
     """
     if isinstance(node.body, First) and node.body.is_silent:
         return Outcome(value=next(iter(arguments.values())))
-    activity = Activity(run, node, path, arguments, is_call=node.is_leaf)
+    activity = Activity(run, scope.siblings, node, path, arguments, is_call=node.is_leaf)
     return await activity.settle(_outcome(scope, activity, failure))
 
 
@@ -140,6 +140,7 @@ async def _mapped(scope: Scope, activity: Activity, each: Each) -> Outcome:
             arguments[name] = Text(item) if wraps_text and type(item) is str else item
         one = Activity(
             run,
+            siblings,
             node,
             (*activity.path, index),
             arguments,

@@ -15,7 +15,7 @@ from omni_agent.graph.names import counted, listed, nearest
 from omni_agent.graph.plan import Nested, Plan, Rounds
 from omni_agent.graph.types import conforms, name_of, wrapped
 
-__all__ = ["Mail", "hint_of", "late_inputs", "parsed"]
+__all__ = ["Mail", "hint_of", "late_inputs"]
 
 LONGEST = 200
 """Characters of a path that a message repeats."""
@@ -101,23 +101,6 @@ class Mail:
         if path not in self._sent:
             self._sent[path] = asyncio.get_running_loop().create_future()
         return self._sent[path]
-
-
-def parsed(path: str | Path) -> Path:
-    """``"game/2/guess"`` as ``("game", 2, "guess")``.
-
-    Raises:
-        InputError: it is neither a text nor made of names and numbers.
-    """
-    if isinstance(path, str):
-        return tuple(int(part) if part.isascii() and part.isdigit() else part for part in path.split("/"))
-    given: object = path
-    if isinstance(given, tuple | list) and all(type(part) is int or isinstance(part, str) for part in given):
-        return tuple(given)
-    raise InputError(
-        f"a late input's path was {brief(given)} ({type(given).__name__}); wanted its name, or the path that"
-        " InputAwaited tells: 'game/2/guess' or ('game', 2, 'guess')"
-    )
 
 
 def late_inputs(plan: Plan, given: Mapping[str, Any]) -> Iterator[Path]:

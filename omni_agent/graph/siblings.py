@@ -31,8 +31,11 @@ class Siblings:
         self.failures: list[StepError] = []
         self.aftermath: list[StepError] = []
         """Steps that failed while they were being cancelled."""
+        self._waiting: asyncio.Task[Any] | None = None
+        """The task that waits for these."""
 
     async def __aenter__(self) -> Self:
+        self._waiting = asyncio.current_task()
         await self._group.__aenter__()
         return self
 
@@ -65,7 +68,7 @@ class Siblings:
     def failed(self, error: StepError) -> None:
         """The current task failed: the others are cancelled. It is to return after this."""
         current = asyncio.current_task()
-        if current is not None and current.cancelling():
+        if current is not None and current.cancelling() and self.are_ending:
             self.aftermath.append(error)
             return
         self.failures.append(error)
@@ -79,8 +82,8 @@ class Siblings:
 
     @property
     def are_ending(self) -> bool:
-        """Whether no task may be started any more, seen from one of them."""
-        if self.failures:
-            return True
-        task = asyncio.current_task()
-        return task is not None and task.cancelling() > 0
+        """Whether all of them are being cancelled, or will be: one failed, or who waits for them is.
+
+        A task of them that cancelled itself does not count.
+        """
+        return bool(self.failures) or (self._waiting is not None and self._waiting.cancelling() > 0)

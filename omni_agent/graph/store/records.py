@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
+from omni_agent.errors import InputError
+
 __all__ = [
     "Beginning",
     "CallKey",
@@ -20,6 +22,7 @@ __all__ = [
     "StoredLate",
     "StoredStep",
     "path_from_text",
+    "path_given",
     "path_to_text",
 ]
 
@@ -130,6 +133,22 @@ class Progress:
     """The steps that have stored core calls."""
     position: int
     """The next one that is free."""
+
+
+def path_given(given: object) -> Path:
+    """A path as users write it: ``"game/2/guess"`` is ``("game", 2, "guess")``.
+
+    Raises:
+        InputError: it is neither a text nor made of names and numbers.
+    """
+    if isinstance(given, str):
+        return tuple(int(part) if part.isascii() and part.isdigit() else part for part in given.split("/"))
+    if isinstance(given, tuple | list) and all(type(part) is int or isinstance(part, str) for part in given):
+        return tuple(given)
+    raise InputError(
+        f"the path was {repr(given)[:60]} ({type(given).__name__}); wanted a name, or a path as events tell"
+        " it: 'game/2/guess' or ('game', 2, 'guess')"
+    )
 
 
 def path_to_text(path: Path) -> str:

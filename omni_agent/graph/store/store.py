@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 from omni_agent.errors import InputError, MissingExtra, StoreError
 from omni_agent.graph.store.names import check_run_id, check_seed
 from omni_agent.graph.store.outlasting import outlasting
-from omni_agent.graph.store.records import Beginning, Path, RunInfo
+from omni_agent.graph.store.records import Beginning, Path, RunInfo, path_given
 
 if TYPE_CHECKING:
     from sqlalchemy import URL
@@ -78,8 +78,13 @@ class RunStore:
 
         Args:
             graph: only those of the graph of this name.
-            limit: at most this many.
+            limit: at most this many, 1 or more.
+
+        Raises:
+            InputError: a limit below 1.
         """
+        if limit is not None and (type(limit) is not int or limit < 1):
+            raise InputError(f"limit was {limit!r}; wanted an integer of 1 or more, or None")
         from omni_agent.graph.store.sql.runs import list_runs
 
         async with self._database() as database:
@@ -144,18 +149,19 @@ class RunStore:
         Args:
             run_id: the run to fork; it may be running.
             new_id: the id of the new run.
-            after: the step's name, or its path.
+            after: the step's name, or its path: ``"pages/2/drawn"`` or ``("pages", 2, "drawn")``.
             seed: another seed for what is done anew, 0 or more; None keeps the run's.
 
         Raises:
             NoSuchRun: there is no such run, or that step did not finish in it.
             StoreError: there is a run of the new id already.
+            InputError: a path, an id or a seed that is none.
         """
         from omni_agent.graph.store.sql.runs import fork_run, run_info
 
         check_run_id(new_id)
         check_seed(seed)
-        path = (after,) if isinstance(after, str) else after
+        path = path_given(after)
         async with self._database() as database:
             await database.write(partial(fork_run, run_id=run_id, new_id=new_id, after=path, seed=seed))
             return await database.read(partial(run_info, run_id=new_id))
@@ -172,6 +178,9 @@ class RunStore:
         """
         from omni_agent.graph.store.export import export
 
+        given: object = target
+        if not isinstance(given, str | os.PathLike):
+            raise InputError(f"target was {given!r}; wanted the name of a folder, or one that ends in .zip")
         async with self._database() as database:
             await export(database, run_id, target)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Any
 
 import pytest
 
@@ -75,6 +77,79 @@ async def test_an_error_in_the_body_leaves_the_run_and_goes_on() -> None:
             await body()
         await asyncio.sleep(0)
         assert (core.running, len(core.cancelled)) == (0, 2)
+
+
+@pytest.mark.parametrize("form", ["waits", "returns", "goes on", "yields", "item", "left out"])
+async def test_a_step_that_cancels_its_own_task_fails_alone(form: str) -> None:
+    graph = Graph("g", inputs={"ns": list[int]})
+
+    def cancel() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+
+    async def waits(ns: list[int]) -> int:
+        cancel()
+        await asyncio.sleep(0)
+        raise AssertionError
+
+    async def returns(ns: list[int]) -> int:
+        cancel()
+        return 1
+
+    async def goes_on(ns: list[int]) -> int:
+        cancel()
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(0)
+        return 1
+
+    async def yields(ns: list[int]) -> AsyncIterator[int]:
+        yield 1
+        await waits(ns)
+
+    async def item(n: int) -> int:
+        return await waits([n]) if n else 1
+
+    functions: dict[str, Any] = {"waits": waits, "returns": returns, "goes on": goes_on, "yields": yields}
+    if form in functions:
+        graph.step(functions[form], as_="own")
+    else:
+        graph.step(item, as_="own", map={"n": "ns"}, on_error="skip" if form == "left out" else "raise")
+
+    @graph.step
+    async def after(own: Any) -> Any:
+        return own
+
+    async with asyncio.timeout(5), graph.start(ns=[0, 1, 0]) as run:
+        if form in ("returns", "goes on"):
+            assert (await run.result())[after] == 1
+        elif form == "left out":
+            assert (await run.result())[after] == [1, 1]
+        else:
+            with pytest.raises(StepError, match="CancelledError") as caught:
+                await run.result()
+            assert caught.value.step == "own"
+
+
+async def test_a_step_whose_task_is_cancelled_by_others_fails() -> None:
+    graph = Graph("g")
+
+    @graph.step
+    async def slow() -> int:
+        await asyncio.sleep(60)
+        return 1
+
+    @graph.step
+    async def after(slow: int) -> int:
+        return slow
+
+    async with asyncio.timeout(5), graph.start() as run:
+        async for event in run:
+            if type(event).__name__ == "StepStarted":
+                (task,) = [each for each in asyncio.all_tasks() if each.get_name().startswith("step slow")]
+                task.cancel()
+        with pytest.raises(StepError, match="'slow' failed with CancelledError"):
+            await run.result()
 
 
 @pytest.mark.parametrize("moments", range(12))

@@ -301,6 +301,10 @@ async def test_a_fork_has_what_was_stored_up_to_a_step(url: str) -> None:
         assert await run.chunks(("b",), Text) == []  # they are in its value
         assert await run.value(run.progress.steps[("a",)].value, Image, what="it") == PICTURE
     assert (await store.fork("fork", "again", after=("a",), seed=6)).seed == 6
+    with pytest.raises(NoSuchRun, match="step 'many/5' of run 'fork' has not finished; wanted one of a, b"):
+        await store.fork("fork", "other", after="many/5")
+    with pytest.raises(InputError, match="the path was 5"):
+        await store.fork("fork", "other", after=5)  # type: ignore[arg-type]
     with pytest.raises(NoSuchRun, match="step 'c' of run 'fork' has not finished; wanted one of a, b"):
         await store.fork("fork", "no", after="c")
     with pytest.raises(StoreError, match="a run 'again' already"):
@@ -403,3 +407,27 @@ async def test_collecting_makes_the_file_smaller(tmp_path: Path) -> None:
     await store.delete("run")
     await store.collect()
     assert (tmp_path / "runs.db").stat().st_size < full / 5
+
+
+async def test_a_run_is_forked_after_an_item_by_its_path(url: str) -> None:
+    store = RunStore(url)
+    async with hold(store) as run:
+        await run.finish_step(("many", 0), 1, int, STEP)
+        await run.finish_step(("many", 1), 2, int, STEP)
+    assert (await store.fork("run", "one", after="many/0")).steps == 1
+    assert (await store.fork("run", "two", after=("many", 1))).steps == 2
+    async with hold(store, run_id="new"):
+        pass
+    with pytest.raises(NoSuchRun, match="step 'a' of run 'new' has not finished; no step of it has yet"):
+        await store.fork("new", "other", after="a")
+
+
+@pytest.mark.parametrize("limit", [0, -1, "3", 1.5, True])
+async def test_a_limit_that_is_none_is_refused(tmp_path: Path, limit: Any) -> None:
+    with pytest.raises(InputError, match=r"limit was .*; wanted an integer of 1 or more"):
+        await RunStore(tmp_path / "runs.db").list(limit=limit)
+
+
+async def test_a_target_that_is_no_name_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="target was 5; wanted the name of a folder"):
+        await RunStore(tmp_path / "runs.db").export("run", 5)  # type: ignore[arg-type]
