@@ -60,6 +60,8 @@ class RunStore:
         self, url: str | os.PathLike[str], *, lease: float = 30.0, snapshot_every: float = 1.0
     ) -> None:
         try:
+            # claiming brings the rest along: what takes half a second is not imported in a running event loop
+            from omni_agent.graph.store import claiming  # noqa: F401
             from omni_agent.graph.store.sql.address import address_of
         except ImportError as error:
             raise MissingExtra("omni_agent.RunStore", "store") from error
