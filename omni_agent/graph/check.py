@@ -22,7 +22,7 @@ from omni_agent.graph.declared import Choice, Declared, Step
 from omni_agent.graph.faults import Faults, is_name
 from omni_agent.graph.known import Known
 from omni_agent.graph.plan import Condition, Edge, First, Node, Plan, own, unsure_of
-from omni_agent.graph.types import is_checkable, name_of
+from omni_agent.graph.types import CHECKABLE, is_checkable, mend_of, name_of
 
 __all__ = ["check"]
 
@@ -104,7 +104,8 @@ def _check_graph(
                 why = "reserved for run options" if name == RESERVED else "not a name a parameter can have"
                 faults.add(subject, f"the name is {why}", "an identifier", "Give it another name.")
             if not is_checkable(hint):
-                faults.add(subject, f"its type is {hint!r}", "a type", "Declare it as inputs={'name': Type}.")
+                mend = mend_of(hint) or "Declare it as inputs={'name': Type}."
+                faults.add(subject, f"its type is {hint!r}", CHECKABLE if mend_of(hint) else "a type", mend)
     for kind in kinds:
         if not _is_resource(kind):
             faults.add(

@@ -18,7 +18,16 @@ from omni_agent.graph.names import names_in, nearest, one_of
 from omni_agent.graph.plan import Body, Call, Condition, Edge, Nested, Node, Rounds, stream_of
 from omni_agent.graph.signature import MISSING, Parameter, Signature, Unresolved, signature_of
 from omni_agent.graph.stream import Stream
-from omni_agent.graph.types import assignable, chunk_of, is_checkable, item_of, name_of, wants_text
+from omni_agent.graph.types import (
+    CHECKABLE,
+    assignable,
+    chunk_of,
+    is_checkable,
+    item_of,
+    mend_of,
+    name_of,
+    wants_text,
+)
 
 __all__ = ["CheckedStep"]
 
@@ -231,8 +240,8 @@ class CheckedStep:
             self.faults.add(
                 subject,
                 f"values cannot be held against {name_of(hint)}",
-                "a type that isinstance() or beartype can check",
-                "Annotate it otherwise.",
+                CHECKABLE,
+                mend_of(hint) or "Annotate it otherwise.",
                 self.step.place,
             )
         else:

@@ -11,28 +11,33 @@ import types
 from abc import ABCMeta
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
-from functools import partial
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+from functools import lru_cache, partial
+from itertools import repeat
+from operator import is_
+from typing import Annotated, Any, NotRequired, Required, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from beartype import BeartypeConf
 from beartype.door import is_bearable, is_subhint
-from typing_extensions import get_protocol_members, is_protocol
+from typing_extensions import get_protocol_members, is_protocol, is_typeddict
 
 from omni_agent.graph.signature import MISSING, Unresolved
 from omni_agent.values import Text
 
 __all__ = [
+    "CHECKABLE",
     "assignable",
     "chunk_of",
     "conforms",
     "is_checkable",
     "is_definite",
     "item_of",
+    "mend_of",
     "name_of",
     "wants_text",
     "wrapped",
 ]
 
+CHECKABLE = "a type that isinstance() or beartype can check"
 TOWER = BeartypeConf(is_pep484_tower=True)
 bearable = partial(is_bearable, conf=TOWER)
 
@@ -46,6 +51,8 @@ def assignable(given: Any, wanted: Any) -> bool:
         return all(assignable(each, wanted) for each in get_args(given))
     if given is str:
         return _is_below(Text, wanted)
+    if get_origin(given) is tuple and get_origin(wanted) not in (tuple, None):
+        return assignable(Sequence[item_of(given)], wanted)  # type: ignore[misc]
     return given is int and _is_below(float, wanted)
 
 
@@ -55,19 +62,40 @@ def wants_text(hint: Any) -> bool:
 
 
 def wrapped(value: Any, hint: Any) -> Any:
-    """`value`, as `Text` where it is a plain `str` and `hint` asks for `Text`; also the items of a list."""
-    if type(value) is str:
+    """`value`, as `Text` where it is a plain `str` and `hint` asks for `Text`.
+
+    Also inside of lists, tuples and the values of dicts; the same object where nothing is to be wrapped.
+    """
+    kind = type(value)
+    if kind is str:
         return Text(value) if wants_text(hint) else value
-    if type(value) is list and get_origin(hint) is list and str in map(type, value):
-        (item,) = get_args(hint)
-        return [wrapped(each, item) for each in value]
-    return value
+    if kind not in (list, tuple, dict) or not _has_text(hint):
+        return value
+    hint = _plain(hint)
+    arguments = get_args(hint)
+    if _is_union(hint):
+        tried = ((wrapped(value, each), each) for each in arguments)
+        return next((new for new, each in tried if new is not value and conforms(new, each)), value)
+    if get_origin(hint) is not kind:
+        return value
+    if kind is dict:
+        changes = {
+            key: new for key, each in value.items() if (new := wrapped(each, arguments[1])) is not each
+        }
+        return {**value, **changes} if changes else value
+    hints = arguments if kind is tuple and arguments[-1] is not Ellipsis else repeat(arguments[0])
+    items = [wrapped(each, item) for each, item in zip(value, hints, strict=False)]
+    if len(items) < len(value) or all(map(is_, items, value)):
+        return value
+    return kind(items)
 
 
 def conforms(value: object, hint: Any) -> bool:
     """Whether `value` is of the type `hint`, with every item of built-in containers."""
     if type(value) is hint:
         return True
+    if is_typeddict(hint):
+        return _has_fields(value, hint)
     if not bearable(value, hint):
         return False
     arguments = get_args(hint)
@@ -88,11 +116,19 @@ def conforms(value: object, hint: Any) -> bool:
 def is_checkable(hint: Any) -> bool:
     """Whether values can be held against `hint` at all."""
     try:
+        if is_typeddict(hint):
+            return all(map(is_checkable, _fields(hint)[0].values()))
         bearable(None, hint)
         _is_below(hint, hint)
     except Exception:  # beartype's own tree, and whatever a class's __instancecheck__ raises
         return False
     return not isinstance(hint, str)
+
+
+def mend_of(hint: Any) -> str:
+    """What to do about a type that values cannot be held against, where it is known."""
+    is_loose = inspect.isclass(hint) and is_protocol(hint)
+    return "Mark the protocol @runtime_checkable." if is_loose else ""
 
 
 def is_definite(hint: Any) -> bool:
@@ -145,10 +181,54 @@ def _all_conform(values: Iterable[object], hint: Any) -> bool:
 
 
 def _is_below(given: Any, wanted: Any) -> bool:
+    if is_typeddict(given) and not is_typeddict(wanted):
+        return _is_below(dict[str, object], wanted)
+    given, wanted = _with_classes(given), _with_classes(wanted)
     if inspect.isclass(given) and inspect.isclass(wanted) and is_protocol(wanted):
         # issubclass() refuses protocols that have more than methods
         return given is wanted or all(_has(given, name) for name in get_protocol_members(wanted))
     return is_subhint(given, wanted)
+
+
+def _with_classes(hint: Any) -> Any:
+    """A hint with a class in place of each `TypedDict` in it, as beartype compares none."""
+    if is_typeddict(hint):
+        return _class_of(hint)
+    arguments = get_args(hint)
+    if not any(map(_has_typeddict, arguments)):
+        return hint
+    changed = tuple(map(_with_classes, arguments))
+    return Union[changed] if _is_union(hint) else get_origin(hint)[changed]  # noqa: UP007 - of a tuple
+
+
+@lru_cache(maxsize=4096)
+def _class_of(hint: Any) -> type:
+    return type(hint.__name__, (dict,), {})
+
+
+def _has_typeddict(hint: Any) -> bool:
+    return is_typeddict(hint) or any(map(_has_typeddict, get_args(hint)))
+
+
+def _has_fields(value: object, hint: Any) -> bool:
+    fields, required = _fields(hint)
+    if not isinstance(value, dict) or not required <= value.keys() <= fields.keys():
+        return False
+    return all(conforms(each, fields[name]) for name, each in value.items())
+
+
+@lru_cache(maxsize=4096)
+def _fields(hint: Any) -> tuple[Mapping[str, Any], frozenset[str]]:
+    """The types of a `TypedDict`'s keys, and the keys that have to be there."""
+    marks = get_type_hints(hint, include_extras=True)  # what is written as text is not in `__required_keys__`
+    required = {name for name in hint.__required_keys__ if get_origin(marks[name]) is not NotRequired}
+    required.update(name for name, mark in marks.items() if get_origin(mark) is Required)
+    return get_type_hints(hint), frozenset(required)
+
+
+@lru_cache(maxsize=4096)
+def _has_text(hint: Any) -> bool:
+    return hint is Text or any(map(_has_text, get_args(hint)))
 
 
 def _has(kind: type, member: str) -> bool:

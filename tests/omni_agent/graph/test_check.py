@@ -6,7 +6,7 @@ import functools
 import inspect
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
 import pytest
 
@@ -382,3 +382,30 @@ def test_names_that_are_none_are_faults() -> None:
 def test_a_graph_is_declared_with_a_name_and_lists(name: Any, rest: Any, said: str) -> None:
     with pytest.raises(InputError, match=said):
         Graph(name, **rest)
+
+
+def test_a_protocol_that_cannot_be_told_apart_is_told_what_to_do() -> None:
+    class Shelf(Protocol):
+        def read(self) -> str: ...
+
+    graph = Graph("g", inputs={"shelf": Shelf})
+
+    @graph.step
+    def read(shelf: Shelf) -> Text: ...
+
+    assert [(each.subject, each.mend) for each in faults(graph)] == [
+        ("input 'shelf'", "Mark the protocol @runtime_checkable."),
+        ("step 'read', parameter 'shelf'", "Mark the protocol @runtime_checkable."),
+    ]
+
+
+def test_a_typed_dict_of_unknown_types_is_a_fault() -> None:
+    class Table(TypedDict):
+        count: Unknown  # type: ignore[name-defined]
+
+    graph = Graph("g")
+
+    @graph.step
+    def table() -> Table: ...
+
+    assert fault(graph).given == "values cannot be held against Table"

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, Optional
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any, Literal, NotRequired, Optional, TypedDict
 
 import pytest
 
 from omni_agent import Image, Text
 from omni_agent.graph.types import assignable, conforms, is_checkable, name_of, wants_text, wrapped
+
+
+class Table(TypedDict):
+    count: int
+    label: NotRequired[str]
+
+
+class Other(TypedDict, total=False):
+    count: int
+
 
 OLD_STYLE = Optional[Text]  # noqa: UP045 - a union of another kind than Text | None
 
@@ -35,6 +45,14 @@ OLD_STYLE = Optional[Text]  # noqa: UP045 - a union of another kind than Text | 
         (Text, Text | Image),
         (list[int], list),
         (list[int], list[Any]),
+        (tuple[int, ...], Sequence[int]),
+        (tuple[int, str], Iterable[int | str]),
+        (tuple[()], Sequence[int]),
+        (Table, Table),
+        (Table, dict),
+        (Table, Mapping[str, object]),
+        (list[Table], Sequence[Table]),
+        (Table | None, Table | None),
     ],
 )
 def test_fits(given: Any, wanted: Any) -> None:
@@ -55,6 +73,12 @@ def test_fits(given: Any, wanted: Any) -> None:
         (str, Image),
         (bytes, Text),
         (list, list[int]),
+        (tuple[int, str], Sequence[int]),
+        (tuple[int, ...], list[int]),
+        (dict, Table),
+        (Table, Other),
+        (list[Table], list[Other]),
+        (Table, dict[str, int]),
     ],
 )
 def test_does_not_fit(given: Any, wanted: Any) -> None:
@@ -76,6 +100,10 @@ def test_does_not_fit(given: Any, wanted: Any) -> None:
         (3, Annotated[int, "count"]),
         (3, Any),
         (3, object),
+        ({"count": 1}, Table),
+        ({"count": 1, "label": "a"}, Table),
+        ([{"count": 1}], list[Table] | None),
+        ({}, Other),
     ],
 )
 def test_conforms(value: object, hint: Any) -> None:
@@ -95,6 +123,11 @@ def test_conforms(value: object, hint: Any) -> None:
         ([1] * 20 + ["a"], Annotated[list[int], "counts"]),
         ([1] * 20 + ["a"], list[int] | None),
         (None, Text),
+        ({"count": "1"}, Table),
+        ({"label": "a"}, Table),
+        ({"count": 1, "colour": "red"}, Table),
+        ([{"count": 1}, {}], list[Table]),
+        (3, Table),
     ],
 )
 def test_does_not_conform_however_often_it_is_asked(value: object, hint: Any) -> None:
@@ -118,6 +151,28 @@ def test_only_plain_strings_are_wrapped_and_only_for_text() -> None:
     assert wrapped(text, Text) is text
     assert wrapped(3, Text) == 3
     assert not wants_text(Image)
+    same = [["a", 1], ("b",), {"c": "d"}]
+    assert all(wrapped(each, list[Any]) is each for each in same)
+
+
+@pytest.mark.parametrize(
+    ("value", "hint"),
+    [
+        (["a", "b"], list[Text]),
+        ([["a"], []], list[list[Text]]),
+        (("a", 1), tuple[Text, int]),
+        (("a", "b"), tuple[Text, ...]),
+        ({"a": ["b"]}, dict[str, list[Text]]),
+        (["a"], list[Text] | None),
+        (["a"], Annotated[list[Text], "heard"]),
+    ],
+)
+def test_plain_strings_inside_of_what_is_built_in_are_wrapped_too(value: object, hint: Any) -> None:
+    new = wrapped(value, hint)
+    assert new == value
+    assert new is not value
+    assert conforms(new, hint)
+    assert wrapped(new, hint) is new
 
 
 def test_types_have_the_names_they_are_written_with() -> None:
@@ -136,5 +191,6 @@ def test_types_have_the_names_they_are_written_with() -> None:
 def test_what_is_no_type_cannot_be_checked() -> None:
     assert is_checkable(Text | None)
     assert is_checkable(None)
+    assert is_checkable(list[Table])
     for wrong in (5, "Text", [Text], object()):
         assert not is_checkable(wrong)

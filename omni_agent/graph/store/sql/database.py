@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sqlite3
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager, closing, nullcontext
 from typing import Any, TypeVar
 
 from asyncpg import PostgresError
@@ -76,6 +77,8 @@ class Database:
             engine = create_async_engine(url, pool_pre_ping=True)
         database = cls(engine)
         try:
+            if database._is_sqlite:
+                await database._probe(url)
             if not await database.read(_is_current):
                 await database.write(_bring_to_head)
             if database._is_sqlite:
@@ -84,6 +87,15 @@ class Database:
             await asyncio.shield(engine.dispose())
             raise
         return database
+
+    async def _probe(self, url: URL) -> None:
+        """See that the file can be opened.
+
+        A connection of aiosqlite that cannot be opened leaves a thread behind that nobody waits for, and that
+        complains when the event loop is closed before it.
+        """
+        async with self._named():
+            await outlasting(asyncio.to_thread(_open_and_close, str(url.database)))
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Call `work` in a transaction that sees one state of the database.
@@ -141,13 +153,18 @@ class Database:
     async def _named(self) -> AsyncIterator[None]:
         try:
             yield
-        except (SQLAlchemyError, PostgresError, OSError) as error:
+        except (SQLAlchemyError, PostgresError, sqlite3.Error, OSError) as error:
             raise failure(self._shown, error) from error
 
     def _check_file(self) -> None:
         # SQLite itself goes on writing a file that has no name any more
         if self._identity is not None and _identity(self._engine.url) != self._identity:
             raise FileGoneError(self._shown)
+
+
+def _open_and_close(path: str) -> None:
+    with closing(sqlite3.connect(path, timeout=PATIENCE)) as connection:
+        _prepare_sqlite(connection, None)
 
 
 def _identity(url: URL) -> tuple[int, int] | None:

@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,22 @@ async def test_a_file_that_is_no_store_is_told_with_what_to_do(tmp_path: Path) -
         file.write(b"\xff" * 8000)
     with pytest.raises(StoreError, match="the file is damaged: take it from a backup"):
         await RunStore(tmp_path / "broken.db").list()
+
+
+def test_a_file_that_cannot_be_opened_leaves_no_thread_behind(tmp_path: Path) -> None:
+    (tmp_path / "text.db").write_text("no database" * 100)
+    complaints: list[Any] = []
+    before, threading.excepthook = threading.excepthook, complaints.append
+    try:
+        for path in (tmp_path / "text.db", tmp_path / "nowhere" / "runs.db", tmp_path):
+            for _ in range(5):
+                with pytest.raises(StoreError):
+                    asyncio.run(RunStore(path).list())
+                names = {each.name for each in threading.enumerate()}
+                assert not any("connection_worker" in name for name in names), names
+    finally:
+        threading.excepthook = before
+    assert complaints == []
 
 
 @pytest.mark.parametrize(
