@@ -172,6 +172,8 @@ def _told(path: Path) -> str:
 
 
 def _are_equal(before: object, now: object) -> bool:
+    if isinstance(before, float) and isinstance(now, float) and before != before:
+        return now != now  # not-a-number is sent again as well
     try:
         return bool(before == now)
     except Exception:  # arrays and the like have no one answer

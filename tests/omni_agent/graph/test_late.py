@@ -186,6 +186,20 @@ async def test_a_value_that_cannot_be_compared_is_another_one() -> None:
         assert (await run.result())["size"] == 3
 
 
+async def test_not_a_number_is_the_same_when_it_is_sent_again() -> None:
+    graph = Graph("g", late={"x": float})
+
+    @graph.step
+    def same(x: float) -> float:
+        return x
+
+    async with graph.start() as run:
+        await run.send("x", float("nan"))
+        await run.send("x", float("nan"))
+        with pytest.raises(InputError, match="sent already, as nan, and now as 1"):
+            await run.send("x", 1.0)
+
+
 async def test_a_late_input_that_the_step_around_gives_is_not_sent() -> None:
     outer = Graph("outer", inputs={"question": Text, "typed": Text})
     outer.step(asking(), as_="part", reads={"reply": "typed"}, output="answer")
