@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
@@ -32,7 +32,7 @@ from omni_agent.core_model.training.averaging import follow
 from omni_agent.core_model.training.learner import Learner
 from omni_agent.core_model.training.mixture import Sources
 from omni_agent.core_model.training.samples import KINDS, Batch, Layout, pack
-from omni_agent.core_model.training.states import replace_state
+from omni_agent.core_model.training.states import chance_of, replace_state, replace_weights
 from omni_agent.core_model.training.untold import untold_words
 
 __all__ = ["CoreTraining", "train_core"]
@@ -174,13 +174,13 @@ def train_core(
             break
         if left < decay_over and not decaying:
             decaying = True
-            save_file(_half(average.state_dict()), folder / "core_constant.safetensors")
+            replace_weights(folder / "core_constant.safetensors", _half(average.state_dict()))
         decay = min(1.0, left / decay_over) if decay_over else 1.0
         for tool, rate in zip(tools, rates, strict=True):
             tool.param_groups[0]["lr"] = (
                 rate * min(1.0, (step + 1) / training.warmup_steps) * max(decay, 0.01)
             )
-        torch.manual_seed(training.seed * 1_000_003 + step)
+        torch.manual_seed(chance_of(training.seed, step))
         losses = learner(batch)
         total = torch.stack([LOSS_WEIGHTS[name] * loss for name, loss in losses.items()]).sum()
         for tool in tools:
@@ -237,8 +237,7 @@ def _keep(
     }
     replace_state(folder / "core_state.pt", state)
     for name, weights in {"core": average.weights(), "core_learner": _half(average.state_dict())}.items():
-        save_file(weights, folder / f"{name}.new.safetensors")
-        (folder / f"{name}.new.safetensors").replace(folder / f"{name}.safetensors")
+        replace_weights(folder / f"{name}.safetensors", weights)
 
 
 def _half(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -11,20 +11,22 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from omni_agent.core_model.config import ImageTokenizerConfig
 from omni_agent.core_model.tokenizers.image import ImageTokenizer
-from omni_agent.core_model.training.states import replace_state
+from omni_agent.core_model.training.averaging import follow
+from omni_agent.core_model.training.states import chance_of, replace_state, replace_weights
 from omni_agent.core_model.world.pictures import paint_with_alpha
 from omni_agent.core_model.world.scenes import sample_scene
 
@@ -77,13 +79,13 @@ class Critic(nn.Module):
         return features, self.head(x)
 
 
-def batches(seed: int, size: int) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-    """Endless batches of the training split: clean and noisy pixels in [-1, 1], alpha, and the object at each
-    place.
+def batches(seed: int, size: int, first: int) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+    """Endless batches of the training split from a step on: clean and noisy pixels in [-1, 1], alpha, and the
+    object at each place. Each is made of the seed and its step alone.
     """
-    rng = np.random.default_rng(seed)
 
-    def make() -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def make(step: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        rng = np.random.default_rng((seed, step))
         made = []
         for _ in range(size):
             scene = sample_scene(
@@ -104,9 +106,9 @@ def batches(seed: int, size: int) -> Iterator[tuple[Tensor, Tensor, Tensor, Tens
         )
 
     with ThreadPoolExecutor(1) as pool:
-        ahead = pool.submit(make)
-        while True:
-            ready, ahead = ahead.result(), pool.submit(make)
+        ahead = pool.submit(make, first)
+        for step in count(first + 1):
+            ready, ahead = ahead.result(), pool.submit(make, step)
             yield ready
 
 
@@ -135,21 +137,36 @@ def schedule(step: int, total: int, warmup: int = 100) -> float:
     return min(1.0, (step + 1) / warmup) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(decay, 1.0))))
 
 
-def train_critic(folder: Path, minutes: float, batch_size: int = 32, seed: int = 11) -> Critic:
-    """Train the critic, or load it where an earlier run left it."""
+def train_critic(
+    folder: Path,
+    steps: int,
+    batch_size: int,
+    *,
+    save_seconds: float,
+    report: Callable[[str], None],
+    seed: int = 11,
+) -> Critic:
+    """Train the critic, go on where a run was cut off, or load it where one has ended."""
+    torch.manual_seed(seed)
     critic, file = Critic(), folder / "critic.safetensors"
     if file.exists():
         critic.load_state_dict(load_file(file))
         return _frozen(critic)
     _channels_last(critic)
     optimiser = torch.optim.AdamW(critic.parameters(), lr=2e-3, weight_decay=0.01)
-    start = time.monotonic()
-    for step, (clean, noisy, _, objects) in enumerate(batches(seed, batch_size)):
-        share = (time.monotonic() - start) / (60 * minutes)
-        if share >= 1:
+    first, state_file = 0, folder / "critic_state.pt"
+    if state_file.exists():
+        state = torch.load(state_file, weights_only=True)
+        critic.load_state_dict(state["critic"])
+        optimiser.load_state_dict(state["optimiser"])
+        first = state["step"]
+    saved = time.monotonic()
+    for step, (clean, noisy, _, objects) in enumerate(batches(seed, batch_size, first), start=first):
+        if step >= steps:
             break
+        torch.manual_seed(chance_of(seed, step))
         for group in optimiser.param_groups:
-            group["lr"] = 2e-3 * min(1.0, (step + 1) / 50) * (0.02 + 0.98 * (1 - share))
+            group["lr"] = 2e-3 * min(1.0, (step + 1) / 50) * (0.02 + 0.98 * (1 - step / steps))
         blurred = F.avg_pool2d(noisy, 3, 1, 1) if step % 3 == 0 else (clean if step % 3 == 1 else noisy)
         with torch.autocast("cpu", torch.bfloat16):
             logits = critic(
@@ -162,11 +179,21 @@ def train_critic(folder: Path, minutes: float, batch_size: int = 32, seed: int =
         if step % 100 == 0:
             named = objects < 60
             right = (logits.argmax(1) == objects)[named & (objects >= 0)].float().mean()
-            print(
-                json.dumps({"critic": step, "loss": round(loss.item(), 4), "right": round(right.item(), 4)}),
-                flush=True,
+            report(
+                json.dumps({"critic": step, "loss": round(loss.item(), 4), "right": round(right.item(), 4)})
             )
-    save_file({name: value.contiguous() for name, value in critic.state_dict().items()}, file)
+        if time.monotonic() - saved > save_seconds:
+            saved = time.monotonic()
+            replace_state(
+                state_file,
+                {
+                    "critic": critic.state_dict(),
+                    "optimiser": optimiser.state_dict(),
+                    "step": step + 1,
+                },
+            )
+    replace_weights(file, critic.state_dict())
+    state_file.unlink(missing_ok=True)
     return _frozen(critic)
 
 
@@ -177,20 +204,20 @@ def train_image_tokenizer(
     steps: int = 5000,
     batch_size: int = 32,
     learning_rate: float = 1e-3,
-    critic_minutes: float = 4.0,
+    critic_steps: int = 600,
     seed: int = 1,
+    save_seconds: float = 180.0,
+    report: Callable[[str], None] = print,
 ) -> ImageTokenizer:
     """Train the tokenizer and leave `image_tokenizer.safetensors` (the averaged weights) in `folder`.
 
-    A run that was cut off goes on from the last state it left there, taken every few minutes.
+    A run that was cut off goes on from the last state it left there, and ends with the weights of one that
+    was not. `report` gets lines of JSON.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    critic = train_critic(folder, critic_steps, batch_size, save_seconds=save_seconds, report=report)
     torch.manual_seed(seed)
-    critic, model, average = (
-        train_critic(folder, critic_minutes),
-        ImageTokenizer(config),
-        ImageTokenizer(config),
-    )
+    model, average = ImageTokenizer(config), ImageTokenizer(config)
     _channels_last(critic)
     _channels_last(model)
     average.load_state_dict(model.state_dict())
@@ -203,7 +230,7 @@ def train_image_tokenizer(
         optimiser.load_state_dict(state["optimiser"])
         first = state["step"]
     saved = begun = time.monotonic()
-    for step, (clean, noisy, alpha, objects) in enumerate(batches(seed + first, batch_size), start=first):
+    for step, (clean, noisy, alpha, objects) in enumerate(batches(seed, batch_size, first), start=first):
         if step >= steps:
             break
         for group in optimiser.param_groups:
@@ -229,10 +256,7 @@ def train_image_tokenizer(
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
-        keep = min(0.998, (step + 1) / (step + 10))
-        with torch.no_grad():
-            for slow, fast in zip(average.parameters(), model.parameters(), strict=True):
-                slow.lerp_(fast, 1 - keep)
+        follow(average.parameters(), model.parameters(), step=step, decay=0.998)
         if step % 50 == 0:
             psnr = -10 * math.log10(error.square().mean().item() / 4)
             line = {
@@ -243,15 +267,12 @@ def train_image_tokenizer(
                 "naming": naming.item(),
             }
             line |= {"regulariser": regulariser.item(), "seconds": time.monotonic() - begun}
-            print(json.dumps({k: round(v, 4) for k, v in line.items()}), flush=True)
-        if time.monotonic() - saved > 180 or step == steps - 1:
+            report(json.dumps({k: round(v, 4) for k, v in line.items()}))
+        if time.monotonic() - saved > save_seconds or step == steps - 1:
             saved = time.monotonic()
+            replace_weights(folder / "image_tokenizer.safetensors", average.state_dict())
             state = {"model": model.state_dict(), "average": average.state_dict()}
             replace_state(state_file, state | {"optimiser": optimiser.state_dict(), "step": step + 1})
-            save_file(
-                {k: v.contiguous() for k, v in average.state_dict().items()},
-                folder / "image_tokenizer.safetensors",
-            )
     return average
 
 

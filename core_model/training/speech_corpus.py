@@ -185,9 +185,9 @@ def synthesise(
                 progress(len(pieces), len(plan))
     np.save(folder / "samples.npy", np.concatenate(pieces))
     np.save(folder / "starts.npy", np.cumsum([0, *map(len, pieces)]).astype(np.int64))
-    (folder / "lines.json").write_text(
-        json.dumps([vars(line) for line in plan])
-    )  # last: it marks the folder finished
+    new = folder / "lines.new.json"
+    new.write_text(json.dumps([vars(line) for line in plan]))
+    new.replace(folder / "lines.json")  # last: it marks the folder finished
     return Utterances.open(folder)
 
 

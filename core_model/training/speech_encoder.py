@@ -12,12 +12,13 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float, Float16, Int, Int64
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -27,8 +28,9 @@ from omni_agent.core_model.evaluation.scores import word_errors
 from omni_agent.core_model.speech_encoder import SpeechEncoder
 from omni_agent.core_model.speech_frontend import FRAME_SIZE, MELS, STACK, STEP, log_mel
 from omni_agent.core_model.training.augment import augmented, mel_augmented
+from omni_agent.core_model.training.averaging import follow
 from omni_agent.core_model.training.speech_corpus import Utterances
-from omni_agent.core_model.training.states import replace_state
+from omni_agent.core_model.training.states import chance_of, replace_state, replace_weights
 
 __all__ = [
     "TINY_SPEECH_ENCODER",
@@ -186,9 +188,9 @@ def train_speech_encoder(
     """
     folder.mkdir(parents=True, exist_ok=True)
     utterances = Utterances.open(corpus)
-    count = len(utterances) - run.kept_aside
-    spoken = _cached(corpus / f"spectrograms-{run.copies}", utterances, count, run)
-    aside = spectrograms(utterances, range(count, len(utterances)), copies=1, clean=True)
+    taught = len(utterances) - run.kept_aside
+    spoken = _cached(corpus / f"spectrograms-{run.copies}", utterances, taught, run)
+    aside = spectrograms(utterances, range(taught, len(utterances)), copies=1, clean=True)
     measured = {name: Utterances.open(path) for name, path in (held_out or {}).items()}
     others = {
         name: spectrograms(other, range(len(other)), copies=1, clean=True) for name, other in measured.items()
@@ -217,14 +219,15 @@ def train_speech_encoder(
         schedule.last_epoch = step
         report(f"going on from step {step}")
 
-    rng = torch.Generator().manual_seed(run.seed + step)
-    batches = _batches(spoken, run.batch, np.random.default_rng((run.seed, step)))
+    rng = torch.Generator()
+    batches = _batches(spoken, run.batch, run.seed, step)
     began = saved_at = time.monotonic()
     losses: list[float] = []
     while step < run.steps:
         listener.train()
         chosen = next(batches)
         mels, lengths = spoken.batch(chosen)
+        rng.manual_seed(chance_of(run.seed, step))
         # torch's fused attention takes a third of a step at these short lengths on a CPU; plain products take
         # a tenth
         with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
@@ -243,7 +246,7 @@ def train_speech_encoder(
         nn.utils.clip_grad_norm_(listener.parameters(), 1.0)
         optimiser.step()
         schedule.step()
-        _follow(average, listener, step)
+        follow(average.parameters(), listener.parameters(), step=step, decay=0.998)
         losses.append(loss.item())
         step += 1
         if step % 100 == 0:
@@ -270,14 +273,6 @@ def _word_error(pairs: Sequence[tuple[str, str]]) -> float:
     return word_errors([said for said, _ in pairs], [heard for _, heard in pairs]).value
 
 
-@torch.no_grad()
-def _follow(average: Listener, listener: Listener, step: int) -> None:
-    """A running average over some 500 steps, fewer at first: it hears better than the last step's weights."""
-    share = max(0.002, 10 / (10 + step))
-    for slow, fast in zip(average.parameters(), listener.parameters(), strict=True):
-        slow.lerp_(fast, share)
-
-
 def load_listener(
     folder: Path, words: Sequence[str], config: SpeechEncoderConfig = TINY_SPEECH_ENCODER
 ) -> Listener:
@@ -298,19 +293,18 @@ def _write(folder: Path, listener: Listener) -> None:
         "speech_frontend": {"shift": listener.shift, "scale": listener.scale},
     }
     for name, tensors in parts.items():
-        partial = folder / f"{name}.partial"
-        save_file({key: value.contiguous().clone() for key, value in tensors.items()}, partial)
-        partial.replace(folder / f"{name}.safetensors")
+        replace_weights(folder / f"{name}.safetensors", tensors)
 
 
-def _cached(folder: Path, utterances: Utterances, count: int, run: SpeechEncoderRun) -> Spectrograms:
-    """The damaged copies of the first `count` utterances, made once: a minute for every 10,000."""
+def _cached(folder: Path, utterances: Utterances, taught: int, run: SpeechEncoderRun) -> Spectrograms:
+    """The damaged copies of the first `taught` utterances, made once: a minute for every 10,000."""
     if not (folder / "starts.npy").exists():
-        made = spectrograms(utterances, range(count), copies=run.copies, seed=run.seed)
+        made = spectrograms(utterances, range(taught), copies=run.copies, seed=run.seed)
         folder.mkdir(exist_ok=True)
         np.save(folder / "mels.npy", made.mels)
-        np.save(folder / "starts.npy", made.starts)
-    lines = [utterances.lines[i] for _ in range(run.copies) for i in range(count)]
+        np.save(folder / "starts.new.npy", made.starts)
+        (folder / "starts.new.npy").replace(folder / "starts.npy")  # last: it marks the folder finished
+    lines = [utterances.lines[i] for _ in range(run.copies) for i in range(taught)]
     return Spectrograms(
         mels=np.load(folder / "mels.npy", mmap_mode="r"),
         starts=np.load(folder / "starts.npy"),
@@ -319,18 +313,23 @@ def _cached(folder: Path, utterances: Utterances, count: int, run: SpeechEncoder
     )
 
 
-def _batches(spoken: Spectrograms, size: int, rng: np.random.Generator) -> Iterator[list[int]]:
-    """Endless batches of utterances of similar length, so that little is padding."""
+def _batches(spoken: Spectrograms, size: int, seed: int, first: int) -> Iterator[list[int]]:
+    """Endless batches of utterances of similar length, so that little is padding, from the `first` one on.
+    Those of an epoch follow from the seed and its number.
+    """
     lengths = np.diff(spoken.starts)
-    while True:
+    skipped = first
+    for epoch in count():
+        rng = np.random.default_rng((seed, epoch))
         order = rng.permutation(len(spoken))
         pools = [order[i : i + 40 * size] for i in range(0, len(order), 40 * size)]
         batches = []
         for pool in pools:
             ranked = pool[np.argsort(lengths[pool])]
             batches += [ranked[i : i + size].tolist() for i in range(0, len(ranked), size)]
-        for index in rng.permutation(len(batches)):
+        for index in rng.permutation(len(batches))[skipped:]:
             yield batches[index]
+        skipped = max(skipped - len(batches), 0)
 
 
 def _rate(step: int, steps: int) -> float:

@@ -117,9 +117,11 @@ def make_speech_encoder(folder: Path, *, steps: int = 6_000, report: Report) -> 
     )
 
 
-def make_image_tokenizer(folder: Path, *, steps: int = 2_600, critic_minutes: float = 2.5) -> None:
+def make_image_tokenizer(
+    folder: Path, *, steps: int = 2_600, critic_steps: int = 600, report: Report
+) -> None:
     """The tokenizer of pictures, with the critic that helps it to see."""
-    train_image_tokenizer(folder, steps=steps, batch_size=24, critic_minutes=critic_minutes)
+    train_image_tokenizer(folder, steps=steps, batch_size=24, critic_steps=critic_steps, report=report)
 
 
 def make_pools(

@@ -87,15 +87,15 @@ def speech_encoder(
 def image_tokenizer(
     folder: Folder,
     steps: Annotated[int, typer.Option(metavar="N", min=1)] = 2_600,
-    critic_minutes: Annotated[
-        float, typer.Option(metavar="M", min=0, help="For the critic it learns from.")
-    ] = 2.5,
+    critic_steps: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Of the critic it learns from.")
+    ] = 600,
 ) -> None:
     """Teach the image tokenizer to repeat pictures of the world."""
     make_folder(folder)
     from omni_agent.core_model.training.stages import make_image_tokenizer
 
-    make_image_tokenizer(folder, steps=steps, critic_minutes=critic_minutes)
+    make_image_tokenizer(folder, steps=steps, critic_steps=critic_steps, report=_report)
 
 
 @train.command("pools")

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from omni_agent.core_model.config import SpeechEncoderConfig
 from omni_agent.core_model.speech_frontend import SpeechFrontend
@@ -21,6 +22,7 @@ from omni_agent.core_model.training.speech_encoder import (
     spectrograms,
     train_speech_encoder,
 )
+from tests.core_model.training.killing import killed_under_way
 
 TINY = SpeechEncoderConfig(hidden_size=32, num_heads=2, feed_forward_size=64, num_blocks=2, num_tp_blocks=1)
 TONES = {"low": 300, "middle": 1000, "high": 3000}
@@ -88,3 +90,28 @@ def test_training_learns_and_goes_on(corpus: Path, tmp_path: Path) -> None:
     assert [wanted for wanted, _ in pairs] == [line.text for line in Utterances.open(corpus).lines[50:]]
     losses = [float(line.split("loss ")[1].split(",")[0]) for line in said if "loss" in line]
     assert losses[1] < 0.8 * losses[0]
+
+
+def small_run(folder: Path) -> None:
+    """Steps on the corpus beside the folder, over more than one epoch; kept after every step."""
+    run = SpeechEncoderRun(config=TINY, steps=20, batch=16, kept_aside=10, save_every=0.0)
+    train_speech_encoder(folder.parent / "corpus", folder, run, words=sorted(TONES), report=lambda line: None)
+
+
+def reached(folder: Path) -> int:
+    state = folder / "speech_encoder.state"
+    return int(torch.load(state, weights_only=True)["step"]) if state.exists() else 0
+
+
+@pytest.mark.timeout(300)
+def test_a_run_that_is_killed_five_times_ends_as_one_left_alone(corpus: Path, tmp_path: Path) -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    small_run(tmp_path / "alone")
+    torch.set_num_threads(threads)
+    kills = killed_under_way(small_run, tmp_path / "killed", reached)
+    assert kills[-1] < 20, f"killed under way: at {kills}"
+    for name in ("speech_encoder", "speech_frontend"):
+        wanted, given = (load_file(tmp_path / run / f"{name}.safetensors") for run in ("alone", "killed"))
+        assert wanted.keys() == given.keys()
+        assert all(torch.equal(wanted[key], given[key]) for key in wanted), name

@@ -14,7 +14,7 @@ from omni_agent.core_model.training import stages
 @pytest.mark.timeout(300)
 def test_the_stages_of_pictures_lead_to_a_core(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     said: list[str] = []
-    stages.make_image_tokenizer(tmp_path, steps=1, critic_minutes=0.001)
+    stages.make_image_tokenizer(tmp_path, steps=1, critic_steps=1, report=lambda line: None)
     stages.make_pools(tmp_path, pictures=64, crowds=64, strangers=64, drawings=64, report=said.append)
     assert said == ["pictures: 64", "crowds: 64", "strangers: 64", "drawings: 64"]
     stages.make_pools(tmp_path, pictures=64, crowds=64, strangers=64, drawings=64, report=said.append)
