@@ -36,9 +36,9 @@ format:
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Measures omni-tiny (tens of minutes on one core) and writes the table into README.md and the model card.
+# Measures omni-tiny (about an hour on one core) and writes the table into README.md and the model card.
 scores: setup
-	$(BIN)/omni-agent evaluate omni-tiny --json docs/omni-tiny-scores.json
+	$(BIN)/omni-agent evaluate omni-tiny --questions 500 --json docs/omni-tiny-scores.json
 	$(BIN)/python docs/write_scores.py
 	$(BIN)/python docs/write_card.py
 

@@ -32,6 +32,7 @@ def table(scores: dict[str, Any]) -> str:
         cells = (row["part"], row["name"], row["measure"], value, interval, str(row["total"]), wanted)
         lines.append(f"| {' | '.join(cells)} |")
     notes = [f"- {row['part']}, {row['name']}: {row['note']}" for row in scores["rows"] if row["note"]]
+    notes += [f"- {message}" for message in scores.get("left_out", [])]
     split = scores["split"].replace("_", "-")
     asked = f"{scores['questions']} questions a row, {split} split, seed {scores['seed']}."
     return "\n".join([*lines, "", *notes, *([""] if notes else []), asked]) + "\n"

@@ -103,6 +103,8 @@ def test_scores_are_written_between_the_marks_and_again() -> None:
     assert _script().written(written, scores) == written
     missed = {**scores, "rows": [{**row, "passed": False}]}
     assert "**95.0 %**, missed" in _script().written(written, missed)
+    fewer = {**scores, "left_out": ["the recordings are not installed"]}
+    assert "- the recordings are not installed\n" in _script().written(written, fewer)
 
 
 def _script() -> ModuleType:

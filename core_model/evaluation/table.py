@@ -156,7 +156,7 @@ class Table:
             caption_justify="left",
         )
         for name in ("part", "row", "measure"):
-            table.add_column(name)
+            table.add_column(name, overflow="fold")
         for name in ("value", "95 % interval", "of", "wanted"):
             table.add_column(name, justify="right")
         for part, rows in self.by_part():
