@@ -38,7 +38,7 @@ class Bench:
     gallery: Gallery = field(default_factory=Gallery)
 
     async def each(self, what: str, items: Sequence[A], work: Callable[[int, A], Awaitable[B]]) -> list[B]:
-        """The work's results for all items, in order, so many at a time; a failure stops the rest.
+        """The work's results for all items, in order, so many at a time; one that fails stops the rest.
 
         The work is given each item's number, from 0, and the item.
         """
@@ -52,8 +52,11 @@ class Bench:
                 self.progress.advance(task)
             return result
 
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one(turn, item)) for turn, item in enumerate(items)]
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(one(turn, item)) for turn, item in enumerate(items)]
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from None
         return [done.result() for done in tasks]
 
     async def attempt(self, verb: Awaitable[B]) -> B | None:

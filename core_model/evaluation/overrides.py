@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, get_type_hints
+from functools import partial
+from typing import Any, TypeAlias, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -13,6 +14,8 @@ from omni_agent.core import Begin, Core, Generation, Request, Settings, Task, ca
 from omni_agent.errors import InputError
 
 __all__ = ["NONE", "Overrides"]
+
+Caller: TypeAlias = Callable[[Core, Request, Begin], Generation]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,15 +75,16 @@ class Overrides:
         if not self.by_task:
             yield
             return
-        token = caller.set(self._begin)
+        token = caller.set(partial(self._begin, caller.get()))
         try:
             yield
         finally:
             caller.reset(token)
 
-    def _begin(self, core: Core, request: Request, begin: Begin) -> Generation:
+    def _begin(self, outer: Caller | None, core: Core, request: Request, begin: Begin) -> Generation:
         settings = self.by_task.get(request.task, {})
-        return begin(replace(request, settings=replace(request.settings, **settings)))
+        changed = replace(request, settings=replace(request.settings, **settings))
+        return begin(changed) if outer is None else outer(core, changed, begin)
 
 
 NONE = Overrides()

@@ -19,6 +19,10 @@ Measure = Literal["right", "word error", "differ", "share", "points"]
 """What a row's value is. Points are points, all others are shares of 1."""
 
 
+MESSAGES = 8
+"""A message may name a length, or a file: there can be one for each question."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Row:
     """One measured thing. `wanted` is the least value, or the most word error, that would do."""
@@ -126,8 +130,12 @@ class Table:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What went wrong, a line each."""
-        return (*(f"{count} times: {message}" for message, count in self.failures.items()), *self.left_out)
+        """What went wrong, a line each, the most frequent first."""
+        often = sorted(self.failures.items(), key=lambda each: -each[1])
+        lines = [f"{count} times: {message}" for message, count in often[:MESSAGES]]
+        if rest := sum(count for _, count in often[MESSAGES:]):
+            lines.append(f"{rest} times: other errors, which the JSON names")
+        return (*lines, *self.left_out)
 
     def as_dict(self) -> dict[str, Any]:
         """The table as JSON values, without the cases."""

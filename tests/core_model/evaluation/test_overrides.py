@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from omni_agent.core import Core, Settings, Task
+from omni_agent.core import Begin, Core, Generation, Request, Settings, Task, caller
 from omni_agent.core_model.evaluation import Overrides, beside, evaluate
 from omni_agent.errors import InputError
 from omni_agent.testing import ScriptedCore
@@ -62,6 +62,24 @@ async def test_each_task_is_told_its_own_settings_and_nothing_afterwards() -> No
         ]
     assert table.settings == {"answer.num_steps": "3", "draw.top_k": "1"}
     assert "answer.num_steps 3" in table.title
+
+
+async def test_what_stands_between_who_asks_and_the_core_still_does() -> None:
+    seen: list[Settings] = []
+
+    def outer(core: Core, request: Request, begin: Begin) -> Generation:
+        seen.append(request.settings)
+        return begin(request)
+
+    token = caller.set(outer)
+    try:
+        async with ScriptedCore({Task.ANSWER: "yes"}) as core:
+            with Overrides.of(["answer.top_k=1"]).applied():
+                await core.answer("what is this")
+            await core.answer("what is this")
+    finally:
+        caller.reset(token)
+    assert seen == [Settings(top_k=1), Settings()]
 
 
 async def test_rows_with_and_without_a_setting_stand_beside_each_other() -> None:

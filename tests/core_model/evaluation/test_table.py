@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 
 from rich.console import Console
 
@@ -50,6 +51,18 @@ def test_the_json_says_everything() -> None:
         "passed": True,
         "note": "",
     }
+
+
+def test_the_most_frequent_errors_are_named_and_the_others_counted() -> None:
+    failures = {f"a sound of {n} seconds": n for n in range(1, 12)}
+    table = replace(TABLE, failures=failures, left_out=("the recordings are not installed",))
+    assert table.remarks[0] == "11 times: a sound of 11 seconds"
+    assert table.remarks[-2:] == (
+        "6 times: other errors, which the JSON names",
+        "the recordings are not installed",
+    )
+    assert len(table.remarks) == 10
+    assert json.loads(table.to_json())["failures"] == failures
 
 
 def test_a_terminal_shows_every_row() -> None:

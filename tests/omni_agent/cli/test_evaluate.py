@@ -135,6 +135,14 @@ def test_a_mistake_is_one_line_and_nothing_is_asked(
     assert core.requests == []
 
 
+def test_a_damaged_picture_ends_the_evaluation_in_one_line(command: Command, pope: Path) -> None:
+    (pope / "a.png").write_bytes(b"no picture")
+    ended = command("evaluate", "--suite", "pope", "--data", pope)
+    assert (ended.status, ended.out) == (2, "")
+    assert ended.err.count("\n") == 1
+    assert "a.png" in ended.err
+
+
 def test_spellings_are_a_json_object_of_texts(command: Command, texts: Path) -> None:
     Path("s.json").write_text('["colour"]')
     ended = command("evaluate", "--suite", "speaking", "--data", texts, "--spelling", "s.json")
