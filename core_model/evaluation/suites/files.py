@@ -63,7 +63,8 @@ class Folder:
     def _by_name(self) -> dict[str, list[Path]]:
         named = defaultdict(list)
         for path in sorted(self.path.rglob("*")):
-            named[path.name].append(path)
+            if path.is_file():
+                named[path.name].append(path)
         return dict(named)
 
 
