@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable
 from typing import Any, Generic, TypeVar
 
+from omni_agent.graph.names import counted
+
 __all__ = ["Stream", "StreamLog"]
 
 T = TypeVar("T")
@@ -46,7 +48,8 @@ class Stream(Generic[T]):
         return [chunk async for chunk in self]
 
     def __repr__(self) -> str:
-        return f"<Stream of {len(self._log.chunks)} chunks{'' if self._log.has_ended else ' so far'}>"
+        so_far = "" if self._log.has_ended else " so far"
+        return f"<Stream of {counted(len(self._log.chunks), 'chunk')}{so_far}>"
 
 
 class StreamLog:

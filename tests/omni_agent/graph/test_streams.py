@@ -468,6 +468,7 @@ async def test_a_function_of_a_stream_is_called_alone() -> None:
     assert await total(stream) == 6
     assert await total(stream) == 6
     assert repr(stream) == "<Stream of 3 chunks>"
+    assert repr(Stream([1])) == "<Stream of 1 chunk>"
 
 
 async def test_speech_begins_before_the_last_word_of_an_answer_is_decided() -> None:

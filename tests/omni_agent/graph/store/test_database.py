@@ -15,6 +15,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from omni_agent import Graph, RunOptions
 from omni_agent.errors import InputError, MissingExtra, StoreError
@@ -23,6 +24,7 @@ from omni_agent.graph.store.sql import database, migrations
 from omni_agent.graph.store.sql.address import address_of
 from omni_agent.graph.store.sql.database import Database
 from omni_agent.graph.store.sql.tables import metadata
+from tests.omni_agent.graph.conftest import new_database
 
 
 async def test_the_migrations_make_the_tables_of_this_version(url: str) -> None:
@@ -162,6 +164,7 @@ def test_a_file_that_cannot_be_opened_leaves_no_thread_behind(tmp_path: Path) ->
     ("tables", "named"),
     [
         (["runs (id)"], "'runs'"),
+        (["bookmarks (id)"], "'bookmarks'"),
         (["experiments (id)", "runs (id)", "alembic_version (version_num)"], "'experiments', 'runs'"),
         (["alembic_version (version_num)"], "alembic's alone"),
     ],
@@ -177,6 +180,19 @@ async def test_a_database_of_another_program_is_refused(
     connection.close()
     with pytest.raises(StoreError, match=f"has tables of another program, {named}; wanted one that is empty"):
         await RunStore(tmp_path / "other.db").list()
+
+
+def test_a_servers_database_may_have_other_tables_but_none_of_these(postgres: str) -> None:
+    async def listed(url: str, table: str) -> list[Any]:
+        engine = create_async_engine(address_of(url))
+        async with engine.begin() as connection:
+            await connection.execute(text(f"CREATE TABLE {table} (id INTEGER)"))
+        await engine.dispose()
+        return list(await RunStore(url).list())
+
+    assert asyncio.run(listed(new_database(postgres), "bookmarks")) == []
+    with pytest.raises(StoreError, match="has tables of another program, 'runs'; wanted one that is empty"):
+        asyncio.run(listed(new_database(postgres), "runs"))
 
 
 async def test_a_store_that_another_program_keeps_locked_says_so(

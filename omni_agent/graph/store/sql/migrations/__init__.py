@@ -32,7 +32,9 @@ def migrate(connection: Connection) -> None:
     context = MigrationContext.configure(connection)
     current = context.get_current_revision()
     ours, there = set(metadata.tables), set(inspect(connection).get_table_names())
-    if (current is None and ours & there) or (current is not None and not there >= TELLING):
+    # a server's database is often shared; a file that is another program's was most likely named by mistake
+    taken = there if connection.dialect.name == "sqlite" else ours & there
+    if (current is None and taken) or (current is not None and not there >= TELLING):
         others = listed(sorted(there - {"alembic_version"}), none="alembic's alone")
         raise StoreError(
             f"the database has tables of another program, {others}; wanted one that is empty, or a store of"
