@@ -92,12 +92,11 @@ class Activity:
         """
         task = asyncio.current_task()
         assert task is not None
-        siblings = self._siblings
         failure: BaseException
         try:
             outcome = await work if self.run.tracer is None else await self._traced(self.run.tracer, work)
         except asyncio.CancelledError as error:
-            if task.cancelling() and siblings.are_ending:
+            if task.cancelling() and self._siblings.are_ending:
                 if self._begun is not None:
                     self._tell(StepCancelled, seconds=monotonic() - self._begun)
                 raise
@@ -121,7 +120,7 @@ class Activity:
                 )
             return outcome
         told = self._error(failure)
-        if self._forgives and not (task.cancelling() and siblings.are_ending):
+        if self._forgives and not (task.cancelling() and self._siblings.are_ending):
             if self.run.keeper is not None:
                 await self.run.keeper.leave_out(self.path)
             self._tell(StepSkipped, reason="it failed", error=told)

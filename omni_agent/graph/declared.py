@@ -53,7 +53,7 @@ class Step:
     ) -> None:
         self.name = name
         self.function = function
-        self.reads = reads
+        self.reads: object = dict(reads) if isinstance(reads, Mapping) else reads  # what is none is a fault
         self.marked = output
         self.output = output is True
         self.pick = output if isinstance(output, str) else None
