@@ -53,7 +53,8 @@ class Step:
     ) -> None:
         self.name = name
         self.function = function
-        self.reads: object = dict(reads) if isinstance(reads, Mapping) else reads  # what is none is a fault
+        given: object = reads
+        self.reads = dict(given) if isinstance(given, Mapping) else given  # what is no mapping is a fault
         self.marked = output
         self.output = output is True
         self.pick = output if isinstance(output, str) else None
