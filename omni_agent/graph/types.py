@@ -226,7 +226,6 @@ def _fields(hint: Any) -> tuple[Mapping[str, Any], frozenset[str]]:
     return get_type_hints(hint), frozenset(required)
 
 
-@lru_cache(maxsize=4096)
 def _has_text(hint: Any) -> bool:
     return hint is Text or any(map(_has_text, get_args(hint)))
 
