@@ -166,7 +166,6 @@ def test_only_plain_strings_are_wrapped_and_only_for_text() -> None:
         (["a"], list[Text] | None),
         (["a"], Annotated[list[Text], "heard"]),
         (["a"], Annotated[list[Text], ["heard"]]),
-        ([["a"]], list[Annotated[list[Text], ["heard"]]]),
     ],
 )
 def test_plain_strings_inside_of_what_is_built_in_are_wrapped_too(value: object, hint: Any) -> None:
