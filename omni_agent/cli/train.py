@@ -43,12 +43,15 @@ Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="Where all parts 
 @train.command("run")
 def run(
     config: Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="What docs/training.md describes.")],
+    stop: Annotated[
+        bool, typer.Option("--stop", help="Make no more steps: write the checkpoint of the last state.")
+    ] = False,
 ) -> None:
     """Train a core in the published layout, or go on with it."""
     from omni_agent.core_model.training.published import read_config
     from omni_agent.core_model.training.published import train as trained
 
-    print(trained(read_config(config), report=_report))
+    trained(read_config(config), stop=stop, report=_report)
 
 
 @train.command("speech-corpus")

@@ -48,9 +48,14 @@ class Batches:
         }
 
     @property
-    def counts(self) -> dict[str, int]:
+    def counts(self) -> dict[Path, int]:
         """How many samples each file has."""
-        return {str(path): len(file) for path, file in self._files.items()}
+        return {path: len(file) for path, file in self._files.items()}
+
+    @property
+    def skipped(self) -> dict[Path, int]:
+        """How many samples of a file are left out, where any are."""
+        return {path: file.skipped for path, file in self._files.items() if file.skipped}
 
     def of(self, step: int, stage: StageConfig, *, device: int = 0, devices: int = 1) -> Iterator[Batch]:
         """A device's batches of a step: every so many rows are its own, some at once."""

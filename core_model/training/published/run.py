@@ -31,12 +31,13 @@ __all__ = ["rate_at", "train"]
 DISTRIBUTED = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU)
 
 
-def train(config: TrainingConfig, *, report: Callable[[str], None] = print) -> Path:
+def train(config: TrainingConfig, *, stop: bool = False, report: Callable[[str], None] = print) -> Path:
     """Train as configured, and leave in `config.out` the checkpoint `model` (with adapters, the folder
     `adapter` too), `metrics.jsonl`, files for TensorBoard, and the state that the same call goes on from.
 
     Args:
         config: of the run.
+        stop: make no more steps: only write the checkpoint, of the last state.
         report: gets each line of metrics, and what else there is to say.
 
     Returns:
@@ -44,7 +45,7 @@ def train(config: TrainingConfig, *, report: Callable[[str], None] = print) -> P
 
     Raises:
         InputError: a file or a line of the data is not what is wanted, the rows cannot be shared by the
-            devices, or the state is of another run.
+            devices, the state is of another run, or there is none and no step is to be made.
         CheckpointError: the model cannot be read, or the checkpoint not written.
         NotAvailable: accelerate was told to share out the weights, or speech is to be said and the core was
             loaded without its speech codec.
@@ -55,7 +56,7 @@ def train(config: TrainingConfig, *, report: Callable[[str], None] = print) -> P
     model = _loaded(config, accelerator.device)
     stored = model.transformer.lm_head.weight.dtype
     run = _Run(config, accelerator, model)
-    run.go(report if accelerator.is_main_process else lambda line: None)
+    run.go(report if accelerator.is_main_process else lambda line: None, stop=stop)
     folder = config.out / "model"
     if accelerator.is_main_process:
         run.finish(folder, stored)
@@ -106,11 +107,19 @@ class _Run:
         self.prepared, self.optimiser = accelerator.prepare(self.learner, optimiser)
         self.tally = Tally(accelerator.device)
 
-    def go(self, report: Callable[[str], None]) -> None:
-        """Make the steps that are left."""
+    def go(self, report: Callable[[str], None], *, stop: bool) -> None:
+        """Take up the last state, and make the steps that are left."""
+        for path, count in self.batches.skipped.items():
+            report(f"{path}: {count} samples that are longer than a row are left out")
         step = self._restored()
+        if stop and not step:
+            raise InputError(
+                f"{self.config.out}: there is no state yet to write a checkpoint of; train first"
+            )
         if step:
-            report(f"going on at step {step} of {self.config.steps}")
+            report(f"{'stopped' if stop else 'going on'} at step {step} of {self.config.steps}")
+        if stop:
+            return
         metrics = MetricsFile(self.config.out, step) if self.accelerator.is_main_process else None
         self.learner.train()
         begun, before = time.monotonic(), step
@@ -193,7 +202,7 @@ class _Run:
 
     def _restored(self) -> int:
         """Take up the last state, and say how many steps it has done."""
-        state = read_state(self.config.out, self.config, self.batches.counts, self.accelerator.device)
+        state = read_state(self.config.out, self.config, self.batches.counts)
         if state is None:
             return 0
         with torch.no_grad():

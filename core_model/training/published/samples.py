@@ -138,11 +138,14 @@ class Layouts:
         if rng.random() < self.dropout.noise and not any(
             isinstance(each, Heard) for each in question.content
         ):
-            instruction = "" if task is None else f"{task.instruction}\n"
-            typed = "".join(each for each in question.content if isinstance(each, str))
-            missing = max(len(self.encode(typed)) - len(self.encode(instruction)), 0)
+            kept = (f"{task.instruction}\n",) if task and task.instruction else ()
+            lengths = [
+                len(lay_out_turns(self.vocabulary, self.encode, [each]).ids)
+                for each in (question, replace(question, content=kept))
+            ]
+            missing = max(lengths[0] - lengths[1], 0)
             chance = rng.choice(self.vocabulary.special["<|begin_of_audio|>"], missing, replace=False)
-            kept = (instruction, Ids(chance.tolist()))
+            kept += (Ids(chance.tolist()),)
         lost = sum(isinstance(each, Heard) for each in question.content)
         turns = [*before, replace(question, content=kept), answer]
         return turns, sounds[: len(sounds) - lost]

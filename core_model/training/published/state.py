@@ -6,7 +6,7 @@ the step.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,28 +20,25 @@ __all__ = ["FILE", "read_state", "write_state"]
 
 FILE = "state.pt"
 FREE = ("out", "save_every", "report_every", "checkpoint_activations")
-"""What may be another when a run goes on: the step's numbers do not depend on it."""
+"""What may be another when a run goes on: a step's numbers do not depend on it."""
 
 
 def write_state(
-    folder: Path, config: TrainingConfig, lines: Mapping[str, int], state: dict[str, Any]
+    folder: Path, config: TrainingConfig, counts: Mapping[Path, int], state: Mapping[str, Any]
 ) -> None:
     """Put a state in the place of the last one.
 
     Args:
         folder: of the run.
         config: of the run.
-        lines: how many samples each file has.
+        counts: how many samples each file has.
         state: tensors and plain values by name.
     """
-    whole = state | {"config": _fixed(config), "lines": dict(lines)}
-    replace_state(folder / FILE, whole)
+    replace_state(folder / FILE, {**state, "run": _fixed(config, counts)})
 
 
-def read_state(
-    folder: Path, config: TrainingConfig, lines: Mapping[str, int], device: torch.device
-) -> dict[str, Any] | None:
-    """The last state in the folder; None where there is none yet.
+def read_state(folder: Path, config: TrainingConfig, counts: Mapping[Path, int]) -> dict[str, Any] | None:
+    """The last state in the folder, its tensors mapped from the file; None where there is none yet.
 
     Raises:
         InputError: it is not of this configuration and data; says what is different.
@@ -50,22 +47,17 @@ def read_state(
     if not path.exists():
         return None
     try:
-        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True, mmap=True)
-        was, had = state["config"], state["lines"]
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        before = dict(_flat(state["run"]))
     except Exception as error:  # unpickling raises nothing narrower
         raise InputError(
             f"{path}: the state cannot be read ({error}); remove it to begin anew, or give another out"
         ) from error
-    before, now = dict(_flat("", was)), dict(_flat("", _fixed(config)))
+    now = dict(_flat(_fixed(config, counts)))
     changes = [
         f"{name} was {before.get(name)!r} and is {now.get(name)!r}"
         for name in sorted(before.keys() | now.keys())
         if before.get(name) != now.get(name)
-    ]
-    changes += [
-        f"{name} had {had.get(name)} samples and has {count}"
-        for name, count in lines.items()
-        if had.get(name) != count
     ]
     if changes:
         raise InputError(
@@ -75,15 +67,23 @@ def read_state(
     return state
 
 
-def _fixed(config: TrainingConfig) -> dict[str, Any]:
+def _fixed(config: TrainingConfig, counts: Mapping[Path, int]) -> dict[str, Any]:
+    """What must not change. Of files that is their names, as a run may be moved with them, and how many
+    samples they have.
+    """
     document = config.model_dump(mode="json", exclude=set(FREE))
+    document["model"] = Path(config.model).name
     document["batch"].pop("rows_at_once")
+    for stage, written in zip(config.stages, document["stages"], strict=True):
+        for data, each in zip(stage.data, written["data"], strict=True):
+            each |= {"file": data.file.name, "samples": counts[data.file]}
     return document
 
 
-def _flat(prefix: str, value: Any) -> list[tuple[str, Any]]:
-    if isinstance(value, dict):
-        return [each for name, part in value.items() for each in _flat(f"{prefix}.{name}", part)]
-    if isinstance(value, list):
-        return [each for number, part in enumerate(value) for each in _flat(f"{prefix}.{number}", part)]
-    return [(prefix.removeprefix("."), value)]
+def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict | list):
+        parts = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, part in parts:
+            yield from _flat(part, f"{name}.{key}" if name else str(key))
+    else:
+        yield name, value

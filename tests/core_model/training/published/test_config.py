@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from pathlib import Path
 
 import pytest
 
-from omni_agent import InputError
+from omni_agent import InputError, MissingExtra
 from omni_agent.core_model.training.published import read_config
 
 LEAST = """
@@ -83,3 +85,14 @@ def test_faults_say_where_what_was_given_and_what_was_wanted(tmp_path: Path, tex
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="the file cannot be read"):
         read_config(tmp_path / "run.toml")
+
+
+@pytest.mark.parametrize("absent", ["accelerate", "peft", "tensorboard"])
+def test_without_the_extra_the_error_names_it(absent: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = "omni_agent.core_model.training.published"
+    for name in list(sys.modules):
+        if name.startswith((package, "torch.utils.tensorboard")):
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, absent, None)
+    with pytest.raises(MissingExtra, match=r"omni-agent-diffusion\[training\]"):
+        importlib.import_module(package)

@@ -30,6 +30,32 @@ from tests.core_model.training.published.small import config, samples, small_cor
 STEPS = 24
 TINY = {"hidden_size": 32, "num_heads": 2, "num_key_value_heads": 1, "intermediate_size": 32, "num_layers": 1}
 
+# What `small` says, as a file.
+TWO = """
+model = "core"
+out = "two"
+report_every = 4
+
+[batch]
+length = 448
+rows = 2
+
+[average]
+decay = 0.9
+
+[[stages]]
+name = "typed"
+steps = 10
+learning_rate = 1e-3
+data = [{file = "typed.jsonl"}]
+
+[[stages]]
+name = "all"
+steps = 14
+learning_rate = 2e-3
+data = [{file = "all.jsonl"}]
+"""
+
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -123,6 +149,29 @@ def test_a_finished_run_is_not_run_again(place: Path, alone: Path) -> None:
     assert all(torch.equal(before[name], each) for name, each in weights(alone / "model").items())
 
 
+def test_a_run_is_stopped_where_it_is(place: Path) -> None:
+    out = place / "stopped"
+    run = small(place, out, save_every=6)
+    with pytest.raises(InputError, match="there is no state yet to write a checkpoint of; train first"):
+        train(run, stop=True)
+
+    class Enough(Exception):  # noqa: N818
+        pass
+
+    def until_the_second_stage(line: str) -> None:
+        if json.loads(line)["step"] > 10:
+            raise Enough
+
+    with pytest.raises(Enough):
+        train(run, report=until_the_second_stage)
+    assert not (out / "model").exists()
+    said: list[str] = []
+    train(run, stop=True, report=said.append)
+    assert said[0] == "stopped at step 10 of 24"
+    before, after = weights(place / "core"), weights(out / "model")
+    assert not torch.equal(before["lm_head.weight"], after["lm_head.weight"])
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [
@@ -143,7 +192,7 @@ def test_a_state_of_other_data_is_refused(place: Path, alone: Path) -> None:
     text = (place / "all.jsonl").read_text()
     try:
         (place / "all.jsonl").write_text(text + text.splitlines()[1] + "\n")
-        with pytest.raises(InputError, match=r"all\.jsonl had 8 samples and has 9"):
+        with pytest.raises(InputError, match=r"stages\.1\.data\.0\.samples was 8 and is 9"):
             train(small(place, alone, save_every=1))
     finally:
         (place / "all.jsonl").write_text(text)
@@ -227,25 +276,14 @@ def test_weights_are_stored_as_they_were(place: Path, tmp_path: Path) -> None:
 
 def test_two_processes_learn_what_one_does(place: Path, alone: Path) -> None:
     out = place / "two"
-    code = (
-        "import sys; from pathlib import Path;"
-        "from tests.core_model.training.published.test_run import small_run;"
-        "small_run(Path(sys.argv[1]))"
-    )
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
-    launch += [
-        "--num_machines",
-        "1",
-        "--mixed_precision",
-        "no",
-        "--dynamo_backend",
-        "no",
-        "--main_process_port",
-        "0",
-    ]
-    (place / "two.py").write_text(code)
+    (place / "two.toml").write_text(TWO)
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "2"]
+    launch += ["--cpu", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    launch += ["--main_process_port", "0", "-m", "omni_agent.cli", "train", str(place / "two.toml")]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    subprocess.run([*launch, str(place / "two.py"), str(out)], check=True, env=environment)
+    done = subprocess.run(launch, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("the checkpoint is in") == 1
     wanted, given = weights(alone / "model"), weights(out / "model")
     for name in wanted:
         torch.testing.assert_close(given[name], wanted[name], rtol=0, atol=2e-3, msg=name)

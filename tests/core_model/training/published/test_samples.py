@@ -13,6 +13,7 @@ from omni_agent import InputError, Modality, Task
 from omni_agent.core import Request
 from omni_agent.core_model import checkpoints
 from omni_agent.core_model.acceptance import blank_of
+from omni_agent.core_model.checkpoints import Loading
 from omni_agent.core_model.layout import Codes, Heard, Part
 from omni_agent.core_model.model import Model
 from omni_agent.core_model.prompting import without_prompt
@@ -194,7 +195,7 @@ def test_a_drawing_loses_its_prompt_as_decoding_leaves_it_out(
 
 
 def test_a_lost_prompt_may_leave_as_many_tokens_of_chance(
-    model: Model, lines: tuple[Path, dict[str, dict[str, Any]]]
+    model: Model, lines: tuple[Path, dict[str, dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, written = lines
     plain = sampled(layouts(model, "blank"), model, written["text to image"], folder)
@@ -204,8 +205,20 @@ def test_a_lost_prompt_may_leave_as_many_tokens_of_chance(
     )
     assert len(first) == len(second) == len(plain)
     assert first.ids.tolist() != second.ids.tolist()
-    instruction = model.text_tokenizer.encode("Generate an image based on the provided text description.\n")
-    assert first.ids.tolist()[3 : len(instruction)] == plain.ids.tolist()[3 : len(instruction)]
+    attended = Loading(padding="attended").applied(model.config)
+    with monkeypatch.context() as patch:
+        patch.setattr(model, "config", attended)
+        guided = without_prompt(model, model.canvas(request("text to image", folder)), seed=0)
+    start = guided.blank.start
+    same = [
+        int(token) == other
+        for token, other in zip(first.ids[:start], guided.ids[:start].tolist(), strict=True)
+    ]
+    instruction = "user\nGenerate an image based on the provided text description.\n"
+    assert same.index(False) == 1 + len(model.text_tokenizer.encode(instruction))
+    closing = len(model.text_tokenizer.encode("\nassistant\n")) + 2
+    assert all(same[-closing:])
+    assert not any(same[same.index(False) : -closing])
 
 
 def test_a_long_spoken_answer_takes_several_blanks(model: Model, tmp_path: Path) -> None:
