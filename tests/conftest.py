@@ -21,6 +21,8 @@ jaxtyping.install_import_hook(
             "speech_encoder",
             "speech_frontend",
             "tokenizers",
+            "training.masking",
+            "training.published",
             "transformer",
             "unmasking",
         )

@@ -54,6 +54,18 @@ def run(
     trained(read_config(config), stop=stop, report=_report)
 
 
+@train.command("merge")
+def merge(
+    base: Annotated[str, typer.Argument(metavar="BASE", help="The core they are of: a folder or an id.")],
+    adapter: Annotated[Path, typer.Argument(metavar="ADAPTER", help="The folder of its adapters, peft's.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The new checkpoint's folder.")],
+) -> None:
+    """Make a checkpoint of a core and adapters (LoRA) that were trained beside it."""
+    from omni_agent.core_model.training.published import merge_into
+
+    merge_into(base, adapter, out)
+
+
 @train.command("speech-corpus")
 def speech_corpus(
     folder: Folder,

@@ -9,8 +9,9 @@ from omni_agent.core_model.training.published.config import TrainingConfig, read
 from omni_agent.errors import MissingExtra
 
 try:
+    from omni_agent.core_model.training.published.adapters import merge_into
     from omni_agent.core_model.training.published.run import train
 except ImportError as error:
     raise MissingExtra("training of the published architecture", "training") from error
 
-__all__ = ["TrainingConfig", "read_config", "train"]
+__all__ = ["TrainingConfig", "merge_into", "read_config", "train"]

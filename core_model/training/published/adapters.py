@@ -6,13 +6,17 @@ import shutil
 from pathlib import Path
 
 from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors import SafetensorError
 from torch import nn
 
+from omni_agent.core_model import checkpoints
 from omni_agent.core_model.training.published.config import LoraSettings
 from omni_agent.core_model.transformer import Transformer
-from omni_agent.errors import InputError
+from omni_agent.errors import CheckpointError, InputError
 
-__all__ = ["add_adapters", "load_adapters", "merge", "save_adapters"]
+__all__ = ["add_adapters", "load_adapters", "merge", "merge_into", "save_adapters"]
+
+FILES = ("adapter_config.json", "adapter_model.safetensors")
 
 
 def add_adapters(transformer: Transformer, settings: LoraSettings, base: str) -> PeftModel:
@@ -45,8 +49,19 @@ def add_adapters(transformer: Transformer, settings: LoraSettings, base: str) ->
 
 
 def load_adapters(transformer: Transformer, folder: Path) -> PeftModel:
-    """Put the adapters of a folder beside a transformer's matrices."""
-    return PeftModel.from_pretrained(_Layers(transformer), str(folder))
+    """Put the adapters of a folder beside a transformer's matrices.
+
+    Raises:
+        CheckpointError: the folder holds none, or not those of such a transformer.
+    """
+    # What is not there, peft would look for on the hub, and in pickles.
+    if absent := [name for name in FILES if not (folder / name).is_file()]:
+        raise CheckpointError(f"{str(folder)!r} holds no adapters: it lacks peft's {' and '.join(absent)}")
+    try:
+        return PeftModel.from_pretrained(_Layers(transformer), str(folder))
+    except (OSError, RuntimeError, SafetensorError, TypeError, ValueError) as error:
+        said = " ".join(str(error).split())
+        raise CheckpointError(f"{str(folder)!r} holds no adapters of this core: {said}") from error
 
 
 def save_adapters(adapted: PeftModel, folder: Path) -> None:
@@ -64,6 +79,17 @@ def save_adapters(adapted: PeftModel, folder: Path) -> None:
 def merge(adapted: PeftModel) -> None:
     """Add the adapters to the matrices they stand beside, and take them away."""
     adapted.merge_and_unload()
+
+
+def merge_into(base: str, folder: Path, out: Path) -> None:
+    """Write the checkpoint that a base's adapters, those of a folder, make of it.
+
+    Raises:
+        CheckpointError: one of them cannot be read, or they are not of each other.
+    """
+    model = checkpoints.load(checkpoints.find(base))
+    merge(load_adapters(model.transformer, folder))
+    checkpoints.save(model, out)
 
 
 class _Layers(nn.Module):

@@ -15,7 +15,8 @@ from omni_agent.core_model.training.published.data import DataFile, Drawn, open_
 from omni_agent.core_model.training.published.lines import Line
 from omni_agent.core_model.training.published.media import Media
 from omni_agent.core_model.training.published.packing import Batch, joined, packed
-from omni_agent.core_model.training.published.samples import Layouts
+from omni_agent.core_model.training.published.samples import Layouts, Sample
+from omni_agent.errors import InputError, OmniError
 
 __all__ = ["Batches"]
 
@@ -72,13 +73,19 @@ class Batches:
         made, heard = [], []
         for number, drawn in rows:
             rng = np.random.default_rng((config.seed, step, number))
-            lines = (self._files[each.file].line(each.index) for each in drawn)
-            samples = [self._layouts.sample(line, self._media.part, rng) for line in lines]
+            samples = [self._sample(each, rng) for each in drawn]
             made.append(
                 packed(samples, vocabulary, config.masking, config.loss, rng, first=first, number=number)
             )
             heard.append([self._media.encoded(path) for each in samples for _, path in each.heard])
         return joined(made, heard, vocabulary, ears.hidden_size if ears else 1).to(self._model.device)
+
+    def _sample(self, drawn: Drawn, rng: np.random.Generator) -> Sample:
+        file = self._files[drawn.file]
+        try:
+            return self._layouts.sample(file.line(drawn.index), self._media.part, rng)
+        except OmniError as error:
+            raise InputError(f"{file.where(drawn.index)}: {error}") from error
 
     def _longest(self, line: Line) -> int:
         return self._layouts.longest(line, self._media.measured)

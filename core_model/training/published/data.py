@@ -45,7 +45,11 @@ class DataFile:
         """A sample as it is written."""
         with self.path.open("rb") as file:
             file.seek(int(self.offsets[index]))
-            return _parsed(file.readline(), self.path, int(self.numbers[index]))
+            return _parsed(file.readline(), self.where(index), self.path.parent)
+
+    def where(self, index: int) -> str:
+        """The file and the line of a sample, for errors."""
+        return _where(self.path, int(self.numbers[index]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +81,7 @@ def open_file(path: Path, batch: BatchConfig, measure: Callable[[Line], int]) ->
             for number, line in enumerate(file, start=1):
                 bar.update(len(line))
                 if line.strip():
-                    length = _measured(line, path, number, measure)
+                    length = _measured(line, _where(path, number), path.parent, measure)
                     if length <= batch.length:
                         offsets.append(at)
                         numbers.append(number)
@@ -125,21 +129,20 @@ def plan(
         used[fitting[0]] += file.lengths[index]
 
 
-def _measured(line: bytes, path: Path, number: int, measure: Callable[[Line], int]) -> int:
-    parsed = _parsed(line, path, number)
+def _measured(line: bytes, where: str, folder: Path, measure: Callable[[Line], int]) -> int:
+    parsed = _parsed(line, where, folder)
     try:
         return measure(parsed)
     except OmniError as error:
-        raise InputError(f"{_where(path, number)}: {error}") from error
+        raise InputError(f"{where}: {error}") from error
 
 
-def _parsed(line: bytes, path: Path, number: int) -> Line:
-    where = _where(path, number)
+def _parsed(line: bytes, where: str, folder: Path) -> Line:
     try:
         text = line.decode("utf-8")
     except UnicodeDecodeError as error:
         raise InputError(f"{where}: this is no UTF-8 ({error}); wanted JSON in UTF-8") from error
-    return parse_line(text, where=where, folder=path.parent)
+    return parse_line(text, where=where, folder=folder)
 
 
 def _where(path: Path, number: int) -> str:

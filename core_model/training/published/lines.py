@@ -98,6 +98,8 @@ def parse_line(text: str, *, where: str, folder: Path) -> Line:
         _said(message, f"{where}: message {number}", files)
         for number, message in enumerate(messages, start=1)
     )
+    if said[0].role == "system" and not said[0].content:
+        said = said[1:]  # decoding has no empty system line either
     _check_order([each.role for each in said], where)
     for tag, left in files.items():
         if left:
@@ -145,7 +147,7 @@ def _said(message: object, where: str, files: dict[str, list[Path]]) -> Said:
 
 
 def _check_order(roles: list[Role], where: str) -> None:
-    turns = roles[1:] if roles[0] == "system" else roles
+    turns = roles[1:] if roles[:1] == ["system"] else roles
     wanted = [("user", "assistant")[number % 2] for number in range(len(turns))]
     if turns != wanted or len(turns) % 2 or not turns:
         raise InputError(

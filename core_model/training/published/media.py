@@ -12,6 +12,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import soundfile
 from jaxtyping import Float
 from torch import Tensor
@@ -65,6 +66,10 @@ class Media:
             raise InputError(f"there is no file {str(medium.path)!r}")
         if medium.modality is Modality.IMAGE:
             sizes = self._parts.eyes.config
+            try:
+                PIL.Image.open(medium.path).close()
+            except OSError as error:
+                raise InputError(f"{str(medium.path)!r} is no picture that can be read: {error}") from error
             return Codes(Modality.IMAGE, [0] * (sizes.codes_drawn if said else sizes.codes_seen))
         try:
             header = soundfile.info(medium.path)
@@ -72,7 +77,7 @@ class Media:
             raise InputError(f"{str(medium.path)!r} is no sound that can be read: {error}") from error
         seconds = header.frames / header.samplerate
         if said:
-            assert self._parts.voice is not None
+            _ = self._parts.voice  # says so, where it is not there
             assert config.speech_codec is not None
             return Codes(Modality.SPEECH, [0] * math.ceil(seconds * config.speech_codec.codes_per_second))
         if config.speech_encoder is None:
@@ -92,8 +97,8 @@ class Media:
     def _codes_of(self, medium: Medium, said: bool) -> tuple[int, ...]:
         content = hashlib.sha256(medium.path.read_bytes()).hexdigest()
         tokenizer = self._parts.tokenizer_name(medium.modality)
-        size = "drawn" if said else "seen"
-        kept = self._folder / f"{medium.modality}-{size}-{tokenizer}" / content[:2] / f"{content}.npy"
+        kind = f"{medium.modality}-{'said' if said else 'seen'}-{tokenizer}"
+        kept = self._folder / kind / content[:2] / f"{content}.npy"
         if kept.exists():
             return tuple(np.load(kept, allow_pickle=False).tolist())
         if medium.modality is Modality.IMAGE:

@@ -24,18 +24,18 @@ class Tally:
     """Sums of errors since the last line of metrics, by what they are about and by the kind of sample."""
 
     def __init__(self, device: torch.device) -> None:
-        self.sums = torch.zeros(2, len(ABOUT) + len(KINDS) + 2, dtype=torch.float64, device=device)
+        self.sums = torch.zeros(2, len(ABOUT) + len(KINDS) + 2, device=device)
 
     def add(self, batch: Batch, errors: Float[Tensor, " masked"]) -> None:
         """Take in the errors of one model call."""
-        values = torch.stack([errors.double(), torch.ones_like(errors, dtype=torch.float64)])
+        values = torch.stack([errors, torch.ones_like(errors)])
         self.sums.index_add_(1, batch.about, values)
         self.sums.index_add_(1, batch.kinds + len(ABOUT), values)
-        self._add(-2, (errors * batch.weights).sum().double())
+        self._add(-2, (errors * batch.weights).sum())
 
     def add_gradient(self, norm: Tensor) -> None:
         """Take in the norm of a step's gradient."""
-        self._add(-1, norm.double())
+        self._add(-1, norm)
 
     def means(self, sums: Float[Tensor, "2 columns"]) -> dict[str, Any]:
         """The means of sums, which may be of several devices."""

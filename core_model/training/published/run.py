@@ -7,6 +7,7 @@ Several devices each hold the whole core (data parallel).
 from __future__ import annotations
 
 import math
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -52,7 +53,12 @@ def train(config: TrainingConfig, *, stop: bool = False, report: Callable[[str],
     """
     accelerator = _accelerator(config)
     if accelerator.is_main_process:
-        config.out.mkdir(parents=True, exist_ok=True)
+        try:
+            config.out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"out: the folder {str(config.out)!r} cannot be made ({error.strerror})"
+            ) from error
     model = _loaded(config, accelerator.device)
     stored = model.transformer.lm_head.weight.dtype
     run = _Run(config, accelerator, model)
@@ -103,6 +109,7 @@ class _Run:
             lr=0.0,
             betas=config.optimiser.betas,
             weight_decay=config.optimiser.weight_decay,
+            fused=accelerator.device.type == "cuda",  # else torch would make copies of all weights in a step
         )
         self.prepared, self.optimiser = accelerator.prepare(self.learner, optimiser)
         self.tally = Tally(accelerator.device)
@@ -156,6 +163,8 @@ class _Run:
         for part in (self.model.transformer, self.model.speech_projection):
             if part is not None:
                 part.to(stored).requires_grad_(False)
+        for left in folder.glob(".partial-*"):  # by a run that was killed when it wrote the checkpoint
+            shutil.rmtree(left)
         checkpoints.save(self.model, folder)
 
     def _step(self, step: int, stage: StageConfig, within: int) -> None:

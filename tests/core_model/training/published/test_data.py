@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -126,16 +127,33 @@ def test_a_step_sees_the_same_whenever_and_on_however_many_devices(place: Path, 
     [
         ({"audios": ["nothing.wav"]}, "line 2: there is no file"),
         ({"audios": ["0.png"]}, "is no sound that can be read"),
+        (
+            {"messages": [message("user", "<|image|>"), message("assistant", "a dog")], "audios": []}
+            | {"images": ["0.wav"]},
+            "is no picture that can be read",
+        ),
     ],
 )
 def test_a_file_that_is_not_there_is_told_before_the_first_step(
-    place: Path, model: Model, tmp_path: Path, change: dict[str, list[str]], told: str
+    place: Path, model: Model, tmp_path: Path, change: dict[str, Any], told: str
 ) -> None:
     made = list(samples(tmp_path).values())[:2]
     write_lines(tmp_path / "bad.jsonl", [made[0], made[1] | change])
     with pytest.raises(InputError, match=r"bad\.jsonl, line 2: ") as caught:
         Batches(config(place / "core", tmp_path / "out", tmp_path / "bad.jsonl", steps=1), model)
     assert told in str(caught.value)
+
+
+def test_a_file_that_is_damaged_inside_is_told_with_its_line(
+    place: Path, model: Model, tmp_path: Path
+) -> None:
+    made = samples(tmp_path)
+    whole = (tmp_path / "2.png").read_bytes()
+    (tmp_path / "2.png").write_bytes(whole[: len(whole) // 2])
+    write_lines(tmp_path / "one.jsonl", [made["caption"]])
+    run = config(place / "core", tmp_path / "out", tmp_path / "one.jsonl", steps=1)
+    with pytest.raises(InputError, match=r"one\.jsonl, line 1: .*2\.png"):
+        next(Batches(run, model).of(0, run.stages[0]))
 
 
 def test_a_core_without_a_part_says_so(place: Path, tmp_path: Path) -> None:

@@ -17,15 +17,16 @@ from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from omni_agent import InputError
+from omni_agent import CheckpointError, InputError
 from omni_agent.core_model import checkpoints
 from omni_agent.core_model.checkpoints import Loading
-from omni_agent.core_model.training.published import TrainingConfig, train
-from omni_agent.core_model.training.published.adapters import load_adapters
-from omni_agent.core_model.training.published.config import OptimiserConfig, StageConfig
+from omni_agent.core_model.training.published import TrainingConfig, merge_into, train
+from omni_agent.core_model.training.published.adapters import add_adapters, load_adapters, save_adapters
+from omni_agent.core_model.training.published.config import LoraSettings, OptimiserConfig, StageConfig
 from omni_agent.core_model.training.published.run import rate_at
+from tests.core_model.published_core import published_model
 from tests.core_model.training.killing import killed_under_way
-from tests.core_model.training.published.small import config, samples, small_core, write_lines
+from tests.core_model.training.published.small import config, message, samples, small_core, write_lines
 
 STEPS = 24
 TINY = {"hidden_size": 32, "num_heads": 2, "num_key_value_heads": 1, "intermediate_size": 32, "num_layers": 1}
@@ -245,6 +246,21 @@ def test_adapters_load_back_and_are_what_is_merged(place: Path) -> None:
     with torch.no_grad():
         assert not torch.allclose(plain.head(plain(plain.embed(ids))), logits[0], atol=1e-3), "it learnt"
     assert lines(out)[-1]["loss"] < lines(out)[0]["loss"]
+    merge_into(str(place / "core"), out / "adapter", place / "merged")
+    again = weights(place / "merged")
+    assert all(torch.equal(again[name], after[name]) for name in after)
+
+
+def test_adapters_of_another_core_or_of_none_are_told(place: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        CheckpointError, match=r"lacks peft's adapter_config\.json and adapter_model\.safetensors"
+    ):
+        merge_into(str(place / "core"), place / "core", tmp_path / "merged")
+    wide = published_model(media=False).transformer
+    save_adapters(add_adapters(wide, LoraSettings(), "wide"), tmp_path / "adapter")
+    with pytest.raises(CheckpointError, match=r"holds no adapters of this core: .*size mismatch"):
+        merge_into(str(place / "core"), tmp_path / "adapter", tmp_path / "merged")
+    assert not (tmp_path / "merged").exists()
 
 
 def test_adapters_beside_no_matrix_are_told(place: Path, tmp_path: Path) -> None:
@@ -290,6 +306,17 @@ def test_two_processes_learn_what_one_does(place: Path, alone: Path) -> None:
     for one, two in zip(lines(alone), lines(out), strict=True):
         assert two["loss"] == pytest.approx(one["loss"], rel=1e-2)
         assert two["by kind"].keys() == one["by kind"].keys()
+
+
+def test_a_core_without_ears_and_eyes_learns_to_answer_in_writing(tmp_path: Path) -> None:
+    checkpoints.save(published_model(media=False), tmp_path / "core")
+    said = [message("user", "What is this?"), message("assistant", "A dog.")]
+    file = write_lines(tmp_path / "typed.jsonl", [{"messages": said}])
+    batch = {"length": 64, "rows": 2}
+    run = config(tmp_path / "core", tmp_path / "run", file, steps=40, batch=batch, report_every=5)
+    train(run, report=lambda line: None)
+    losses = [line["by kind"]["written answer"] for line in lines(tmp_path / "run")]
+    assert losses[-1] < losses[0] / 4
 
 
 def test_a_core_of_another_layout_is_refused(place: Path, tmp_path: Path) -> None:

@@ -181,6 +181,13 @@ def test_special_tokens_that_are_typed_are_letters(model: Model, tmp_path: Path)
     assert (made.ids == model.vocabulary.special["<|im_end|>"]).sum() == 2
 
 
+def test_an_empty_system_message_is_none(model: Model, tmp_path: Path) -> None:
+    said = [message("user", "What is this?"), message("assistant", "A dog.")]
+    plain = sampled(layouts(model), model, {"messages": said}, tmp_path)
+    empty = sampled(layouts(model), model, {"messages": [message("system", ""), *said]}, tmp_path)
+    assert plain.ids.tolist() == empty.ids.tolist()
+
+
 @pytest.mark.parametrize("kind", ["text to image", "speech to image"])
 def test_a_drawing_loses_its_prompt_as_decoding_leaves_it_out(
     model: Model, lines: tuple[Path, dict[str, dict[str, Any]]], kind: str
