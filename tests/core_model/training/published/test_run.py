@@ -252,9 +252,7 @@ def test_adapters_load_back_and_are_what_is_merged(place: Path) -> None:
 
 
 def test_adapters_of_another_core_or_of_none_are_told(place: Path, tmp_path: Path) -> None:
-    with pytest.raises(
-        CheckpointError, match=r"lacks peft's adapter_config\.json and adapter_model\.safetensors"
-    ):
+    with pytest.raises(CheckpointError, match=r"lacks peft's adapter_config\.json and adapter_model"):
         merge_into(str(place / "core"), place / "core", tmp_path / "merged")
     wide = published_model(media=False).transformer
     save_adapters(add_adapters(wide, LoraSettings(), "wide"), tmp_path / "adapter")
