@@ -25,6 +25,7 @@ from omni_agent.core_model.training.published.config import OptimiserConfig, Sta
 from omni_agent.core_model.training.published.learner import Learner
 from omni_agent.core_model.training.published.metrics import MetricsFile, Tally
 from omni_agent.core_model.training.published.state import read_state, write_state
+from omni_agent.core_model.training.states import chance_of
 from omni_agent.errors import InputError, NotAvailable
 
 __all__ = ["rate_at", "train"]
@@ -171,7 +172,7 @@ class _Run:
         for group in self.optimiser.param_groups:
             group["lr"] = rate_at(within, stage, self.config.optimiser)
         accelerator = self.accelerator
-        torch.manual_seed((self.config.seed * 1_000_003 + step) * 1_009 + accelerator.process_index)
+        torch.manual_seed(chance_of(self.config.seed, step) * 1_009 + accelerator.process_index)
         mine = self.batches.of(
             step, stage, device=accelerator.process_index, devices=accelerator.num_processes
         )

@@ -12,6 +12,8 @@ from omni_agent.core_model import checkpoints
 from omni_agent.core_model.training.published import train
 from tests.core_model.training.published.small import config, samples, small_core, write_lines
 
+pytestmark = pytest.mark.timeout(900)  # forty seconds of one core that nobody else wants
+
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:

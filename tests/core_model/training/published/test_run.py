@@ -103,6 +103,7 @@ def alone(place: Path) -> Path:
     return place / "alone"
 
 
+@pytest.mark.timeout(600)
 def test_a_run_that_is_killed_five_times_ends_as_one_left_alone(place: Path, alone: Path) -> None:
     killed = place / "killed"
     reached = killed_under_way(small_run, killed, _step)
@@ -288,6 +289,7 @@ def test_weights_are_stored_as_they_were(place: Path, tmp_path: Path) -> None:
         train(small(place, tmp_path / "other"))
 
 
+@pytest.mark.timeout(600)
 def test_two_processes_learn_what_one_does(place: Path, alone: Path) -> None:
     out = place / "two"
     (place / "two.toml").write_text(TWO)
