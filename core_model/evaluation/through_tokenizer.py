@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
+from omni_agent.core_model.evaluation.answering import different
 from omni_agent.core_model.evaluation.bench import WorldBench
 from omni_agent.core_model.evaluation.case import Case
 from omni_agent.core_model.evaluation.distinct import distinct
@@ -68,6 +69,10 @@ async def through_tokenizer(bench: WorldBench) -> list[Row]:
 
         done = await bench.each(f"tokenizer {kind}", painted, recognised)
         before = sum(each[0] for each in done)
+        notes = [
+            f"objects and number; of the pictures themselves {100 * before / len(done):.1f} %",
+            different([scene.combination for scene in scenes]),
+        ]
         rows.append(
             Row(
                 part=PART,
@@ -75,7 +80,7 @@ async def through_tokenizer(bench: WorldBench) -> list[Row]:
                 measure="right",
                 share=Share(hits=sum(each[1] for each in done), total=len(done)),
                 wanted=WANTED[kind],
-                note=f"objects and number; of the pictures themselves {100 * before / len(done):.1f} %",
+                note="; ".join(filter(None, notes)),
             )
         )
     return rows
