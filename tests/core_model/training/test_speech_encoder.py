@@ -94,7 +94,7 @@ def test_training_learns_and_goes_on(corpus: Path, tmp_path: Path) -> None:
 
 def small_run(folder: Path) -> None:
     """Steps on the corpus beside the folder, over more than one epoch; kept after every step."""
-    run = SpeechEncoderRun(config=TINY, steps=20, batch=16, kept_aside=10, save_every=0.0)
+    run = SpeechEncoderRun(config=TINY, steps=40, batch=16, kept_aside=10, save_every=0.0)
     train_speech_encoder(folder.parent / "corpus", folder, run, words=sorted(TONES), report=lambda line: None)
 
 
@@ -110,7 +110,7 @@ def test_a_run_that_is_killed_five_times_ends_as_one_left_alone(corpus: Path, tm
     small_run(tmp_path / "alone")
     torch.set_num_threads(threads)
     kills = killed_under_way(small_run, tmp_path / "killed", reached)
-    assert kills[-1] < 20, f"killed under way: at {kills}"
+    assert kills[-1] < 40, f"killed under way: at {kills}"
     for name in ("speech_encoder", "speech_frontend"):
         wanted, given = (load_file(tmp_path / run / f"{name}.safetensors") for run in ("alone", "killed"))
         assert wanted.keys() == given.keys()
