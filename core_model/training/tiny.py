@@ -86,7 +86,7 @@ def tiny_config(tokenizer: TextTokenizer, *, max_speech_codes: int = 128) -> Cor
                 temperature=0.3,
                 guidance_scale=1.5,
                 order_noise=0.5,
-                fast=FastConfig(num_steps=12, guidance_until=0.6, early_end=False),
+                fast=FastConfig(num_steps=12, prompt_cache=False, early_end=False),
             ),
         },
     )
