@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Hashable
 
@@ -12,6 +11,7 @@ from omni_agent.core_model.evaluation.answering import HEARD_VOICES, different, 
 from omni_agent.core_model.evaluation.bench import WorldBench
 from omni_agent.core_model.evaluation.case import Case
 from omni_agent.core_model.evaluation.distinct import distinct
+from omni_agent.core_model.evaluation.reading_back import one_at_a_time
 from omni_agent.core_model.evaluation.scores import agree, word_errors
 from omni_agent.core_model.evaluation.speech_judge import SpeechJudge
 from omni_agent.core_model.evaluation.table import Row
@@ -24,7 +24,6 @@ from omni_agent.core_model.world import (
     sample_sentence,
     short_answers,
 )
-from omni_agent.values import Speech
 
 __all__ = ["hearing", "speaking"]
 
@@ -147,14 +146,7 @@ def _reading_back(
     bench: WorldBench, judge: SpeechJudge, name: str
 ) -> Callable[[int, str], Awaitable[tuple[str, str]]]:
     """Says a text: what the judge hears in that, and in the original voice."""
-    # The judge is not thread-safe: it reads one sound at a time.
-    reading = asyncio.Lock()
-
-    async def understood(sound: Speech | None) -> str:
-        if sound is None:
-            return ""
-        async with reading:
-            return await asyncio.to_thread(judge.transcribe, sound.samples, sound.rate)
+    understood = one_at_a_time(judge.transcribe)
 
     async def read_back(turn: int, text: str) -> tuple[str, str]:
         said = await bench.attempt(bench.core.speak(text))

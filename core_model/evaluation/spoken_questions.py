@@ -4,7 +4,6 @@ kinds together, and answered aloud.
 
 from __future__ import annotations
 
-import asyncio
 from typing import NamedTuple
 
 from omni_agent.core_model.evaluation.answering import (
@@ -16,6 +15,7 @@ from omni_agent.core_model.evaluation.answering import (
 )
 from omni_agent.core_model.evaluation.bench import WorldBench
 from omni_agent.core_model.evaluation.case import Case
+from omni_agent.core_model.evaluation.reading_back import one_at_a_time
 from omni_agent.core_model.evaluation.scores import agree
 from omni_agent.core_model.evaluation.table import Row
 from omni_agent.core_model.world import Question, sums
@@ -108,17 +108,13 @@ async def spoken_answers(bench: WorldBench) -> list[Row]:
     """Questions about pictures asked and answered aloud: what the judge of speech hears in the answer."""
     asked = _of_all_kinds(bench, "spoken answer")
     judge = await bench.speech_judge([one.question.answer for one in asked])
-    # The judge is not thread-safe: it reads one sound at a time.
-    reading = asyncio.Lock()
+    read_back = one_at_a_time(judge.transcribe)
     name = "answered in speech"
 
     async def right(turn: int, one: PictureQuestion) -> tuple[bool, bool]:
         sound = await bench.spoken(one.voice, one.question.text)
         reply = await bench.attempt(bench.core.reply(sound, one.picture))
-        heard = ""
-        if reply is not None:
-            async with reading:
-                heard = await asyncio.to_thread(judge.transcribe, reply.speech.samples, reply.speech.rate)
+        heard = await read_back(None if reply is None else reply.speech)
         hit = reply is not None and agree(heard, one.question.answer)
         bench.gallery.add(
             Case(

@@ -8,11 +8,10 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
-from omni_agent.core_model.evaluation.answering import different
+from omni_agent.core_model.evaluation.answering import different, shared
 from omni_agent.core_model.evaluation.bench import WorldBench
 from omni_agent.core_model.evaluation.case import Case
 from omni_agent.core_model.evaluation.distinct import distinct
-from omni_agent.core_model.evaluation.scores import Share
 from omni_agent.core_model.evaluation.table import Row
 from omni_agent.core_model.local_core import LocalCore
 from omni_agent.core_model.world import KINDS, Kind, Scene, caption, paint, sample_scene
@@ -78,7 +77,7 @@ async def through_tokenizer(bench: WorldBench) -> list[Row]:
                 part=PART,
                 name=kind,
                 measure="right",
-                share=Share(hits=sum(each[1] for each in done), total=len(done)),
+                share=shared([each[1] for each in done]),
                 wanted=WANTED[kind],
                 note="; ".join(filter(None, notes)),
             )

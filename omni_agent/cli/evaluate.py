@@ -9,8 +9,9 @@ import importlib
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,11 +21,10 @@ from rich.progress import Progress
 
 from omni_agent.cli.output import check_place, make_folder, write_text
 from omni_agent.cli.session import Loader
-from omni_agent.core import Core
 from omni_agent.errors import InputError
 
 if TYPE_CHECKING:
-    from omni_agent.core_model.evaluation import Overrides, Table
+    from omni_agent.core_model.evaluation import Table
 
 __all__ = ["evaluate"]
 
@@ -148,43 +148,29 @@ class _Given:
     recogniser: Callable[..., str] | None
     spelling: Mapping[str, str] | None
 
-    def check(self) -> None:
-        """Refuse files that are not the suite's, before a core is loaded, which may take minutes."""
-        from omni_agent.core_model.evaluation.suites import prepared
-
-        if self.suite != "world":
-            prepared(
-                self.suite,
-                self.data,
-                questions=self.questions,
-                recogniser=self.recogniser,
-                spelling=self.spelling,
-            )
-
-    async def measured(self, core: Core, overrides: Overrides, progress: Progress) -> Table:
-        """The table of a core that is entered already."""
-        from omni_agent.core_model.evaluation import evaluate, evaluate_suite
+    def prepared(self) -> Callable[..., Awaitable[Table]]:
+        """What measures a core that is entered already; a suite's files are read, or refused, before one is
+        loaded, which may take minutes.
+        """
+        from omni_agent.core_model.evaluation import evaluate
+        from omni_agent.core_model.evaluation.suites import evaluate_prepared, prepared
 
         if self.suite == "world":
-            return await evaluate(
-                core,
-                self.rows,
-                QUESTIONS if self.questions is None else self.questions,
-                self.seed,
+            return partial(
+                evaluate,
+                rows=self.rows,
+                questions=QUESTIONS if self.questions is None else self.questions,
+                seed=self.seed,
                 split="development" if self.development else "held_out",
-                overrides=overrides,
-                progress=progress,
             )
-        return await evaluate_suite(
-            core,
+        read = prepared(
             self.suite,
             self.data,
             questions=self.questions,
             recogniser=self.recogniser,
             spelling=self.spelling,
-            overrides=overrides,
-            progress=progress,
         )
+        return partial(evaluate_prepared, read=read)
 
 
 async def _measured(
@@ -192,14 +178,16 @@ async def _measured(
 ) -> Table:
     from omni_agent.core_model.evaluation import Overrides, beside  # needs torch, which --help does not
 
-    given.check()
+    measured = given.prepared()
     first = Overrides.of(settings)
     others = [Overrides.of(each.split(",")) for each in compared]
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         async with load(model) as core:
-            table = await given.measured(core, first, progress)
-            tables = [await given.measured(core, other.over(first), progress) for other in others]
+            table = await measured(core, overrides=first, progress=progress)
+            tables = [
+                await measured(core, overrides=other.over(first), progress=progress) for other in others
+            ]
     return beside(table, list(zip((other.words for other in others), tables, strict=True)))
 
 

@@ -3,6 +3,12 @@
 The world's own table is `omni_agent.core_model.evaluation.evaluate`.
 """
 
-from omni_agent.core_model.evaluation.suites.evaluate import SUITES, evaluate_suite, prepared
+from omni_agent.core_model.evaluation.suites.evaluate import (
+    SUITES,
+    Prepared,
+    evaluate_prepared,
+    evaluate_suite,
+    prepared,
+)
 
-__all__ = ["SUITES", "evaluate_suite", "prepared"]
+__all__ = ["SUITES", "Prepared", "evaluate_prepared", "evaluate_suite", "prepared"]

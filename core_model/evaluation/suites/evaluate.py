@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -13,18 +14,28 @@ from rich.progress import Progress
 from omni_agent.core import Core
 from omni_agent.core_model.evaluation.bench import Bench
 from omni_agent.core_model.evaluation.overrides import NONE, Overrides
+from omni_agent.core_model.evaluation.reading_back import Recogniser
 from omni_agent.core_model.evaluation.suites.mme import mme, read_mme
 from omni_agent.core_model.evaluation.suites.normalising import Normaliser
 from omni_agent.core_model.evaluation.suites.pope import pope, read_pope
 from omni_agent.core_model.evaluation.suites.recognition import recognition
-from omni_agent.core_model.evaluation.suites.speaking import Recogniser, speaking, world_judge
+from omni_agent.core_model.evaluation.suites.speaking import speaking, world_judge
 from omni_agent.core_model.evaluation.suites.utterances import read_texts, read_utterances
 from omni_agent.core_model.evaluation.table import Row, Table
 from omni_agent.errors import InputError
 
-__all__ = ["SUITES", "evaluate_suite", "prepared"]
+__all__ = ["SUITES", "Prepared", "evaluate_prepared", "evaluate_suite", "prepared"]
 
 SUITES = ("recognition", "speaking", "pope", "mme")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A suite whose files are read: any number of cores may be measured on it."""
+
+    suite: str
+    source: Path
+    measure: Callable[[Bench], Awaitable[list[Row]]]
 
 
 async def evaluate_suite(
@@ -58,17 +69,31 @@ async def evaluate_suite(
         InputError: as `prepared`.
         MissingExtra: as `prepared`.
     """
-    measure = await asyncio.to_thread(
+    read = await asyncio.to_thread(
         prepared, suite, source, questions=questions, recogniser=recogniser, spelling=spelling
     )
+    return await evaluate_prepared(
+        core, read, overrides=overrides, concurrency=concurrency, progress=progress
+    )
+
+
+async def evaluate_prepared(
+    core: Core,
+    read: Prepared,
+    *,
+    overrides: Overrides = NONE,
+    concurrency: int = 4,
+    progress: Progress | None = None,
+) -> Table:
+    """Measures a core on a suite whose files are read; the arguments are those of `evaluate_suite`."""
     bench = Bench(core=core, concurrency=concurrency, progress=progress)
     started = time.monotonic()
     with overrides.applied():
-        rows = await measure(bench)
+        rows = await read.measure(bench)
     return Table(
         rows=tuple(rows),
-        suite=suite,
-        source=str(source),
+        suite=read.suite,
+        source=str(read.source),
         questions=bench.gallery.seen,
         seconds=time.monotonic() - started,
         settings=overrides.shown,
@@ -84,7 +109,7 @@ def prepared(
     questions: int | None = None,
     recogniser: Recogniser | None = None,
     spelling: Mapping[str, str] | None = None,
-) -> Callable[[Bench], Awaitable[list[Row]]]:
+) -> Prepared:
     """Reads a suite's files, without a core: all that can be wrong with them is said before one is loaded.
 
     The arguments are those of `evaluate_suite`.
@@ -100,20 +125,23 @@ def prepared(
         raise InputError(f"given no data for the suite {suite}; wanted its folder, or a file of it")
     if questions is not None and questions < 1:
         raise InputError(f"given {questions} questions; wanted at least one")
+    measure: Callable[[Bench], Awaitable[list[Row]]]
     match suite:
         case "pope":
-            return partial(pope, questions=read_pope(source), most=questions)
+            measure = partial(pope, questions=read_pope(source), most=questions)
         case "mme":
-            return partial(mme, tasks=read_mme(source), most=questions)
+            measure = partial(mme, tasks=read_mme(source), most=questions)
         case "recognition":
             sounds = read_utterances(source)[:questions]
-            return partial(recognition, name=source.stem, utterances=sounds, normalise=Normaliser(spelling))
+            normalise = Normaliser(spelling)
+            measure = partial(recognition, name=source.stem, utterances=sounds, normalise=normalise)
         case _:
             texts = read_texts(source)[:questions]
-            return partial(
+            measure = partial(
                 speaking,
                 name=source.stem,
                 utterances=texts,
                 normalise=Normaliser(spelling),
                 recogniser=recogniser or world_judge([each.text for each in texts]),
             )
+    return Prepared(suite=suite, source=source, measure=measure)

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import TypeAlias
-
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Sequence
 
 from omni_agent.core_model.evaluation.bench import Bench
 from omni_agent.core_model.evaluation.case import Case
+from omni_agent.core_model.evaluation.reading_back import Recogniser, one_at_a_time
 from omni_agent.core_model.evaluation.scores import WordErrors, word_errors
 from omni_agent.core_model.evaluation.speech_judge import SpeechJudge
 from omni_agent.core_model.evaluation.suites.normalising import Normaliser
@@ -19,11 +16,7 @@ from omni_agent.core_model.evaluation.table import Row
 from omni_agent.errors import InputError
 from omni_agent.values import Speech
 
-__all__ = ["Recogniser", "speaking", "world_judge"]
-
-Recogniser: TypeAlias = Callable[[NDArray[np.float32], int], str]
-"""Writes down a sound: mono samples within [-1, 1], and how many there are a second. It is called in a
-thread, for one sound at a time."""
+__all__ = ["speaking", "world_judge"]
 
 PART = "speaking"
 
@@ -45,15 +38,11 @@ async def speaking(
         normalise: what is counted as the same.
         recogniser: what reads back.
     """
-    reading = asyncio.Lock()
-
-    async def heard(sound: Speech) -> str:
-        async with reading:
-            return await asyncio.to_thread(recogniser, sound.samples, sound.rate)
+    heard = one_at_a_time(recogniser)
 
     async def said(turn: int, utterance: Utterance) -> WordErrors:
         speech = await bench.attempt(bench.core.speak(utterance.text))
-        understood = "" if speech is None else await heard(speech)
+        understood = await heard(speech)
         errors = word_errors([utterance.text], [understood], normalise=normalise)
         bench.gallery.add(
             Case(

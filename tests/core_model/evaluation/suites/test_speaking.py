@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from omni_agent.core import Core, Request, Task
 from omni_agent.core_model.evaluation import Table, evaluate_suite
-from omni_agent.core_model.evaluation.suites.speaking import Recogniser
+from omni_agent.core_model.evaluation.reading_back import Recogniser
 from omni_agent.core_model.training.voices import speak_with
 from omni_agent.errors import InputError
 from omni_agent.testing import ScriptedCore
