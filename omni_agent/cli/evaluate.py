@@ -205,12 +205,13 @@ def _function(name: str) -> Callable[..., str]:
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
-        function: Any = getattr(importlib.import_module(module_name), attribute, None)
+        found: Any = getattr(importlib.import_module(module_name), attribute, None)
     except ImportError as error:
         raise InputError(f"given the recogniser {name!r}, which cannot be imported: {error}") from error
-    if not callable(function):
+    if not callable(found):
         raise InputError(f"given the recogniser {name!r}; {module_name} has no function {attribute!r}")
-    return function  # type: ignore[no-any-return]
+    function: Callable[..., str] = found
+    return function
 
 
 def _spellings(file: Path) -> Mapping[str, str]:

@@ -73,7 +73,7 @@ class Mail:
         Raises:
             InputError: another one did.
         """
-        if path not in self._sent or not self._sent[path].done():
+        if not self.has(path):
             return False
         before = self._sent[path].result()
         if before is value or _are_equal(before, value):
