@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float, Float32, Int
 from scipy.signal import fftconvolve
 from torch import Tensor
+from torch.nn import functional as F
 
 __all__ = ["augmented", "mel_augmented"]
 
@@ -43,40 +44,47 @@ def mel_augmented(
     *,
     masks: bool = True,
 ) -> Float[Tensor, "batch t 80"]:
-    """A batch of log-mel spectrograms, each with its own vocal tract, colour, loudness and masks.
+    """A batch of log-mel spectrograms, each with its own rhythm, vocal tract, colour, loudness and masks.
 
     Masked places get the utterance's mean, which normalisation turns into about zero.
+
+    Args:
+        mels: the spectrograms, 10 ms a row, padded to one length.
+        lengths: of each without its padding; they stay as they are.
+        rng: source of chance, on the device of the spectrograms.
+        masks: hide some times and bands.
     """
     batch, t, bands = mels.shape
+    device = mels.device
 
     def uniform(low: float, high: float, *shape: int) -> Tensor:
-        return torch.rand(batch, *shape, generator=rng) * (high - low) + low
+        return torch.rand(batch, *shape, generator=rng, device=device) * (high - low) + low
 
-    # a shorter vocal tract moves all resonances up: read the mel axis at stretched places, linear between
-    # bands
-    places = (torch.arange(bands) / uniform(0.85, 1.2, 1)).clamp(0, bands - 1.001)
-    low = places.floor().long()
-    high_share = (places - low)[:, None]
-    low = low[:, None].expand(-1, t, -1)
-    warped = mels.gather(2, low) * (1 - high_share) + mels.gather(2, low + 1) * high_share
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(batch, *shape, generator=rng, device=device)
+
+    band = torch.arange(bands, device=device)
+    mels = _read_at(mels, _other_rhythm(lengths, t, normal(t // 12 + 2)), 1)
+    # a shorter vocal tract moves all resonances up, and one of another shape some more than others
+    shape = 1 + uniform(-0.06, 0.06, 1) * torch.cos(math.pi * band / bands)
+    warped = _read_at(mels, band / uniform(0.85, 1.2, 1) * shape, 2)
+    # resonances are sharper or broader than this voice's
+    broad = F.avg_pool1d(F.pad(warped, (3, 3), mode="replicate"), 7, 1)
+    warped = warped + uniform(-0.7, 0.5, 1, 1) * (warped - broad)
     # a smooth curve over the bands, some 3 dB each way, is another microphone; its constant part is loudness
-    waves = torch.cos(math.pi * torch.arange(4)[:, None] * torch.arange(bands) / bands)
-    curve = (torch.randn(batch, 4, generator=rng) * torch.tensor([0.7, 0.7, 0.5, 0.4])) @ waves
+    waves = torch.cos(math.pi * torch.arange(4, device=device)[:, None] * band / bands)
+    curve = (normal(4) * torch.tensor([0.7, 0.7, 0.5, 0.4], device=device)) @ waves
     coloured = warped + curve[:, None]
     # steady noise under a third of them, 10 to 50 dB below the loudest, with the flutter that noise has in 10
     # ms
-    noise = (
-        coloured.amax((1, 2), keepdim=True)
-        - uniform(2.3, 11.5, 1, 1)
-        + (torch.randn(batch, 4, generator=rng) @ waves)[:, None]
-    )
-    flutter = torch.rand(coloured.shape, generator=rng).clamp(min=1e-3).log().neg().log() * 0.3
+    noise = coloured.amax((1, 2), keepdim=True) - uniform(2.3, 11.5, 1, 1) + (normal(4) @ waves)[:, None]
+    flutter = uniform(0, 1, t, bands).clamp(min=1e-3).log().neg().log() * 0.3
     noisy = torch.logaddexp(coloured, noise + flutter)
     coloured = torch.where(uniform(0, 1, 1, 1) < 0.33, noisy, coloured)
     if not masks:
         return coloured
     mean = coloured.mean((1, 2), keepdim=True)
-    frames, band = torch.arange(t)[None, :, None], torch.arange(bands)[None, None]
+    frames = torch.arange(t, device=device)[None, :, None]
     for _ in range(2):
         start, width = uniform(0, bands, 1, 1), uniform(0, 14, 1, 1)
         coloured = torch.where((band >= start) & (band < start + width), mean, coloured)
@@ -84,6 +92,32 @@ def mel_augmented(
         start, width = uniform(0, 1, 1, 1) * lengths[:, None, None], uniform(0, 12, 1, 1)
         coloured = torch.where((frames >= start) & (frames < start + width), mean, coloured)
     return coloured
+
+
+def _other_rhythm(
+    lengths: Int[Tensor, " batch"], t: int, speeds: Float[Tensor, "batch knots"]
+) -> Float[Tensor, "batch t"]:
+    """Which row to read at each time, so that some sounds last longer and others shorter, by a third or so;
+    the whole lasts as long as before.
+    """
+    knots = F.interpolate((0.25 * speeds).exp()[:, None], size=t, mode="linear", align_corners=True)[:, 0]
+    times = torch.arange(t, device=speeds.device)
+    inside = times < lengths[:, None]
+    passed = (knots * inside).cumsum(-1)
+    last = (lengths - 1).clamp(min=1)[:, None]
+    warped = (passed - passed[:, :1]) / (passed[:, -1:] - passed[:, :1]).clamp(min=1e-6) * last
+    return torch.where(inside, warped, times.float())
+
+
+def _read_at(
+    mels: Float[Tensor, "batch t bands"], places: Float[Tensor, "batch n"], axis: int
+) -> Float[Tensor, "batch t bands"]:
+    """The spectrograms at places between their rows (axis 1) or bands (axis 2), linear between the two."""
+    places = places.clamp(0, mels.shape[axis] - 1.001)
+    low = places.floor().long()
+    share = (places - low).unsqueeze(3 - axis)
+    low = low.unsqueeze(3 - axis).expand(mels.shape)
+    return mels.gather(axis, low) * (1 - share) + mels.gather(axis, low + 1) * share
 
 
 def _other_speaker(samples: Float32[np.ndarray, " n"], factor: float) -> Float32[np.ndarray, " m"]:

@@ -71,7 +71,8 @@ class Clues(nn.Module):
             "phones": _clue(flat[self.PHONES_AFTER - 1], phones, self.phones),
         }
         if len(batch.heard):
-            ordered = flat[self.ORDERS_AFTER - 1][torch.from_numpy(batch.heard_at)]
+            heard_at = torch.from_numpy(batch.heard_at).to(seen.device)
+            ordered = flat[self.ORDERS_AFTER - 1][heard_at]
             losses["orders"] = _clue(ordered, torch.from_numpy(batch.orders), self.orders)
         return {name: loss for name, loss in losses.items() if loss is not None}
 
@@ -86,11 +87,13 @@ def _clue(
     at, real = rounded_up((wanted >= 0).nonzero()[:, 0])
     if not len(at):
         return None
-    x = states[at].float()
+    device = states.device
+    x = states[at.to(device)].float()
     logits = read(F.rms_norm(x, x.shape[-1:])).float()
     if never is not None:
-        logits = logits.masked_fill(never(at), -torch.inf)
-    errors = F.cross_entropy(logits, wanted[at], reduction="none")
+        logits = logits.masked_fill(never(at).to(device), -torch.inf)
+    errors = F.cross_entropy(logits, wanted[at].to(device), reduction="none")
+    real = real.to(device)
     return (errors * real).sum() / real.sum()
 
 

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from omni_agent.core import Modality
 from omni_agent.core_model.checkpoints.weights import read_weights
@@ -30,6 +30,7 @@ from omni_agent.core_model.speech_encoder import RecognitionHead
 from omni_agent.core_model.tokenizers.text import TextTokenizer
 from omni_agent.core_model.training.averaging import follow
 from omni_agent.core_model.training.learner import Learner
+from omni_agent.core_model.training.masking import PADDING
 from omni_agent.core_model.training.mixture import Sources
 from omni_agent.core_model.training.samples import KINDS, Batch, Layout, pack
 from omni_agent.core_model.training.states import chance_of, replace_state, replace_weights
@@ -53,6 +54,11 @@ class CoreTraining:
     save_seconds: float = 240.0
     rows: int = 32
     length: int = 160
+    padding: float = PADDING
+    """Of its share, what the padding of a blank is masked at; 1 masks it like anything else."""
+    device: str = "cpu"
+    workers: int = 1
+    """Processes that make batches: one suffices on a CPU, a GPU wants a dozen."""
     learning_rate: float = 5e-4
     muon_learning_rate: float = 0.004
     warmup_steps: int = 150
@@ -66,13 +72,13 @@ class CoreTraining:
             "look at strangers": 0.16,
             "look at nothing": 0.06,
             "sum": 0.02,
-            "draw": 0.48,
+            "draw": 0.60,
             "speak": 0.10,
             "transcribe": 0.16,
             "transcribe jumbled": 0.05,
             "look and listen": 0.16,
             "listen": 0.02,
-            "draw what is said": 0.18,
+            "draw what is said": 0.25,
         }
     )
 
@@ -94,17 +100,28 @@ LOSS_WEIGHTS = {
 
 
 class _Stream(IterableDataset[Batch]):
-    """The batches from a step on. Each is made of the seed and its step alone."""
+    """The batches from a step on. Each is made of the seed and its step alone; several workers take turns,
+    in the order in which the loader asks them.
+    """
 
     def __init__(self, sources: Sources, training: CoreTraining, first: int) -> None:
         self.sources, self.training, self.first = sources, training, first
 
     def __iter__(self) -> Iterator[Batch]:
         vocabulary = self.sources.layout.vocabulary
-        for step in count(self.first):
+        worker = get_worker_info()
+        own, workers = (worker.id, worker.num_workers) if worker else (0, 1)
+        for step in count(self.first + own, workers):
             rng = np.random.default_rng((self.training.seed, step))
             units = self.sources.units(rng)
-            yield pack(units, vocabulary, rng, rows=self.training.rows, length=self.training.length)
+            yield pack(
+                units,
+                vocabulary,
+                rng,
+                rows=self.training.rows,
+                length=self.training.length,
+                padding=self.training.padding,
+            )
 
 
 def optimisers(learner: Learner, training: CoreTraining) -> list[torch.optim.Optimizer]:
@@ -142,7 +159,7 @@ def train_core(
     sources = Sources(folder, layout, training.shares, training.length)
     untold = [[token for word in words for token in layout.text(word)] for words in untold_words()]
     head = _recognition_head(folder, config)
-    learner, average = Learner(config, head, untold), Learner(config, head, untold)
+    learner, average = (Learner(config, head, untold).to(training.device) for _ in range(2))
     if start_from is not None:
         learner.load_state_dict(read_weights(start_from, learner.state_dict(), "a learner's weights"))
     average.load_state_dict(learner.state_dict())
@@ -153,15 +170,20 @@ def train_core(
     rates = [tool.param_groups[0]["lr"] for tool in tools]
     first, decaying, state_file = 0, False, folder / "core_state.pt"
     if state_file.exists():
-        state = torch.load(state_file, weights_only=True)
+        state = torch.load(state_file, weights_only=True, map_location="cpu")
         learner.load_state_dict(state["learner"])
         average.load_state_dict(state["average"])
         for tool, saved_tool in zip(tools, state["tools"], strict=True):
             tool.load_state_dict(saved_tool)
         first, decaying = state["step"], state["decaying"] and training.steps is not None
-    stream = DataLoader(_Stream(sources, training, first), batch_size=None, num_workers=1, prefetch_factor=6)
+    stream = DataLoader(
+        _Stream(sources, training, first),
+        batch_size=None,
+        num_workers=training.workers,
+        prefetch_factor=6,
+    )
     begun = saved = time.monotonic()
-    sums_of: dict[str, list[float]] = defaultdict(list)
+    sums_of: dict[str, list[Tensor]] = defaultdict(list)
     step = first
     for step, batch in enumerate(stream, start=first):
         minutes = (time.monotonic() - begun) / 60
@@ -191,10 +213,10 @@ def train_core(
             tool.step()
         follow(average.parameters(), learner.parameters(), step=step, decay=0.998)
         for name, loss in losses.items():
-            sums_of[name].append(loss.item())
+            sums_of[name].append(loss.detach())
         if step % 100 == 99:
             line = {"step": step + 1, "minutes": round(minutes, 1)}
-            report(json.dumps(line | {n: round(float(np.mean(v)), 3) for n, v in sums_of.items()}))
+            report(json.dumps(line | {n: round(torch.stack(v).mean().item(), 3) for n, v in sums_of.items()}))
             sums_of.clear()
         if time.monotonic() - saved > training.save_seconds:
             saved = time.monotonic()
@@ -261,7 +283,8 @@ def single_look(learner: Learner, sources: Sources, seed: int = 1) -> dict[str, 
         row, column = (labels >= 0).nonzero(as_tuple=True)
         modality = KINDS[int(batch.kinds[row[0], column[0]])]
         columns = learner.columns[modality]
-        hit = columns[(hidden[row, column - 1] @ head[columns].T).argmax(-1)] == labels[row, column]
+        best = (hidden[row, column - 1] @ head[columns].T).argmax(-1)
+        hit = columns[best.cpu()] == labels[row, column]
         if modality is Modality.TEXT:
             keys = (batch.group * 10 + batch.part)[row.numpy(), column.numpy()] + row.numpy() * 1_000_000
             whole = [bool(hit[torch.from_numpy(keys == key)].all()) for key in np.unique(keys)]

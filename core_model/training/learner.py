@@ -36,12 +36,13 @@ class Learner(nn.Module):
         super().__init__()
         assert config.speech_encoder is not None
         assert config.image_tokenizer is not None
-        self._spelling = head.ctc_lo.weight.detach().float(), head.ctc_lo.bias.detach().float()
+        for name, value in head.ctc_lo.named_parameters():
+            self.register_buffer(f"spelling_{name}", value.detach().float(), persistent=False)
         self._queries = len(config.speech_encoder.query_rows)
         self._words = list(config.speech_encoder.ctc_tokens)
         self.config, self.vocabulary = config, Vocabulary.of(config)
         hidden = config.transformer.hidden_size
-        self.transformer = Transformer(config.transformer, plain_attention)
+        self.transformer = Transformer(config.transformer, _attention)
         self.projection = SpeechProjection(config.speech_encoder.hidden_size, hidden)
         bits = config.image_tokenizer.bits
         self.bits_in = nn.Parameter(torch.randn(bits, hidden) * 0.02)
@@ -69,6 +70,13 @@ class Learner(nn.Module):
                     parameter.data /= (2 * config.transformer.num_layers) ** 0.5
 
     code_bits: Tensor
+    spelling_weight: Tensor
+    spelling_bias: Tensor
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are. Batches stay on the CPU; what they ask is counted there, and moved here."""
+        return self.bits_in.device
 
     def _table(self, own: Tensor, bits: Tensor) -> Tensor:
         first = self.vocabulary.image.start
@@ -96,27 +104,34 @@ class Learner(nn.Module):
 
     def _states(self, batch: Batch) -> tuple[list[Tensor], tuple[Tensor, Tensor]]:
         """All hidden states of packed rows, embeddings and head."""
-        ids, group, part = (torch.from_numpy(a) for a in (batch.ids, batch.group, batch.part))
+        ids, group, part, positions = (
+            torch.from_numpy(each).to(self.device)
+            for each in (batch.ids, batch.group, batch.part, batch.positions)
+        )
         embeddings, head = self.tables()
         x = F.embedding(ids, embeddings)
         if len(batch.heard):
-            where = torch.from_numpy(batch.heard_at)
+            where = torch.from_numpy(batch.heard_at).to(self.device)
             heard = self._heard(batch, embeddings).to(x.dtype)
             x = x.flatten(0, 1).index_copy(0, where, heard).view(x.shape)
         same = group[:, :, None] == group[:, None, :]
         visible = same & ((part[:, None, :] == 0) | (part[:, :, None] == part[:, None, :]))
-        states = self.transformer.hidden_states(x, visible[:, None], torch.from_numpy(batch.positions))
+        states = self.transformer.hidden_states(x, visible[:, None], positions)
         return states, (embeddings, head)
 
     def _heard(
         self, batch: Batch, embeddings: Float[Tensor, "vocab hidden"]
     ) -> Float[Tensor, "frames hidden"]:
         """The heard frames as they enter the prompt."""
-        frames = torch.from_numpy(batch.heard).float()
+        frames = torch.from_numpy(batch.heard).to(self.device).float()
         padded = F.pad(frames, (0, 0, 0, -len(frames) % 128))
-        projected, logits = self.projection(padded), F.linear(padded, *self._spelling)
+        projected, logits = (
+            self.projection(padded),
+            F.linear(padded, self.spelling_weight, self.spelling_bias),
+        )
         heard = spelt(projected, logits, embeddings[self._words])
-        query = F.pad(torch.from_numpy(batch.frame) < self._queries, (0, len(padded) - len(frames)))
+        query = torch.from_numpy(batch.frame).to(self.device) < self._queries
+        query = F.pad(query, (0, len(padded) - len(frames)))
         return torch.where(query[:, None], projected, heard)[: len(frames)]
 
     def _text_column(self, tokens: Int64[np.ndarray, " n"]) -> Int64[Tensor, " n"]:
@@ -132,7 +147,7 @@ class Learner(nn.Module):
         masked = (labels >= 0).nonzero()[:, 0]
         kinds = torch.from_numpy(batch.kinds).flatten()[masked]
         losses: dict[str, Tensor] = {}
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16):
             states, (embeddings, head) = self._states(batch)
             hidden = states[-1].flatten(0, 1)
             for index, modality in enumerate(KINDS):
@@ -141,15 +156,23 @@ class Learner(nn.Module):
                     continue
                 columns = self.columns[modality]
                 ended = labels[at] == self.vocabulary.end
-                wanted = torch.where(ended, len(columns) - 1, self.column_of[labels[at]])
-                logits = F.linear(hidden[at - 1], head[columns]).float()
+                wanted = torch.where(ended, len(columns) - 1, self.column_of[labels[at]]).to(self.device)
+                read_at, read_with = (at - 1).to(self.device), columns.to(self.device)
+                logits = F.linear(hidden[read_at], head[read_with]).float()
                 if modality is Modality.TEXT:
-                    untold = torch.from_numpy(batch.untold).flatten()[at]
-                    logits = logits.masked_fill(excluded(untold, self.untold), -torch.inf)
+                    untold = excluded(torch.from_numpy(batch.untold).flatten()[at], self.untold)
+                    logits = logits.masked_fill(untold.to(self.device), -torch.inf)
                 errors = F.cross_entropy(logits, wanted, reduction="none")
                 # Padding is easy and most of a short answer's blank.
-                weights = torch.where(ended, 0.15, 1.0) * real
+                weights = (torch.where(ended, 0.15, 1.0) * real).to(self.device)
                 losses[modality] = (errors * weights).sum() / weights.sum()
-            words = embeddings[self.columns[Modality.TEXT]]
+            words = embeddings[self.columns[Modality.TEXT].to(self.device)]
             losses |= self.clues(batch, states, words, self._text_column, self.untold)
         return losses
+
+
+def _attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """Whichever is faster there, forward and backward."""
+    if q.device.type == "cpu":
+        return plain_attention(q, k, v, mask)
+    return F.scaled_dot_product_attention(q, k, v, mask)

@@ -232,7 +232,8 @@ def _encoded(
 @torch.inference_mode()
 def make_heard(listener: Listener, spoken: Spectrograms, *, copies: int = 1, seed: int = 0) -> Ragged:
     """What the trained speech encoder makes of utterances, each as it is and in `copies` damaged ways."""
-    generator = torch.Generator().manual_seed(seed)
+    device = listener.shift.device
+    generator = torch.Generator(device).manual_seed(seed)
     listener.eval()
     # Utterances of like length together: less padding.
     order = np.argsort(np.diff(spoken.starts), kind="stable")
@@ -241,12 +242,13 @@ def make_heard(listener: Listener, spoken: Spectrograms, *, copies: int = 1, see
     for copy in range(copies + 1):
         for first in range(0, len(order), 64):
             chosen = order[first : first + 64].tolist()
-            mels, lengths = spoken.batch(chosen)
+            mels, lengths = (each.to(device) for each in spoken.batch(chosen))
             if copy:
                 mels = mel_augmented(mels, lengths, generator)
             hidden, counts = listener.hidden(mels, lengths)
             texts += [spoken.texts[i] for i in chosen]
-            rows += [row[:count].half().numpy() for row, count in zip(hidden, counts.tolist(), strict=True)]
+            states = hidden.half().cpu().numpy()
+            rows += [row[:count] for row, count in zip(states, counts.tolist(), strict=True)]
     return Ragged.of(texts, rows)
 
 

@@ -17,7 +17,7 @@ from omni_agent.core import Modality, Task
 from omni_agent.core_model.config import CoreConfig
 from omni_agent.core_model.layout import lay_out, picture_ids
 from omni_agent.core_model.tokenizers.text import TextTokenizer
-from omni_agent.core_model.training.masking import masked_at
+from omni_agent.core_model.training.masking import PADDING, masked_at
 from omni_agent.core_model.vocabulary import Vocabulary
 
 __all__ = ["Batch", "Heard", "Layout", "Segment", "Unit", "masked_places", "pack"]
@@ -168,18 +168,22 @@ class Batch:
 KINDS = (Modality.TEXT, Modality.SPEECH, Modality.IMAGE)
 
 
-def masked_places(rng: np.random.Generator, tail: np.ndarray, *, full: bool = False) -> np.ndarray:
+def masked_places(
+    rng: np.random.Generator, tail: np.ndarray, *, full: bool = False, padding: float = PADDING
+) -> np.ndarray:
     """Which places of a blank are masked: one share for the whole blank, nearly full ones more often.
 
     Args:
         rng: source of chance.
         tail: True at the padding, which is masked less often (attenuated tail-pad masking).
         full: mask everything, as decoding begins.
+        padding: of its share, what padding is masked at; 1 masks it like anything else.
     """
     kind = rng.random()
     if full or kind < 0.15:
         return np.ones(len(tail), dtype=bool)
-    return masked_at(rng, tail, rng.uniform(0.7, 1.0) if kind < 0.55 else rng.uniform(0.05, 0.7))
+    share = rng.uniform(0.7, 1.0) if kind < 0.55 else rng.uniform(0.05, 0.7)
+    return masked_at(rng, tail, share, padding=padding)
 
 
 def pack(
@@ -190,8 +194,11 @@ def pack(
     rows: int,
     length: int,
     full: bool = False,
+    padding: float = PADDING,
 ) -> Batch:
-    """Fill `rows` rows of `length` with units, first fit; the last unit that fits nowhere ends it."""
+    """Fill `rows` rows of `length` with units, first fit; the last unit that fits nowhere ends it. `full` and
+    `padding` are those of `masked_places`.
+    """
     ids = np.full((rows, length), vocabulary.end, dtype=np.int64)
     labels = np.full_like(ids, IGNORED)
     kinds, group, part, positions, untold = (np.zeros_like(ids) for _ in range(5))
@@ -232,7 +239,7 @@ def pack(
             blank = truth[segment.blank :]
             tail = blank == vocabulary.end
             tail[np.flatnonzero(tail)[:1]] = False
-            masked = masked_places(rng, tail, full=full)
+            masked = masked_places(rng, tail, full=full, padding=padding)
             ids[row, at:stop] = truth
             ids[row, at + segment.blank : stop][masked] = vocabulary.mask
             labels[row, at + segment.blank : stop][masked] = blank[masked]

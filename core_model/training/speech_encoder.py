@@ -177,14 +177,16 @@ def train_speech_encoder(
     run: SpeechEncoderRun = SpeechEncoderRun(),
     *,
     words: Sequence[str],
+    start_from: Path | None = None,
     held_out: dict[str, Path] | None = None,
     report: Callable[[str], None] = print,
 ) -> None:
     """Train on the corpus in a folder and write to another: the encoder and the front end's numbers.
 
     Goes on where an interrupted run left its state there. Weights written are a running average. `words` are
-    what it learns to spell, all of the corpus among them; `held_out` names corpora that are measured at every
-    save and never used otherwise.
+    what it learns to spell, all of the corpus among them; `start_from` is a folder with what an earlier
+    training wrote for the same words; `held_out` names corpora that are measured at every save and never used
+    otherwise.
     """
     folder.mkdir(parents=True, exist_ok=True)
     utterances = Utterances.open(corpus)
@@ -197,8 +199,11 @@ def train_speech_encoder(
     }
 
     torch.manual_seed(run.seed)
-    listener = Listener(run.config, words)
-    listener.fit_normalisation(spoken)
+    if start_from is None:
+        listener = Listener(run.config, words)
+        listener.fit_normalisation(spoken)
+    else:
+        listener = load_listener(start_from, words, run.config)
     average = copy.deepcopy(listener).eval()
     matrices = [p for p in listener.parameters() if p.ndim > 1]
     vectors = [p for p in listener.parameters() if p.ndim <= 1]

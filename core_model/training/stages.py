@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Float32
 from safetensors.torch import load_file, save_file
 
+from omni_agent.core_model.checkpoints.loading import Loading
 from omni_agent.core_model.config import TableCodecConfig
 from omni_agent.core_model.tokenizers.image import ImageTokenizer
 from omni_agent.core_model.tokenizers.table_codec import fit_speech_codec
@@ -102,16 +103,22 @@ def make_speech_codec(folder: Path, *, report: Report) -> None:
     Ragged.of([line.text for line in utterances.lines], codes).save(folder / "spoken.npz")
 
 
-def make_speech_encoder(folder: Path, *, steps: int = 6_000, report: Report) -> None:
-    """The encoder that hears, trained on the words alone; measured on the held-out voices."""
+def make_speech_encoder(
+    folder: Path, *, steps: int = 6_000, start_from: Path | None = None, report: Report
+) -> None:
+    """The encoder that hears, trained on the words alone; measured on the held-out voices.
+
+    With `start_from`, the folder of an earlier one, it goes on from there at half the learning rate.
+    """
     speech = folder / "speech"
     measured = {voice: speech / "held_out" / voice for voice in HELD_OUT_VOICES}
     there = {voice: place for voice, place in measured.items() if (place / "lines.json").exists()}
     train_speech_encoder(
         speech / "recognition",
         folder,
-        SpeechEncoderRun(steps=steps),
+        SpeechEncoderRun(steps=steps, learning_rate=1.5e-3 if start_from is None else 8e-4),
         words=said_words(),
+        start_from=start_from,
         held_out=there,
         report=report,
     )
@@ -190,38 +197,29 @@ def _spoken_prompts(folder: Path, known: set[str], *, report: Report) -> Utteran
 
 
 def train_core_for(
-    folder: Path,
-    *,
-    minutes: float,
-    decay_minutes: float = 0.0,
-    steps: int | None = None,
-    decay_steps: int = 0,
-    start_from: Path | None = None,
-    compiled: bool = False,
-    seed: int = 0,
-    report: Report,
+    folder: Path, training: CoreTraining, *, start_from: Path | None = None, report: Report
 ) -> None:
-    """The core, for some minutes or to a step, on the pools there are; with a decay, to be shipped after."""
-    if not 0 <= decay_minutes <= minutes:
+    """The core, for some minutes or to a step, on the pools there are; with a decay, to be shipped after.
+
+    Raises:
+        InputError: it decays longer than it lasts, its device cannot be used, or there are no pools.
+    """
+    if not 0 <= training.decay_minutes <= training.minutes:
         raise InputError(
-            f"given {decay_minutes} minutes of decay in {minutes} of training; wanted 0 to as many"
+            f"given {training.decay_minutes} minutes of decay in {training.minutes} of training; wanted 0 to"
+            " as many"
         )
-    if not 0 <= decay_steps <= (steps or 0):
-        raise InputError(f"given {decay_steps} steps of decay in {steps or 0}; wanted 0 to as many")
+    if not 0 <= training.decay_steps <= (training.steps or 0):
+        raise InputError(
+            f"given {training.decay_steps} steps of decay in {training.steps or 0}; wanted 0 to as many"
+        )
+    Loading.of(training.device, None, None)
     if not any(
         (folder / f"{name}.npz").exists()
         for name in ("pictures", "crowds", "strangers", "drawings", "spoken", "heard")
     ):
         raise InputError(f"{folder} holds no pools; run `omni-agent train pools {folder}` first")
     tokenizer = tiny_tokenizer()
-    training = CoreTraining(
-        minutes=minutes,
-        decay_minutes=decay_minutes,
-        steps=steps,
-        decay_steps=decay_steps,
-        compiled=compiled,
-        seed=seed,
-    )
     config = tiny_config(tokenizer)
     train_core(folder, config, tokenizer, training, start_from=start_from, report=report)
 

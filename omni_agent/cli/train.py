@@ -90,12 +90,16 @@ def speech_codec(folder: Folder) -> None:
 def speech_encoder(
     folder: Folder,
     steps: Annotated[int, typer.Option(metavar="N", min=1)] = 6_000,
+    start_from: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Of an earlier one, to start from instead of chance."),
+    ] = None,
 ) -> None:
     """Teach the speech encoder to hear words."""
     make_folder(folder)
     from omni_agent.core_model.training.stages import make_speech_encoder
 
-    make_speech_encoder(folder, steps=steps, report=_report)
+    make_speech_encoder(folder, steps=steps, start_from=start_from, report=_report)
 
 
 @train.command("image-tokenizer")
@@ -166,22 +170,36 @@ def core(
     seed: Annotated[
         int, typer.Option(metavar="N", min=0, help="Another one sees other batches, to go on with.")
     ] = 0,
+    device: Annotated[str, typer.Option(metavar="NAME", help="Where it trains: cpu, cuda, cuda:1.")] = "cpu",
+    rows: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Of a batch; a GPU has time for eight times as many.")
+    ] = 32,
+    workers: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Processes that make batches; a GPU wants a dozen.")
+    ] = 1,
+    padding: Annotated[
+        float,
+        typer.Option(metavar="SHARE", min=0, max=1, help="Of a blank's, what its padding is masked at."),
+    ] = 0.6,
 ) -> None:
     """Train the core on the pools that are there."""
     make_folder(folder)
+    from omni_agent.core_model.training.core import CoreTraining
     from omni_agent.core_model.training.stages import train_core_for
 
-    train_core_for(
-        folder,
+    training = CoreTraining(
         minutes=minutes,
         decay_minutes=decay_minutes,
         steps=steps,
         decay_steps=decay_steps,
-        start_from=start_from,
         compiled=compiled,
         seed=seed,
-        report=_report,
+        device=device,
+        rows=rows,
+        workers=workers,
+        padding=padding,
     )
+    train_core_for(folder, training, start_from=start_from, report=_report)
 
 
 @train.command("checkpoint")

@@ -9,6 +9,7 @@ import pytest
 from omni_agent import CheckpointError, InputError
 from omni_agent.cli import main
 from omni_agent.core_model.training import stages
+from omni_agent.core_model.training.core import CoreTraining
 
 
 @pytest.mark.timeout(300)
@@ -19,26 +20,27 @@ def test_the_stages_of_pictures_lead_to_a_core(tmp_path: Path, capfd: pytest.Cap
     assert said == ["pictures: 64", "crowds: 64", "strangers: 64", "drawings: 64"]
     stages.make_pools(tmp_path, pictures=64, crowds=64, strangers=64, drawings=64, report=said.append)
     assert len(said) == 4, "what is there is not made again"
-    stages.train_core_for(tmp_path, minutes=0.02, report=said.append)
+    stages.train_core_for(tmp_path, CoreTraining(minutes=0.02, workers=2), report=said.append)
     assert (tmp_path / "core.safetensors").exists()
     with pytest.raises(CheckpointError, match=r"lacks speech_codec\.safetensors"):
         stages.make_checkpoint(tmp_path, tmp_path / "checkpoint")
     assert main(["train", "core", str(tmp_path), "--minutes", "0.01"]) == 0, "it goes on"
     (tmp_path / "core_state.pt").unlink()
     start = tmp_path / "core_learner.safetensors"
-    stages.train_core_for(tmp_path, minutes=0.01, start_from=start, report=said.append)
+    brief = CoreTraining(minutes=0.01)
+    stages.train_core_for(tmp_path, brief, start_from=start, report=said.append)
     with pytest.raises(CheckpointError, match=r"does not hold a learner's weights: .*bits_in is missing"):
-        stages.train_core_for(
-            tmp_path, minutes=0.01, start_from=tmp_path / "core.safetensors", report=said.append
-        )
+        stages.train_core_for(tmp_path, brief, start_from=tmp_path / "core.safetensors", report=said.append)
 
 
 def test_a_stage_says_what_to_run_before_it(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="omni-agent train pools"):
-        stages.train_core_for(tmp_path, minutes=1, report=print)
+        stages.train_core_for(tmp_path, CoreTraining(minutes=1), report=print)
     with pytest.raises(InputError, match="omni-agent train image-tokenizer"):
         stages.make_pools(tmp_path, report=print)
     with pytest.raises(InputError, match="omni-agent train speech-corpus"):
         stages.make_speech_codec(tmp_path, report=print)
     with pytest.raises(InputError, match="decay"):
-        stages.train_core_for(tmp_path, minutes=1, decay_minutes=2, report=print)
+        stages.train_core_for(tmp_path, CoreTraining(minutes=1, decay_minutes=2), report=print)
+    with pytest.raises(InputError, match="the device 'warp' cannot be used here"):
+        stages.train_core_for(tmp_path, CoreTraining(device="warp"), report=print)
