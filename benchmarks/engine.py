@@ -6,7 +6,12 @@ Three sizes: omni-tiny at its tasks; the published vocabulary behind a small tra
 transformer. Everything is measured in one run, in turns, and medians are taken; a ratio says how many times
 as long the reference takes. *Exact* reads as the published code does and must give the same tokens; *fast*
 leaves out what `Settings(mode="fast")` leaves out, and at random weights commits a fixed number of places a
-step. On a GPU: `--device cuda`.
+step.
+
+On a GPU: `--device cuda`. There *exact*, *fast* and *typed* are as the engine makes them, with captured
+steps; *uncaptured* is exact with the same steps kernel by kernel, and *eager* exact with steps whose shapes
+follow from what is masked. Products of other shapes are rounded otherwise there, so exact may differ from the
+reference where two tokens or places are equal but for that: how many differ is said, and nothing is hidden.
 """
 
 from __future__ import annotations
@@ -28,15 +33,16 @@ from tokenizers import Tokenizer, models
 from torch import Tensor
 
 from omni_agent.core import Modality, Request, Settings, Task
-from omni_agent.core_model import checkpoints
+from omni_agent.core_model import checkpoints, denoising
 from omni_agent.core_model.batching import prefix_mask
 from omni_agent.core_model.canvas import Canvas, Span
+from omni_agent.core_model.captured import FixedSteps
 from omni_agent.core_model.config import CoreConfig, TaskConfig, TransformerConfig
 from omni_agent.core_model.decoding import Decoding
 from omni_agent.core_model.model import Model
+from omni_agent.core_model.precision import full_float32
 from omni_agent.core_model.prompting import without_prompt
 from omni_agent.core_model.tokenizers.text import TextTokenizer
-from omni_agent.core_model.training.voices import speak_with
 from omni_agent.core_model.world import paint, sample_scene
 from omni_agent.values import Image, Speech, Text
 
@@ -70,6 +76,14 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     device = torch.device(given.device)
     machine = machine_of(device, given.threads)
+    with full_float32():
+        measure(given, machine, device, clock)
+
+
+def measure(
+    given: argparse.Namespace, machine: str, device: torch.device, clock: Callable[[], float]
+) -> None:
+    """What `main` says, of the machine and the device, by a clock."""
     print(f"{machine}; torch {torch.__version__}; medians of {given.runs}, in turns\n")
     print(f"{'':<22}{'way':<11}{'calls':>6}{'ms a call':>11}{'ms in all':>11}{'ratio':>8}  tokens")
     ratios: dict[str, dict[str, float]] = {"exact": {}, "fast": {}}
@@ -106,10 +120,14 @@ def measured(work: Work, runs: int, device: torch.device, clock: Callable[[], fl
     medians = {way: statistics.median(times) for way, times in spent.items()}
     for way, seconds in medians.items():
         tokens, calls = made[way]
-        same = np.mean(np.array(tokens) == np.array(made["reference"][0]))
-        said = "" if way in ("reference", "typed") else f"{same:.1%} the same"
-        if way == "exact":
-            assert same == 1, f"{work.name}: exact decoding gave other tokens than the reference"
+        others = sum(ours != theirs for ours, theirs in zip(tokens, made["reference"][0], strict=True))
+        said = "" if way in ("reference", "typed") else f"{1 - others / len(tokens):.1%} the same"
+        if way == "exact" and others:
+            wrong = (
+                f"{work.name}: exact decoding gave {others} of {len(tokens)} tokens other than the reference"
+            )
+            assert device.type == "cuda", wrong
+            said += f": {others} of {len(tokens)} are others, as products are rounded otherwise"
         ratio = medians["reference"] / seconds
         print(
             f"{work.name:<22}{way:<11}{calls:>6}{seconds / calls * 1e3:>11.2f}{seconds * 1e3:>11.1f}"
@@ -124,7 +142,7 @@ def tiny(device: torch.device) -> list[Work]:
     model = checkpoints.load(checkpoints.find("omni-tiny"), loading)
     rng = np.random.default_rng(0)
     picture = Image(paint(sample_scene(rng, "held_out", "pair"), rng))
-    question = Speech(*speak_with("awb", "what is on the left"))
+    question = spoken(model, "what is on the left")
     asked = {
         "a picture, typed": (Task.ANSWER, (picture, Text("what is on the left")), Modality.TEXT),
         "a picture, spoken": (Task.ANSWER, (picture, question), Modality.TEXT),
@@ -145,6 +163,24 @@ def tiny(device: torch.device) -> list[Work]:
         )
         for name, (task, content, blank) in asked.items()
     ]
+
+
+def spoken(model: Model, text: str) -> Speech:
+    """A text in the model's own voice."""
+    request = Request(task=Task.SPEAK, content=(Text(text),), blank=Modality.SPEECH)
+    sound = model.whole(model.value(to_the_end(model, model.canvas(request), Settings())))
+    assert isinstance(sound, Speech)
+    return sound
+
+
+def to_the_end(model: Model, canvas: Canvas, settings: Settings) -> Decoding:
+    """The last state of a canvas, as the engine comes to it."""
+    decoding = model.start(canvas, settings)
+    while not decoding.done:
+        [decoding] = model.advance([decoding])
+        if decoding.done:
+            decoding = model.settled(decoding)
+    return model.shown(decoding)
 
 
 def random_weights(
@@ -207,14 +243,31 @@ def decoded(name: str, model: Model, canvas: Canvas, **ways: Settings) -> Work:
 
     def ours(settings: Settings) -> Callable[[], tuple[list[int], int]]:
         def run() -> tuple[list[int], int]:
-            decoding: Decoding = model.start(canvas, settings)
-            while not decoding.done:
-                [decoding] = model.advance([decoding])
+            decoding = to_the_end(model, canvas, settings)
             return decoding.canvas.filled.tolist(), decoding.step
 
         return run
 
+    def eager() -> tuple[list[int], int]:
+        decoding = model.start(canvas, exact)
+        while not decoding.done:
+            [decoding] = denoising.advance(model, [decoding])
+        return decoding.canvas.filled.tolist(), decoding.step
+
+    kernels = FixedSteps(captures=False)
+
+    def uncaptured() -> tuple[list[int], int]:
+        decoding = model.start(canvas, exact)
+        while not decoding.done:
+            [decoding] = kernels.advance(model, [decoding])
+            if decoding.done:
+                decoding = kernels.settled(model, decoding)
+        return decoding.canvas.filled.tolist(), decoding.step
+
     runs: dict[str, Any] = {"reference": reference} | {way: ours(settings) for way, settings in ways.items()}
+    if model.device.type == "cuda":
+        ours(exact)()  # a shape is captured once, whoever asks: not while it is timed
+        runs |= {"uncaptured": uncaptured, "eager": eager}
     return Work(name=name, ways=runs)
 
 

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-__all__ = ["Candidates", "kept", "tiles"]
+__all__ = ["Candidates", "kept", "kept_unless_unsure", "tiles"]
 
 TILE_BYTES = 64 * 2**20
 """What a tile's logits and what is made of them may take together."""
@@ -24,6 +24,9 @@ _COPIES = 4
 
 # How far a sum of probabilities may be from top_p for rounding to decide, with much to spare.
 NEXT_TO = 1e-4
+
+# The same where a step has to be made again for it: float32 sums of fifty shares err by a few 1e-6.
+CLOSE_TO = 1e-5
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -74,9 +77,41 @@ def kept(
         long; those have the lowest number there is, as all that is not kept has in the published code: no
         probability is left, and penalties apply to them as to any.
     """
-    columns = logits.shape[-1]
-    if logits.dtype is not torch.float32 or not 0 < top_k < columns:
+    if _all_sorted(logits, top_k):
         return _by_sorting(logits, top_p, top_k), _every_column(logits)
+    values, where, unsure = _highest(logits, top_p, top_k, NEXT_TO)
+    if unsure.any():
+        lowest = torch.finfo(logits.dtype).min
+        dense = _by_sorting(logits[unsure], top_p, top_k)
+        widest = int((dense != lowest).sum(-1).max())
+        if widest > top_k + 1:
+            return _by_sorting(logits, top_p, top_k), _every_column(logits)
+        values[unsure], where[unsure] = dense.topk(top_k + 1)
+    return _by_column(values, where)
+
+
+def kept_unless_unsure(
+    logits: Float[Tensor, "m vocab"], top_p: float, top_k: int
+) -> tuple[Float[Tensor, "m k"], Int[Tensor, "m k"], Bool[Tensor, " m"]]:
+    """As `kept`, with nothing sorted after all: rows that only sorting decides are told, and not to be used.
+
+    Its shapes are a function of those of its arguments, and nothing of it is looked at on the way.
+    """
+    if _all_sorted(logits, top_k):
+        none = torch.zeros_like(logits[:, 0], dtype=torch.bool)
+        return _by_sorting(logits, top_p, top_k), _every_column(logits), none
+    values, where, unsure = _highest(logits, top_p, top_k, CLOSE_TO)
+    return *_by_column(values, where), unsure
+
+
+def _all_sorted(logits: Float[Tensor, "m vocab"], top_k: int) -> bool:
+    return logits.dtype is not torch.float32 or not 0 < top_k < logits.shape[-1]
+
+
+def _highest(
+    logits: Float[Tensor, "m vocab"], top_p: float, top_k: int, near: float
+) -> tuple[Float[Tensor, "m k"], Int[Tensor, "m k"], Bool[Tensor, " m"]]:
+    """What is kept, the highest first, and of which rows only sorting can tell."""
     # Who is kept is among the top_k, so nothing has to be sorted: at the published vocabulary, on a CPU, that
     # takes 27 times as long.
     highest, where = logits.topk(top_k + 1)
@@ -84,7 +119,7 @@ def kept(
         best = highest[:, :1]  # taken away first: sums of large numbers round coarsely
         shares = (highest - best - (logits - best).logsumexp(-1, keepdim=True)).exp().cumsum(-1)
         count = 1 + (shares[:, :-1] <= top_p).sum(-1, keepdim=True).clamp(max=top_k - 1)
-        close = ~((shares - top_p).abs() >= NEXT_TO).all(-1)  # also what is no number
+        close = ~((shares - top_p).abs() >= near).all(-1)  # also what is no number
     else:
         count = torch.full_like(where[:, :1], top_k)
         close = highest.isnan().any(-1)
@@ -93,12 +128,12 @@ def kept(
     unsure = close | (highest.gather(-1, count - 1) == highest.gather(-1, count))[:, 0]
     lowest = torch.finfo(logits.dtype).min
     values = highest.masked_fill(torch.arange(top_k + 1, device=logits.device) >= count, lowest)
-    if unsure.any():
-        dense = _by_sorting(logits[unsure], top_p, top_k)
-        widest = int((dense != lowest).sum(-1).max())
-        if widest > top_k + 1:
-            return _by_sorting(logits, top_p, top_k), _every_column(logits)
-        values[unsure], where[unsure] = dense.topk(top_k + 1)
+    return values, where, unsure
+
+
+def _by_column(
+    values: Float[Tensor, "m k"], where: Int[Tensor, "m k"]
+) -> tuple[Float[Tensor, "m k"], Int[Tensor, "m k"]]:
     where, order = where.sort(-1)
     return values.gather(-1, order), where
 

@@ -5,8 +5,9 @@ A `Decoding` is replaced, never changed, and holds no weights.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -21,7 +22,18 @@ from omni_agent.core_model.tokenizers.text import TextTokenizer
 from omni_agent.core_model.unmasking import TypedRule
 from omni_agent.core_model.vocabulary import Vocabulary
 
-__all__ = ["MASKED", "Decoding", "Shortcuts", "change_of", "hurried", "schedule_of", "wanted"]
+__all__ = [
+    "MASKED",
+    "Decoding",
+    "OnItsWay",
+    "Shortcuts",
+    "change_of",
+    "counted",
+    "hurried",
+    "left_after",
+    "schedule_of",
+    "wanted",
+]
 
 MASKED = -1
 """The step that committed a place which is masked."""
@@ -35,6 +47,18 @@ class Shortcuts:
     threshold: float = 1.0
     early_end: bool = False
     guidance_until: float = 1.0
+
+
+class OnItsWay(Protocol):
+    """The step that led to a state and was not waited for; see `late.py`."""
+
+    def outcome(self, decoding: Decoding, again: Callable[[Decoding], Decoding]) -> Decoding:
+        """The state once it is there; what comes of stepping the one before again, where that is wanted."""
+        ...
+
+    def on_host(self, decoding: Decoding) -> Decoding:
+        """The state on the host, where a copy of it comes to be."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -59,6 +83,8 @@ class Decoding:
         prompt: what is remembered of the prompt and the blocks before the present one.
         prompt_of: the block for which that was made, by its first place.
         refreshed: the state before it was made.
+        left: how many places of each block are masked, where the host knows it without a look at `masked`.
+        late: the step that led here, where nobody waited for it.
     """
 
     canvas: Canvas
@@ -78,6 +104,8 @@ class Decoding:
     prompt: Memory | None = None
     prompt_of: int | None = None
     refreshed: Decoding | None = None
+    left: tuple[int, ...] | None = None
+    late: OnItsWay | None = None
 
     @staticmethod
     def begun(
@@ -117,7 +145,25 @@ class Decoding:
     @property
     def done(self) -> bool:
         """Whether no step is left, or no place is masked any more."""
-        return self.step == len(self.steps) or not self.masked.any()
+        if self.step == len(self.steps):
+            return True
+        return not self.masked.any() if self.left is None else not sum(self.left)
+
+    @property
+    def places_left(self) -> int:
+        """How many places are masked."""
+        return int(self.masked.sum()) if self.left is None else sum(self.left)
+
+    @property
+    def inside(self) -> int:
+        """How many places of the next step's block are masked, of a state that is `counted`; 0 where the
+        steps are of other blocks than the settings.
+        """
+        assert self.left is not None
+        step, size = self.steps[self.step], _block_size(self)
+        if step.start % size or (step.stop % size and step.stop != len(self.canvas.blank)):
+            return 0
+        return sum(self.left[block] for block in _blocks(self))
 
     @property
     def guides(self) -> bool:
@@ -127,7 +173,7 @@ class Decoding:
             return self.unconditional is not None
         # Told by places, not by steps: a schedule that a deadline made shorter, given again, does the same.
         total = sum(self.asked)
-        decided = sum(self.run) if self.shortcuts.threshold == 1 else total - int(self.masked.sum())
+        decided = sum(self.run) if self.shortcuts.threshold == 1 else total - self.places_left
         return decided < until * total
 
     @property
@@ -143,7 +189,39 @@ class Decoding:
 
     def forgetful(self) -> Decoding:
         """The same without what is remembered."""
-        return replace(self, prefix=None, prompt=None, prompt_of=None, refreshed=None)
+        return replace(self, prefix=None, prompt=None, prompt_of=None, refreshed=None, late=None)
+
+
+def counted(decoding: Decoding) -> Decoding:
+    """The same, with how many places of each block are masked known to the host: looked up, if it is not."""
+    if decoding.left is not None:
+        return decoding
+    masked, size = decoding.masked.tolist(), _block_size(decoding)
+    left = tuple(sum(masked[start : start + size]) for start in range(0, len(masked), size))
+    return replace(decoding, left=left)
+
+
+def left_after(decoding: Decoding, count: int) -> tuple[int, ...] | None:
+    """The `left` of a counted state after its next step commits so many places of its block; None where that
+    has several and it is not told of which.
+    """
+    assert decoding.left is not None
+    blocks = _blocks(decoding)
+    if count < decoding.inside and len(blocks) > 1:
+        return None
+    taken = {block: min(decoding.left[block], count) for block in blocks}
+    return tuple(left - taken.get(block, 0) for block, left in enumerate(decoding.left))
+
+
+def _blocks(decoding: Decoding) -> range:
+    """Which of the settings' blocks the next step is about."""
+    step, size = decoding.steps[decoding.step], _block_size(decoding)
+    return range(step.start // size, -(-step.stop // size))
+
+
+def _block_size(decoding: Decoding) -> int:
+    length = len(decoding.canvas.blank)
+    return min(decoding.settings.block_length or length, length)
 
 
 def hurried(decoding: Decoding, num_steps: int) -> Decoding:
@@ -155,7 +233,7 @@ def hurried(decoding: Decoding, num_steps: int) -> Decoding:
 
 def wanted(decoding: Decoding) -> int:
     """How many steps the schedule that was asked for has for as many places as are still masked."""
-    left, steps = int(decoding.masked.sum()), 0
+    left, steps = decoding.places_left, 0
     for places in reversed(decoding.asked):
         if left <= 0:
             break

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from omni_agent.core import Modality, Settings
@@ -20,7 +20,6 @@ from omni_agent.core_model.config import TaskConfig
 from omni_agent.core_model.decoding import Decoding, Shortcuts
 from omni_agent.core_model.looking import key_of, looks, reading_of
 from omni_agent.core_model.memory import Memory, Row, hidden_states
-from omni_agent.core_model.noise import gumbel
 from omni_agent.core_model.parts import Parts
 from omni_agent.core_model.prompting import without_prompt
 from omni_agent.core_model.published_unmasking import PublishedRule
@@ -33,6 +32,7 @@ from omni_agent.core_model.schedule import (
     even,
     published,
 )
+from omni_agent.core_model.typed_unmasking import typed
 from omni_agent.core_model.unmasking import TypedRule
 from omni_agent.errors import InputError
 
@@ -143,7 +143,15 @@ def _candidates(
     if isinstance(rule, TypedRule):
         ids = vocabulary.columns(decoding.canvas.blank.modality).to(reading.places.device)
         made = [
-            _typed(decoding, rule, reading.places[rows], logits(rows), ids, key)
+            typed(
+                rule,
+                decoding.canvas.blank.modality,
+                logits(rows),
+                reading.places[rows],
+                ids,
+                key,
+                order_key=key_of(decoding, "order"),
+            )
             for rows in tiles(len(reading.places), len(ids))
         ]
     else:
@@ -155,30 +163,6 @@ def _candidates(
             for rows in tiles(len(reading.places), parts.config.transformer.vocab_size)
         ]
     return Candidates.joined(made)
-
-
-def _typed(
-    decoding: Decoding,
-    rule: TypedRule,
-    places: Int[Tensor, " m"],
-    logits: Float[Tensor, "m columns"],
-    ids: Int[Tensor, " columns"],
-    key: int,
-) -> Candidates:
-    if rule.min_length and decoding.canvas.blank.modality is not Modality.IMAGE:
-        logits = logits.clone()
-        logits[:, -1].masked_fill_(places < rule.min_length, -torch.inf)
-    columns, sure = unmasking.candidates(
-        logits,
-        temperature=rule.temperature,
-        top_p=rule.top_p,
-        top_k=rule.top_k,
-        noise=lambda columns: gumbel(key, places[:, None], columns),
-    )
-    score = sure
-    if rule.order_noise > 0:
-        score = sure.log() + rule.order_noise * gumbel(key_of(decoding, "order"), places)
-    return Candidates(tokens=ids[columns], sure=sure, score=score)
 
 
 def _after(
@@ -222,6 +206,8 @@ def _after(
         prompt=memory,
         prompt_of=step.start if decoding.shortcuts.prompt_cache else None,
         refreshed=decoding.forgetful() if decoding.refreshes else decoding.refreshed,
+        left=None,
+        late=None,
     )
 
 

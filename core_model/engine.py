@@ -6,6 +6,9 @@ lower priority have fewer turns; while one with a deadline needs its turns, it h
 a tenth of the time. Whatever computes with the weights happens in this thread and nowhere else. Nothing here
 knows of asyncio: a `Ticket` rings its watchers, and `generation.py` makes that awaitable.
 
+Where steps have a fixed shape (`captured.py`) the device is one step ahead: a step is launched, and then what
+the one before left is looked at, published and timed. Those with deadlines are not planned before that.
+
 What holds in every round: a cancelled request gets no further model call; a failing request fails alone; what
 a request yields does not depend on what else is in flight, as its state is a value and its noise is a
 function of its own seed.
@@ -27,10 +30,11 @@ from omni_agent.core_model import deadlines, jobs
 from omni_agent.core_model.counters import Counters
 from omni_agent.core_model.deadlines import Need, Pace
 from omni_agent.core_model.decoding import Decoding, hurried, wanted
-from omni_agent.core_model.grouping import Always, Grouping, Paying, alone
+from omni_agent.core_model.grouping import Always, Grouping, Paying, Shape, alone
 from omni_agent.core_model.jobs import Job
 from omni_agent.core_model.listening import Listening
 from omni_agent.core_model.model import Model
+from omni_agent.core_model.precision import full_float32
 from omni_agent.core_model.ticket import Describe, Finished, Ticket
 from omni_agent.errors import CoreClosed, DeadlineExceeded, Overloaded
 from omni_agent.values import Reply, Speech
@@ -55,6 +59,15 @@ class _Listener:
     ticket: Ticket
     source: Ticket
     heard: Listening
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Launch:
+    """A step of a group: of each its job, the state before it and that after it, which may be on its way."""
+
+    taken: list[tuple[Job, Decoding, Decoding]]
+    shape: Shape | None
+    begun: float
 
 
 class Engine:
@@ -104,6 +117,8 @@ class Engine:
         self._admitted = 0
         self._owed = 0.0
         self._pace = Pace()
+        self._launch: _Launch | None = None
+        self._looked = 0.0
         # Not a daemon: a thread killed inside a model call takes the interpreter with it.
         self._thread = threading.Thread(target=self._serve, name="omni-agent engine", daemon=False)
         self._thread.start()
@@ -209,7 +224,7 @@ class Engine:
 
     def _serve(self) -> None:
         try:
-            with torch.inference_mode():
+            with torch.inference_mode(), full_float32():
                 while self._admit():
                     self._round()
         except BaseException as error:  # of the engine itself: nobody may wait for a thread that is gone
@@ -217,6 +232,7 @@ class Engine:
             self._broken = error
         finally:
             self._in_flight.clear()
+            self._launch = None
             self.stop()
 
     def _closed(self) -> CoreClosed:
@@ -229,6 +245,8 @@ class Engine:
     def _admit(self) -> bool:
         """Let those who are done go and those who wait come. False when the engine is to stop."""
         self._in_flight = [job for job in self._in_flight if not job.ticket.done]
+        if not self._in_flight:
+            self._launch = None  # of those who are done, nobody looks at it
         with self._condition:
             while not (self._in_flight or self._queue or self._closing or self._has_sound_left()):
                 self._condition.wait(_IDLE_SECONDS)
@@ -265,6 +283,8 @@ class Engine:
             together = [going[index] for index in group]
             self._turns_begin(together)
             self._advance(together)
+        if not going:
+            self._look_back()
         for listener in tuple(self._listeners.values()):
             self._hear(listener)
 
@@ -285,6 +305,8 @@ class Engine:
         pressed = [job for job in self._in_flight if job.due is not None and not job.ticket.done]
         if not pressed:
             return []
+        self._look_back()
+        pressed = [job for job in pressed if not job.ticket.done]
         now = time.monotonic()
         needs = [self._need(job) for job in pressed]
         unsure = set(deadlines.hopeless(now, needs))
@@ -377,7 +399,7 @@ class Engine:
                 self._goes_on(job, decoding)
                 self._pace.took("begin", job.kind, time.monotonic() - before)
                 self._pace.steps[job.kind] = len(decoding.steps)
-                job.ticket.begun(decoding)
+                job.ticket.begun(self._model.shown(decoding))
                 if decoding.done:
                     self._finish(job, decoding)
             else:
@@ -394,7 +416,7 @@ class Engine:
         group = [job for job in group if not job.ticket.done]
         if not group:
             return
-        begun = time.monotonic()
+        begun, shape = time.monotonic(), group[0].shape
         try:
             before = [_decoding(job) for job in group]
             after = self._model.advance(before)
@@ -408,12 +430,39 @@ class Engine:
                 for job in group:
                     self._advance([job])
             return
-        seconds = time.monotonic() - begun
-        self._counters.stepped([_progress(*states) for _, *states in taken], seconds)
-        if (shape := group[0].shape) is not None:
-            self._grouping.took(shape, len(group), seconds)
         for job, _, decoding in taken:
-            self._pace.took("step", job.kind, seconds / len(group))
+            try:
+                self._goes_on(job, decoding)
+            except Exception as error:
+                job.ticket.fail(error)
+        self._look_back()
+        self._launch = _Launch(taken=taken, shape=shape, begun=begun)
+        if any(decoding.late is None or decoding.done for decoding in after):
+            self._look_back()
+
+    def _look_back(self) -> None:
+        """What the step that was launched last left, once it is there: published, counted and timed."""
+        launch, self._launch = self._launch, None
+        if launch is None:
+            return
+        taken: list[tuple[Job, Decoding, Decoding]] = []
+        for job, before, after in launch.taken:
+            try:
+                truly = self._model.settled(after)
+                if job.decoding is after and truly is not after:
+                    self._goes_on(job, truly)
+                taken.append((job, before, truly))
+            except Exception as error:
+                job.ticket.fail(error)
+        now = time.monotonic()
+        # the device had the step before to do when this one was launched
+        seconds = now - max(launch.begun, self._looked)
+        self._looked = now
+        self._counters.stepped([_progress(*states) for _, *states in taken], seconds)
+        if launch.shape is not None:
+            self._grouping.took(launch.shape, len(launch.taken), seconds)
+        for job, _, decoding in taken:
+            self._pace.took("step", job.kind, seconds / len(launch.taken))
             try:
                 self._take(job, decoding)
             except Exception as error:
@@ -429,7 +478,7 @@ class Engine:
 
     def _take(self, job: Job, decoding: Decoding) -> None:
         """Publish what a denoising step yielded, and finish the request if that was the last."""
-        self._goes_on(job, decoding)
+        decoding = self._model.shown(decoding)
         job.ticket.publish(decoding)
         if decoding.done:
             self._finish(job, decoding)
@@ -473,8 +522,8 @@ class Engine:
             assert speech.tokens is not None
             return speech.tokens.ids, True
         for job in self._in_flight:
-            if job.ticket is source and job.decoding is not None:
-                return self._model.spoken(job.decoding)
+            if job.ticket is source and source.state is not None:
+                return self._model.spoken(source.state)
         return (), False
 
 
@@ -485,7 +534,7 @@ def _decoding(job: Job) -> Decoding:
 
 def _progress(before: Decoding, after: Decoding) -> tuple[Modality, int]:
     """The modality of a blank, and how many of its places a step decided."""
-    return before.canvas.blank.modality, int((before.masked & ~after.masked).sum())
+    return before.canvas.blank.modality, before.places_left - after.places_left
 
 
 def _due(work: Request | Value, snapshot: Snapshot | None, now: float) -> float | None:

@@ -27,7 +27,7 @@ from omni_agent.core_model.seeds import seed_of
 from omni_agent.core_model.unmasking import TypedRule
 from omni_agent.errors import InputError
 
-__all__ = ["Look", "key_of", "looks", "reading_of"]
+__all__ = ["Look", "embedded", "head_of", "key_of", "looks", "reading_of"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -50,10 +50,12 @@ class Look:
         """Gives the logits of some of the places."""
 
         def of(rows: slice) -> Tensor:
-            logits = _head(parts, decoding, self.hidden[rows])
+            rule, modality = decoding.rule, decoding.canvas.blank.modality
+            logits = head_of(parts, rule, modality, self.hidden[rows])
             if self.without is None:
                 return logits
-            return guided(logits, _head(parts, decoding, self.without[rows]), decoding.guidance_scale)
+            without = head_of(parts, rule, modality, self.without[rows])
+            return guided(logits, without, decoding.guidance_scale)
 
         return of
 
@@ -89,7 +91,7 @@ def _block_from(decoding: Decoding) -> int:
 def _without_prompts(parts: Parts, decodings: Sequence[Decoding]) -> list[tuple[Canvas, States] | None]:
     """For those that have guidance in this step the canvas without its prompt, and its states."""
     plain = [decoding.unconditional if decoding.guides else None for decoding in decodings]
-    rows = [Row(embeddings=_embedded(parts, canvas, 0)) for canvas in plain if canvas is not None]
+    rows = [Row(embeddings=embedded(parts, canvas, 0)) for canvas in plain if canvas is not None]
     states = iter(hidden_states(parts.transformer, rows) if rows else [])
     return [None if canvas is None else (canvas, next(states)) for canvas in plain]
 
@@ -101,14 +103,14 @@ def _with_prompts(parts: Parts, decodings: Sequence[Decoding]) -> list[States]:
         if decoding.prompt is not None and not decoding.refreshes:
             memory = decoding.prompt
         first = memory.positions if memory else 0
-        rows.append(Row(embeddings=_embedded(parts, decoding.canvas, first), memory=memory))
+        rows.append(Row(embeddings=embedded(parts, decoding.canvas, first), memory=memory))
     return hidden_states(parts.transformer, rows, remember=[each.refreshes for each in decodings])
 
 
 def _attended(parts: Parts, decodings: Sequence[Decoding], readings: Sequence[Reading]) -> list[Look]:
     """As the published code reads rows of unequal length: what fills them up is looked at, too."""
     canvases = [decoding.canvas for decoding in decodings]
-    rows = [_embedded(parts, canvas, 0) for canvas in canvases]
+    rows = [embedded(parts, canvas, 0) for canvas in canvases]
     if any(decoding.guides for decoding in decodings):
         if len(decodings) > 1:
             raise InputError(
@@ -118,7 +120,7 @@ def _attended(parts: Parts, decodings: Sequence[Decoding], readings: Sequence[Re
         plain = decodings[0].unconditional
         assert plain is not None
         places = canvases[0].blank.start - 1 + readings[0].places
-        hidden, without = out_of_line(parts.transformer, rows[0], _embedded(parts, plain, 0), places)
+        hidden, without = out_of_line(parts.transformer, rows[0], embedded(parts, plain, 0), places)
         return [Look(reading=readings[0], hidden=hidden, without=without, memory=None)]
     longest = max(map(len, rows))
     if len(set(map(len, rows))) > 1 and len({len(canvas.blank) for canvas in canvases}) > 1:
@@ -139,7 +141,7 @@ def _attended(parts: Parts, decodings: Sequence[Decoding], readings: Sequence[Re
     ]
 
 
-def _embedded(parts: Parts, canvas: Canvas, first: int) -> Float[Tensor, "n hidden"]:
+def embedded(parts: Parts, canvas: Canvas, first: int) -> Float[Tensor, "n hidden"]:
     """The embeddings of a canvas from a position on."""
     row = parts.transformer.embed(canvas.ids[first:])
     for heard in canvas.frames:
@@ -168,15 +170,17 @@ def key_of(decoding: Decoding, purpose: str) -> int:
     return seed_of(decoding.settings.seed, decoding.step, purpose)
 
 
-def _head(
-    parts: Parts, decoding: Decoding, hidden: Float[Tensor, "places hidden"]
+def head_of(
+    parts: Parts,
+    rule: TypedRule | PublishedRule,
+    modality: Modality,
+    hidden: Float[Tensor, "places hidden"],
 ) -> Float[Tensor, "places columns"]:
     """Logits over what the blank may hold; published, over the whole vocabulary."""
-    if isinstance(decoding.rule, PublishedRule):
+    if isinstance(rule, PublishedRule):
         return parts.transformer.head(hidden)
     # A modality's ids lie side by side, so its part of the head is a view; gathering rows would copy
     # megabytes a call.
-    modality = decoding.canvas.blank.modality
     head, ids = parts.transformer.lm_head.weight, parts.vocabulary.range_of(modality)
     logits = linear(hidden, head[ids.start : ids.stop])
     if modality is Modality.IMAGE:

@@ -16,10 +16,15 @@ from torch import Tensor
 from omni_agent.core import CanvasChange, Modality, Request, Settings, Snapshot, Task, Value, Yield
 from omni_agent.core_model import denoising, snapshots
 from omni_agent.core_model.canvas import Canvas
-from omni_agent.core_model.decoding import Decoding, Shortcuts, change_of
+from omni_agent.core_model.captured import FixedSteps
+from omni_agent.core_model.config import CoreConfig
+from omni_agent.core_model.decoding import Decoding, Shortcuts, change_of, counted
+from omni_agent.core_model.fixed_shape import shape_of
 from omni_agent.core_model.grouping import Shape
+from omni_agent.core_model.late import on_host
 from omni_agent.core_model.parts import Parts
 from omni_agent.core_model.prompting import canvas_of
+from omni_agent.core_model.tokenizers.text import TextTokenizer
 from omni_agent.core_model.unmasking import TypedRule
 from omni_agent.errors import InputError
 from omni_agent.values import Image, Reply, Speech, Text, Tokens
@@ -33,7 +38,26 @@ ROUGHLY = 32
 class Model(Parts):
     """The resident weights, and the way of a request through them. All calls belong in the thread that owns
     them.
+
+    Args:
+        config: what it is made of.
+        text_tokenizer: of its prompts.
+        fixed_steps: how steps of fixed shape are launched; None steps and waits, but on CUDA, where there are
+            always some.
     """
+
+    def __init__(
+        self, config: CoreConfig, text_tokenizer: TextTokenizer, *, fixed_steps: FixedSteps | None = None
+    ) -> None:
+        super().__init__(config, text_tokenizer)
+        self._fixed_steps = fixed_steps
+
+    @property
+    def fixed_steps(self) -> FixedSteps | None:
+        """How steps of fixed shape are launched, if they are."""
+        if self._fixed_steps is None and self.device.type == "cuda":
+            self._fixed_steps = FixedSteps()
+        return self._fixed_steps
 
     @torch.inference_mode()
     def canvas(self, request: Request) -> Canvas:
@@ -42,11 +66,11 @@ class Model(Parts):
 
     def start(self, canvas: Canvas, settings: Settings) -> Decoding:
         """The state before the first denoising step; see `denoising.start`."""
-        return denoising.start(self, canvas, settings)
+        return self._counted(denoising.start(self, canvas, settings))
 
     def restored(self, snapshot: Snapshot, request: Request) -> Decoding:
         """The state that a snapshot was taken of; see `snapshots.restored`."""
-        return snapshots.restored(self, snapshot, request)
+        return self._counted(snapshots.restored(self, snapshot, request))
 
     def teller(self) -> Callable[[Decoding, int], CanvasChange]:
         """What tells watchers of a state, given its request's number. It holds no weights."""
@@ -61,6 +85,9 @@ class Model(Parts):
         """What the next step's model call looks like. What need not be exact is of one shape with what is
         about as long.
         """
+        fixed = None if self.fixed_steps is None else shape_of(self, decoding)
+        if fixed is not None:
+            return Shape(exact=decoding.shortcuts == Shortcuts(), size=fixed)
         canvas, plain = decoding.canvas, decoding.unconditional
         rows, without = len(canvas.ids) - canvas.prefix, len(plain.ids) if plain and decoding.guides else 0
         if decoding.shortcuts == Shortcuts():
@@ -71,7 +98,8 @@ class Model(Parts):
 
     def alike(self, decodings: Sequence[Decoding]) -> bool:
         """Whether one model call for all yields what one for each yields; see `denoising.alike`."""
-        return denoising.alike(self, decodings)
+        steps = self.fixed_steps
+        return denoising.alike(self, decodings) if steps is None else steps.alike(self, decodings)
 
     def whole(self, value: Yield) -> Yield:
         """A value with its pixels or samples; see `decode`."""
@@ -90,8 +118,21 @@ class Model(Parts):
 
     @torch.inference_mode()
     def advance(self, decodings: Sequence[Decoding]) -> list[Decoding]:
-        """One denoising step of each, in one model call; see `denoising.advance`."""
-        return denoising.advance(self, decodings)
+        """One denoising step of each, in one model call; see `denoising.advance`.
+
+        With steps of fixed shape what comes back is on its way, and to be `settled` before it is looked at;
+        what was given is settled by then, so that a loop of these is one step ahead and no more.
+        """
+        steps = self.fixed_steps
+        return denoising.advance(self, decodings) if steps is None else steps.advance(self, decodings)
+
+    def settled(self, decoding: Decoding) -> Decoding:
+        """A state once it is there: itself or, where its step could not tell what commits, what does."""
+        return decoding if self.fixed_steps is None else self.fixed_steps.settled(self, decoding)
+
+    def shown(self, decoding: Decoding) -> Decoding:
+        """A state as anybody may look at it, in any thread, once it is there."""
+        return on_host(self.settled(decoding))
 
     def value(self, decoding: Decoding) -> Yield:
         """What a finished canvas holds; pictures and speech as tokens, to be decoded when somebody looks or
@@ -100,7 +141,7 @@ class Model(Parts):
         Raises:
             InputError: it holds none of the modality that was asked for.
         """
-        canvas = decoding.canvas
+        canvas = self.shown(decoding).canvas
         if isinstance(decoding.rule, TypedRule):
             return self._made(canvas.blank.modality, self._until_end(canvas.filled))
         if canvas.task is Task.REPLY:
@@ -123,6 +164,9 @@ class Model(Parts):
         row = self._until_end(ids) if ended else ids.tolist()
         codes = [token - speech.start for token in row if token in speech]
         return codes, bool(codes) and (ended or decoding.done)
+
+    def _counted(self, decoding: Decoding) -> Decoding:
+        return decoding if self.fixed_steps is None else counted(decoding)
 
     def _made(self, modality: Modality, ids: Sequence[int]) -> Value:
         """A value of the ids that are of its modality: the published decoder sorts them by range."""

@@ -18,7 +18,9 @@ _MIX = ((30, -0x40A7B892E31B1A47), (27, -0x6B2FB644ECCEEE15))
 
 
 def uniform(
-    key: int, places: Int[Tensor, "*#shape"], tokens: Int[Tensor, "*#shape"] | int = 0
+    key: int | Int[Tensor, "*#shape"],
+    places: Int[Tensor, "*#shape"],
+    tokens: Int[Tensor, "*#shape"] | int = 0,
 ) -> Float[Tensor, "*shape"]:
     """Numbers evenly spread between 0 and 1, neither of which comes up, in float64.
 
@@ -35,7 +37,9 @@ def uniform(
 
 
 def gumbel(
-    key: int, places: Int[Tensor, "*#shape"], tokens: Int[Tensor, "*#shape"] | int = 0
+    key: int | Int[Tensor, "*#shape"],
+    places: Int[Tensor, "*#shape"],
+    tokens: Int[Tensor, "*#shape"] | int = 0,
 ) -> Float[Tensor, "*shape"]:
     """Gumbel noise: the largest sum of it and log probabilities is a draw from them; see `uniform`."""
     return -(-uniform(key, places, tokens).log()).log().float()

@@ -19,7 +19,7 @@ from omni_agent.core_model.noise import gumbel, uniform
 from omni_agent.core_model.schedule import BlockStep, Reading
 from omni_agent.errors import InputError
 
-__all__ = ["PublishedRule", "candidates", "committing", "reading"]
+__all__ = ["PublishedRule", "candidates", "committing", "reading", "taken", "tempered", "weakened"]
 
 # The position penalty begins behind so many masked places.
 UNPENALISED = 100
@@ -126,21 +126,43 @@ def candidates(
         first: whether this is the first step of all: tokens that were there before it are not penalised.
         key: seed of this step, for a rule that draws.
     """
-    if rule.temperature > 0:
-        logits = logits / rule.temperature
-    values, columns = kept(logits, rule.top_p, rule.top_k)
+    values, columns = kept(tempered(rule, logits), rule.top_p, rule.top_k)
     if rule.algorithm == "entropy-penalty" and not first:
         values = _without_repeats(values, columns, blank, rule.repeat_penalty, mask, logits.shape[-1])
     values = _penalised_by_position(values, read, rule.max_position_penalty)
+    return taken(rule, values, columns, read.places, key)
+
+
+def tempered(rule: PublishedRule, logits: Float[Tensor, "m vocab"]) -> Float[Tensor, "m vocab"]:
+    """The logits at the rule's temperature, before truncation."""
+    return logits / rule.temperature if rule.temperature > 0 else logits
+
+
+def taken(
+    rule: PublishedRule,
+    values: Float[Tensor, "m k"],
+    columns: Int[Tensor, "m k"],
+    places: Int[Tensor, " m"],
+    key: int | Int[Tensor, "m 1"] | None,
+) -> Candidates:
+    """What places take of what is kept, after penalties.
+
+    Args:
+        rule: how the blank is filled.
+        values: logits that are kept.
+        columns: of which tokens.
+        places: counted from the blank's start.
+        key: seed of this step, for a rule that draws.
+    """
     probabilities = values.softmax(-1)
     if rule.temperature > 0:
         assert key is not None
-        drawn = (values + gumbel(key, read.places[:, None], columns)).argmax(-1, keepdim=True)
+        drawn = (values + gumbel(key, places[:, None], columns)).argmax(-1, keepdim=True)
     else:
         drawn = probabilities.argmax(-1, keepdim=True)
     sure = probabilities.gather(-1, drawn)[:, 0]
     return Candidates(
-        tokens=columns.gather(-1, drawn)[:, 0].to(blank.dtype),
+        tokens=columns.gather(-1, drawn)[:, 0],
         sure=sure,
         score=_confidence(rule.algorithm, probabilities, sure),
     )
@@ -175,7 +197,7 @@ def _without_repeats(
     there = torch.zeros(vocab, dtype=torch.bool, device=columns.device)
     there[blank] = True
     there[0] = there[mask] = False
-    return torch.where(there[columns], _weakened(values, penalty), values)
+    return torch.where(there[columns], weakened(values, penalty), values)
 
 
 def _penalised_by_position(values: Float[Tensor, "m k"], read: Reading, most: float) -> Float[Tensor, "m k"]:
@@ -183,10 +205,11 @@ def _penalised_by_position(values: Float[Tensor, "m k"], read: Reading, most: fl
     if most == 1 or beyond <= 0:
         return values
     penalties = 1 + (read.ranks - UNPENALISED).clamp(min=0).double() / beyond * (most - 1)
-    return _weakened(values, penalties[:, None].to(values))
+    return weakened(values, penalties[:, None].to(values))
 
 
-def _weakened(logits: Float[Tensor, "m n"], by: float | Float[Tensor, "m 1"]) -> Float[Tensor, "m n"]:
+def weakened(logits: Float[Tensor, "m n"], by: float | Float[Tensor, "m 1"]) -> Float[Tensor, "m n"]:
+    """Less likely by a factor, whatever the sign."""
     return torch.where(logits < 0, logits * by, logits / by)
 
 

@@ -15,6 +15,8 @@ jaxtyping.install_import_hook(
         for module in (
             "batching",
             "denoising",
+            "fixed_shape",
+            "fixed_step",
             "guidance",
             "published_unmasking",
             "resampling",
@@ -24,6 +26,7 @@ jaxtyping.install_import_hook(
             "training.masking",
             "training.published",
             "transformer",
+            "typed_unmasking",
             "unmasking",
         )
     ],

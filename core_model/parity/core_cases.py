@@ -93,7 +93,7 @@ def _decode(case: Case, parts: Parts) -> Arrays:
         canvas,
         mask=mask,
         unconditional=plain,
-        settings=Settings(),
+        settings=Settings(block_length=block if block > 0 else None),
         guidance_scale=scale,
         rule=rule,
         steps=published(len(blank), case.setting("steps"), block if block > 0 else None),
@@ -101,6 +101,7 @@ def _decode(case: Case, parts: Parts) -> Arrays:
     after: list[Tensor] = []
     while not decoding.done:
         [decoding] = model.advance([decoding])
+        decoding = model.settled(decoding)
         after.append(decoding.canvas.filled)
         golden = wanted[min(len(after), len(wanted)) - 1]
         decoding = replace(
@@ -108,6 +109,8 @@ def _decode(case: Case, parts: Parts) -> Arrays:
             canvas=canvas.with_filled(golden),
             unconditional=None if plain is None else plain.with_filled(golden),
             masked=golden == mask,
+            left=None,
+            late=None,
         )
     unseen = torch.zeros(len(after), len(prompt), dtype=wanted.dtype)
     return {"history": torch.cat([unseen, torch.stack(after)], 1).numpy()}
