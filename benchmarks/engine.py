@@ -48,6 +48,7 @@ from omni_agent.values import Image, Speech, Text
 
 PROMPT, BLANK, STEPS, FAST_STEPS = 256, 128, 64, 16
 PENALTIES = {"repeat_penalty": 1.2, "max_position_penalty": 2.0}
+EXACT = Settings(algorithm="entropy-penalty", num_steps=STEPS, **PENALTIES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,8 +139,27 @@ def measured(work: Work, runs: int, device: torch.device, clock: Callable[[], fl
 
 def tiny(device: torch.device) -> list[Work]:
     """omni-tiny's tasks. Also in the typed reading, which is its default."""
-    loading = checkpoints.Loading.of(str(device), None, None)
-    model = checkpoints.load(checkpoints.find("omni-tiny"), loading)
+    model = omni_tiny(device)
+    return [
+        decoded(
+            name,
+            model,
+            model.canvas(request),
+            exact=Settings(algorithm="entropy-penalty", temperature=0.0, **PENALTIES),
+            fast=Settings(mode="fast"),
+            typed=Settings(),
+        )
+        for name, request in requests(model).items()
+    ]
+
+
+def omni_tiny(device: torch.device) -> Model:
+    """The checkpoint, on a device."""
+    return checkpoints.load(checkpoints.find("omni-tiny"), checkpoints.Loading.of(str(device), None, None))
+
+
+def requests(model: Model) -> dict[str, Request]:
+    """One of each of omni-tiny's tasks."""
     rng = np.random.default_rng(0)
     picture = Image(paint(sample_scene(rng, "held_out", "pair"), rng))
     question = spoken(model, "what is on the left")
@@ -152,17 +172,10 @@ def tiny(device: torch.device) -> list[Work]:
         "speaking": (Task.SPEAK, (Text("a dog and a cat on the road"),), Modality.SPEECH),
         "drawing": (Task.DRAW, (Text("draw three apples in the snow"),), Modality.IMAGE),
     }
-    return [
-        decoded(
-            name,
-            model,
-            model.canvas(Request(task=task, content=content, blank=blank)),
-            exact=Settings(algorithm="entropy-penalty", temperature=0.0, **PENALTIES),
-            fast=Settings(mode="fast"),
-            typed=Settings(),
-        )
+    return {
+        name: Request(task=task, content=content, blank=blank)
         for name, (task, content, blank) in asked.items()
-    ]
+    }
 
 
 def spoken(model: Model, text: str) -> Speech:
@@ -187,6 +200,15 @@ def random_weights(
     name: str, device: torch.device, vocabulary: int, hidden: int, layers: int, heads: int, inner: int
 ) -> Work:
     """A prompt of random tokens behind a transformer of random weights."""
+    model, canvas = of_chance(name, device, vocabulary, hidden, layers, heads, inner)
+    fast = Settings(algorithm="entropy-penalty", num_steps=FAST_STEPS, prompt_cache=True, **PENALTIES)
+    return decoded(name, model, canvas, exact=EXACT, fast=fast)
+
+
+def of_chance(
+    name: str, device: torch.device, vocabulary: int, hidden: int, layers: int, heads: int, inner: int
+) -> tuple[Model, Canvas]:
+    """A transformer of random weights, and a prompt of random tokens before a blank."""
     mask = vocabulary - 2
     config = CoreConfig(
         name=name,
@@ -216,9 +238,7 @@ def random_weights(
         ids=ids,
         blank=Span(start=PROMPT, stop=PROMPT + BLANK, modality=Modality.TEXT),
     )
-    exact = Settings(algorithm="entropy-penalty", num_steps=STEPS, **PENALTIES)
-    fast = Settings(algorithm="entropy-penalty", num_steps=FAST_STEPS, prompt_cache=True, **PENALTIES)
-    return decoded(name, model, canvas, exact=exact, fast=fast)
+    return model, canvas
 
 
 def decoded(name: str, model: Model, canvas: Canvas, **ways: Settings) -> Work:

@@ -71,6 +71,11 @@ class FixedSteps:
         """How many of them are captured."""
         return sum(each.graph is not None for each in self._ready.values())
 
+    @property
+    def refused(self) -> int:
+        """How many of them could not be captured."""
+        return sum(each.refused for each in self._ready.values())
+
     @torch.inference_mode()
     def advance(self, parts: Parts, decodings: Sequence[Decoding]) -> list[Decoding]:
         """One step of each: of those of one shape in one call, of those without one as `denoising.advance`.
