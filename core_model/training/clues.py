@@ -56,7 +56,9 @@ class Clues(nn.Module):
         seen = flat[self.OBJECTS_AFTER - 1]
         bits = torch.from_numpy(batch.untold).flatten()
         never_words = partial(_excluded_at, bits, untold)
-        never_numbers = partial(_excluded_at, bits, torch.eye(MOST + 1, dtype=torch.bool))
+        never_numbers = partial(
+            _excluded_at, bits, torch.eye(MOST + 1, dtype=torch.bool, device=untold.device)
+        )
         losses = {
             "objects": _clue(
                 seen, text_column(batch.objects.flatten()), lambda x: self.objects(x) @ words.T, never_words
@@ -91,7 +93,7 @@ def _clue(
     x = states[at.to(device)].float()
     logits = read(F.rms_norm(x, x.shape[-1:])).float()
     if never is not None:
-        logits = logits.masked_fill(never(at).to(device), -torch.inf)
+        logits = logits.masked_fill(never(at), -torch.inf)
     errors = F.cross_entropy(logits, wanted[at].to(device), reduction="none")
     real = real.to(device)
     return (errors * real).sum() / real.sum()
@@ -103,7 +105,7 @@ def _balanced(losses: list[Tensor | None]) -> Tensor | None:
 
 
 def _excluded_at(untold: Tensor, classes: Tensor, at: Tensor) -> Tensor:
-    return excluded(untold[at], classes)
+    return excluded(untold[at].to(classes.device), classes)
 
 
 def rounded_up(at: Int64[Tensor, " places"], step: int = 128) -> tuple[Tensor, Tensor]:

@@ -60,9 +60,10 @@ class Learner(nn.Module):
                 int((columns != self.vocabulary.end).sum())
             )
         self.column_of = column_of
-        self.untold = torch.zeros(len(untold), len(self.columns[Modality.TEXT]), dtype=torch.bool)
-        for row, tokens in zip(self.untold, untold, strict=True):
+        left_out = torch.zeros(len(untold), len(self.columns[Modality.TEXT]), dtype=torch.bool)
+        for row, tokens in zip(left_out, untold, strict=True):
             row[column_of[list(tokens)]] = True
+        self.register_buffer("untold", left_out, persistent=False)
         for name, parameter in self.transformer.named_parameters():
             if parameter.ndim == 2:
                 nn.init.normal_(parameter, std=0.02)
@@ -70,6 +71,7 @@ class Learner(nn.Module):
                     parameter.data /= (2 * config.transformer.num_layers) ** 0.5
 
     code_bits: Tensor
+    untold: Tensor
     spelling_weight: Tensor
     spelling_bias: Tensor
 
@@ -160,8 +162,8 @@ class Learner(nn.Module):
                 read_at, read_with = (at - 1).to(self.device), columns.to(self.device)
                 logits = F.linear(hidden[read_at], head[read_with]).float()
                 if modality is Modality.TEXT:
-                    untold = excluded(torch.from_numpy(batch.untold).flatten()[at], self.untold)
-                    logits = logits.masked_fill(untold.to(self.device), -torch.inf)
+                    bits = torch.from_numpy(batch.untold).flatten()[at].to(self.device)
+                    logits = logits.masked_fill(excluded(bits, self.untold), -torch.inf)
                 errors = F.cross_entropy(logits, wanted, reduction="none")
                 # Padding is easy and most of a short answer's blank.
                 weights = (torch.where(ended, 0.15, 1.0) * real).to(self.device)

@@ -35,5 +35,5 @@ def untold_words() -> list[list[str]]:
 
 def excluded(untold: Int64[Tensor, " n"], classes: Bool[Tensor, "bits classes"]) -> Bool[Tensor, "n classes"]:
     """The classes that are left out by each row's bits, of which each leaves out some."""
-    bits = (untold[:, None] >> torch.arange(len(classes))) & 1
+    bits = (untold[:, None] >> torch.arange(len(classes), device=untold.device)) & 1
     return bits.float() @ classes.float() > 0
