@@ -98,9 +98,25 @@ class Utterances:
         return cls(samples=samples, starts=np.load(folder / "starts.npy"), lines=lines)
 
 
-def hearing_sentences(rng: np.random.Generator, count: int) -> list[str]:
-    """Sentences as often as they are said in the world, none of a held-out combination."""
-    return [sample_sentence(rng, _SPLITS[int(rng.random() < 0.5)]) for _ in range(count)]
+def hearing_sentences(rng: np.random.Generator, count: int, *, words: float = 0.3) -> list[str]:
+    """Sentences as often as they are said in the world, none of a held-out combination.
+
+    Args:
+        rng: source of chance.
+        count: how many.
+        words: the share of single words and short answers, half of them numbers: as often as they are said,
+            they are too few to be heard right in a voice that was never heard.
+    """
+    world = load_world()
+    short = [*(place.phrase for place in world.backgrounds), "yes", "no", "left", "right"]
+    short += [text for thing in world.objects for text in (thing.name, thing.phrase)]
+
+    def one() -> str:
+        if rng.random() >= words:
+            return sample_sentence(rng, _SPLITS[int(rng.random() < 0.5)])
+        return str(rng.choice(world.numbers if rng.random() < 0.5 else short))
+
+    return [one() for _ in range(count)]
 
 
 def speaking_sentences(rng: np.random.Generator, count: int) -> list[str]:

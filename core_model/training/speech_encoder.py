@@ -348,7 +348,8 @@ def _stacked(
     """The front end's stacking for a padded batch: each utterance gets the frames that it gets alone."""
     rows = (lengths + STEP - 1) // STEP
     t = int(rows.max())
-    places = torch.arange(t)[:, None] * STEP + torch.arange(STACK) - (STACK - 1) // 2
+    places = torch.arange(t, device=mels.device)[:, None] * STEP
+    places = places + torch.arange(STACK, device=mels.device) - (STACK - 1) // 2
     places = places.flatten()[None].clamp(min=0).minimum(lengths[:, None] - 1)
     taken = mels.gather(1, places[..., None].expand(-1, -1, MELS))
     return taken.reshape(len(mels), t, STACK * MELS), rows
