@@ -23,6 +23,7 @@ from omni_agent.core_model.fixed_shape import (
     FixedShape,
     Inputs,
     Standing,
+    first_of_equals,
     for_rows,
     numbers_of,
     packed,
@@ -58,6 +59,7 @@ class FixedSteps:
         self._captures = captures
         self._ready: OrderedDict[FixedShape, _Ready] = OrderedDict()
         self._pool: _Pool | None = None
+        self._first_of_equals: bool | None = None
         self.doubts = 0
         """Steps that were made again."""
 
@@ -169,7 +171,9 @@ class FixedSteps:
         if len(self._ready) >= self._most:
             _, oldest = self._ready.popitem(last=False)
             oldest.let_go()
-        self._ready[shape] = _Ready(Inputs(parts, shape))
+        if self._first_of_equals is None:
+            self._first_of_equals = first_of_equals(parts.device)
+        self._ready[shape] = _Ready(Inputs(parts, shape, first_of_equals=self._first_of_equals))
         return self._ready[shape]
 
     def _played(self, parts: Parts, ready: _Ready) -> UInt8[Tensor, "rows bytes"]:

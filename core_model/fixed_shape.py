@@ -29,6 +29,7 @@ __all__ = [
     "FixedShape",
     "Inputs",
     "Standing",
+    "first_of_equals",
     "for_rows",
     "numbers_of",
     "packed",
@@ -222,13 +223,20 @@ class Standing:
 
 
 class Inputs:
-    """Where a step of one shape finds what it is given. It is written over before each step."""
+    """Where a step of one shape finds what it is given. It is written over before each step.
 
-    def __init__(self, parts: Parts, shape: FixedShape) -> None:
+    Args:
+        parts: the model.
+        shape: of the step.
+        first_of_equals: whether `torch.topk` takes those here; see the function of that name.
+    """
+
+    def __init__(self, parts: Parts, shape: FixedShape, *, first_of_equals: bool) -> None:
         config, weight = parts.config.transformer, parts.transformer.lm_head.weight
         size = config.hidden_size // config.num_heads
         past = (config.num_layers, shape.rows, config.num_key_value_heads, shape.past, size)
         self.shape = shape
+        self.first_of_equals = first_of_equals
         self.row = weight.new_zeros(shape.rows, shape.row, config.hidden_size)
         self.without = weight.new_zeros(shape.rows, shape.without, config.hidden_size)
         self.keys, self.values = weight.new_zeros(past), weight.new_zeros(past)
@@ -264,6 +272,26 @@ class Inputs:
             self.keys[:, index].copy_(standing.keys)
             self.values[:, index].copy_(standing.values)
         self._holds[index] = standing
+
+
+def first_of_equals(device: torch.device) -> bool:
+    """Whether `torch.topk` takes, of equals, the first ones on a device: found out, as nothing promises it.
+
+    CUDA's selects digit by digit and takes equals as they lie; a CPU's sorts in part, and takes any. It
+    matters: where truncation leaves one token, every place is as sure.
+    """
+    if device.type != "cuda":
+        return False
+    for size in (2, 33, 100, 1000):
+        values = (torch.arange(size, device=device) % 3 == 0).float()
+        for count in (1, size // 2, size - 1):
+            if values.topk(count).indices.sort().values.tolist() != _first(values.tolist(), count):
+                return False
+    return True
+
+
+def _first(values: Sequence[float], count: int) -> list[int]:
+    return sorted(sorted(range(len(values)), key=lambda index: -values[index])[:count])
 
 
 def for_rows(shape: FixedShape, rows: int) -> FixedShape:

@@ -5,8 +5,9 @@ shapes follow from what is masked; here every shape is known before, and what is
 taken. So on CUDA the step is captured once and played again (`captured.py`), and nothing waits in it.
 
 Two things it cannot decide, as shapes or `torch.topk` would have to follow from what it finds: whom
-truncation keeps where equals or rounding decide, and, off CUDA, which of equally sure places commit in the
-published reading. Then it says that it is in *doubt*, and nothing it left is to be used.
+truncation keeps where equals or rounding decide, and which of equally sure places commit in the published
+reading, unless the device is known to take the first of equals. Then it says that it is in *doubt*, and
+nothing it left is to be used.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def fixed_step(parts: Parts, inputs: Inputs) -> UInt8[Tensor, "rows bytes"]:
     doubt = (unsure.view_as(valid) & valid).any(-1, keepdim=True)
     if isinstance(shape.rule, PublishedRule):
         doubt |= (chosen & (tokens == parts.vocabulary.mask)).any(-1, keepdim=True)  # it stays masked
-        if not order.is_cuda:
+        if not inputs.first_of_equals:
             doubt |= _tied(ranked.values, numbers["count"], valid)
     after.doubt.copy_(doubt)
     return data

@@ -13,11 +13,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from omni_agent.core_model import denoising
+from omni_agent.core_model import captured, denoising
 from omni_agent.core_model.captured import FixedSteps
 from omni_agent.core_model.config import CoreConfig
 from omni_agent.core_model.decoding import Decoding, counted, hurried
-from omni_agent.core_model.fixed_shape import Blank, numbers_of, packed, shape_of
+from omni_agent.core_model.fixed_shape import Blank, first_of_equals, numbers_of, packed, shape_of
 from omni_agent.core_model.model import Model
 from omni_agent.core_model.parity import check_folder, core_cases
 from tests.core_model.published_core import asked, published_model
@@ -157,6 +157,24 @@ def test_several_in_one_call_commit_what_each_commits_alone(which: int, count: i
     assert [shape.rows for shape in steps.shapes] == [1 << (count - 1).bit_length()]
     for state, among in zip(states, together, strict=True):
         agree(steps.settled(model, among), denoising.advance(model, [state])[0])
+
+
+def test_where_topk_takes_the_first_of_equals_so_does_it_without_doubt(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert not first_of_equals(torch.device("cpu"))
+    monkeypatch.setattr(captured, "first_of_equals", lambda device: True)
+    model = random_model()
+    model.transformer.lm_head.weight *= 1e4  # truncation leaves one token, and every place is as sure
+    state, steps = begun(model, 1, {"algorithm": "entropy", "length": 20, "num_steps": 5}), FixedSteps()
+    while not state.done:
+        [after] = steps.advance(model, [state])
+        after = steps.settled(model, after)
+        assert (after.sure[state.masked] == 1).all()
+        new = (state.masked & ~after.masked).nonzero()[:, 0]
+        assert new.equal(state.masked.nonzero()[: len(new), 0])
+        state = after
+    assert steps.doubts == 0
 
 
 def test_what_is_not_of_fixed_shape_has_none() -> None:
