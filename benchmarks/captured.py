@@ -108,26 +108,28 @@ class Checks:
 
     def tokens(self) -> str:
         """They commit what steps commit whose shapes follow from what is masked."""
-        lines = []
-        single = [0, 0]
+        blanks = others = places = 0
+        told: dict[str, int] = {"equal": 0, "by rounding": 0, "otherwise": 0}
+        wrong = []
         for case in self.cases():
             eager = waited_for(case)
             playing = FixedSteps(captures=False)
             last = trail(playing, case)[-1]
-            others = int((on_host(eager[-1]).canvas.filled != last.canvas.filled).sum())
-            if others:
-                lines.append(f"{case.name}: {others} of {len(last.masked)} tokens are others in the end")
+            differ = int((on_host(eager[-1]).canvas.filled != last.canvas.filled).sum())
+            blanks, others, places = blanks + (differ > 0), others + differ, places + len(last.masked)
             for before, after in pairwise(eager):
                 [ours] = playing.advance(case.model, [before])
-                ours = on_host(playing.settled(case.model, ours))
-                theirs = on_host(after)
-                single[0] += not (
-                    ours.canvas.ids.equal(theirs.canvas.ids) and ours.committed.equal(theirs.committed)
-                )
-                single[1] += 1
-        told = f"from the same state {single[0]} of {single[1]} steps commit otherwise"
-        check(single[0] <= single[1] // 100, "\n".join([told, *lines]))
-        return "; ".join([told, *lines])
+                how = compared(on_host(before), on_host(playing.settled(case.model, ours)), on_host(after))
+                told[how] += 1
+                if how == "otherwise":
+                    wrong.append(f"{case.name}, step {after.step}")
+        shown = ", ".join(f"{count} {how}" for how, count in told.items())
+        said = (
+            f"from the same state: {shown}; by itself to the end {others} of {places} tokens are others, in"
+            f" {blanks} of {len(self.cases())} blanks"
+        )
+        check(not wrong, "; ".join([said, *wrong[:20]]))
+        return said
 
     def doubt(self) -> str:
         """Where only sorting can tell whom truncation keeps, a step is made again."""
@@ -378,6 +380,25 @@ def trail(steps: FixedSteps, case: Case) -> list[Decoding]:
         if states[-1].done:
             states[-1] = steps.settled(case.model, states[-1])
     return [on_host(steps.settled(case.model, state)) for state in states]
+
+
+ROUNDING = 1e-3
+"""Probabilities that differ by less may be one but for the order of sums, over six layers of float32."""
+
+
+def compared(before: Decoding, ours: Decoding, theirs: Decoding) -> str:
+    """Whether two steps from one state did the same, "by rounding" something else, or "otherwise".
+
+    By rounding is what was as sure: places were committed for others that were as sure as they, or a place
+    took another token as likely.
+    """
+    if ours.canvas.ids.equal(theirs.canvas.ids) and ours.committed.equal(theirs.committed):
+        return "equal"
+    looked = before.masked & (theirs.sure >= 0)
+    if ((ours.sure - theirs.sure).abs() > ROUNDING)[looked].any():
+        return "otherwise"
+    apart = theirs.sure[ours.masked != theirs.masked]
+    return "by rounding" if not len(apart) or apart.max() - apart.min() < ROUNDING else "otherwise"
 
 
 def ran(steps: FixedSteps, case: Case) -> int:

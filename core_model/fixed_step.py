@@ -174,7 +174,8 @@ def _repeats(
         return None
     there = blank.masked.new_zeros(shape.rows, parts.config.transformer.vocab_size)
     there = there.scatter(1, blank.ids, torch.ones_like(blank.masked))
-    there[:, 0] = there[:, parts.vocabulary.mask] = False
+    there[:, 0].fill_(False)
+    there[:, parts.vocabulary.mask].fill_(False)
     return there & (first == 0)
 
 
