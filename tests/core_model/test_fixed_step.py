@@ -17,7 +17,16 @@ from omni_agent.core_model import captured, denoising
 from omni_agent.core_model.captured import FixedSteps
 from omni_agent.core_model.config import CoreConfig
 from omni_agent.core_model.decoding import Decoding, counted, hurried
-from omni_agent.core_model.fixed_shape import Blank, first_of_equals, numbers_of, packed, shape_of
+from omni_agent.core_model.fixed_shape import (
+    Blank,
+    Inputs,
+    first_of_equals,
+    for_rows,
+    numbers_of,
+    packed,
+    shape_of,
+)
+from omni_agent.core_model.fixed_step import fixed_step
 from omni_agent.core_model.model import Model
 from omni_agent.core_model.parity import check_folder, core_cases
 from tests.core_model.published_core import asked, published_model
@@ -175,6 +184,28 @@ def test_where_topk_takes_the_first_of_equals_so_does_it_without_doubt(
         assert new.equal(state.masked.nonzero()[: len(new), 0])
         state = after
     assert steps.doubts == 0
+
+
+def test_nothing_of_it_is_looked_at_on_the_host_and_all_of_it_is_on_the_device() -> None:
+    model = random_model()
+    rules: list[dict[str, Any]] = [
+        {},
+        {"temperature": 0.8},
+        {"algorithm": "topk_margin"},
+        {"algorithm": "entropy-penalty", "temperature": 0.8, "repeat_penalty": 1.2},
+        {"algorithm": "entropy", "max_position_penalty": 2.0, "guidance_scale": 1.0},
+    ]
+    shapes = {shape_of(model, begun(model, which, rule)) for which in range(8) for rule in rules}
+    assert len(shapes) >= 20
+    nowhere = random_model().to("meta")  # numbers that are not there cannot be looked at
+    for shape in shapes:
+        assert shape is not None
+        for rows in (1, 3):
+            inputs = Inputs(nowhere, for_rows(shape, rows), first_of_equals=True)
+            with torch.inference_mode():
+                left = fixed_step(nowhere, inputs)
+            assert left.is_meta
+            assert left.shape == inputs.blank.shape
 
 
 def test_what_is_not_of_fixed_shape_has_none() -> None:
