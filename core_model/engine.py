@@ -26,17 +26,17 @@ from dataclasses import dataclass
 import torch
 
 from omni_agent.core import Modality, Request, Snapshot, Status, Value, VoiceSettings
-from omni_agent.core_model import deadlines, jobs
+from omni_agent.core_model import jobs
 from omni_agent.core_model.counters import Counters
-from omni_agent.core_model.deadlines import Need, Pace
-from omni_agent.core_model.decoding import Decoding, hurried, wanted
+from omni_agent.core_model.decoding import Decoding
 from omni_agent.core_model.grouping import Always, Grouping, Paying, Shape, alone
+from omni_agent.core_model.hurry import Hurry
 from omni_agent.core_model.jobs import Job
 from omni_agent.core_model.listening import Listening
 from omni_agent.core_model.model import Model
 from omni_agent.core_model.precision import full_float32
 from omni_agent.core_model.ticket import Describe, Finished, Ticket
-from omni_agent.errors import CoreClosed, DeadlineExceeded, Overloaded
+from omni_agent.errors import CoreClosed, Overloaded
 from omni_agent.values import Reply, Speech
 
 __all__ = ["Engine"]
@@ -115,8 +115,7 @@ class Engine:
         self._in_flight: list[Job] = []
         self._rounds = self._turns = self._turns_before = 0
         self._admitted = 0
-        self._owed = 0.0
-        self._pace = Pace()
+        self._hurry = Hurry()
         self._launch: _Launch | None = None
         self._looked = 0.0
         # Not a daemon: a thread killed inside a model call takes the interpreter with it.
@@ -257,7 +256,7 @@ class Engine:
             ):
                 self._admitted += jobs.needs_room(job)
                 if job.due is not None and any(other.due is not None for other in self._in_flight):
-                    self._pace.asked(time.monotonic(), self._need(job))
+                    self._hurry.comes(job, time.monotonic())
                 self._in_flight.append(self._queue.pop(job.ticket.number))
             return not self._closing
 
@@ -299,83 +298,11 @@ class Engine:
             return any(job.due is not None for job in self._queue.values())
 
     def _with_deadlines(self) -> list[Job]:
-        """Whose turn it is because of a deadline, with no more steps left than there is time for; nobody,
-        where there is time for a round of all. Those who cannot be in time fail.
-        """
-        pressed = [job for job in self._in_flight if job.due is not None and not job.ticket.done]
-        if not pressed:
+        """Whose turn it is because of a deadline; nobody, where there is time for a round of all."""
+        if not any(job.due is not None and not job.ticket.done for job in self._in_flight):
             return []
         self._look_back()
-        pressed = [job for job in pressed if not job.ticket.done]
-        now = time.monotonic()
-        needs = [self._need(job) for job in pressed]
-        unsure = set(deadlines.hopeless(now, needs))
-        for index in unsure.intersection(deadlines.hopeless(now, needs, deadlines.DOUBT)):
-            job, need = pressed[index], needs[index]
-            job.ticket.fail(
-                DeadlineExceeded(
-                    f"{need.due - now:.3f} s are left until the deadline; one denoising step and decoding"
-                    f" take {need.least:.3f} s, and others may be due before: give it more time, or ask when"
-                    " less goes on"
-                )
-            )
-        going = [job for index, job in enumerate(pressed) if index not in unsure]
-        needs = [need for index, need in enumerate(needs) if index not in unsure]
-        if not going:
-            # nobody is sure to be in time: who may be has the time
-            return sorted((job for job in pressed if not job.ticket.done), key=lambda job: job.due or 0)[:1]
-        share = deadlines.share(now, needs, self._pace.load(now))
-        if share >= 1 and len(going) == len(pressed) and self._rounds_fit(now, needs):
-            self._owed = 0.0
-            for job, need in zip(going, needs, strict=True):
-                self._reschedule(job, 1 + need.steps)
-            return []
-        job, need = min(zip(going, needs, strict=True), key=lambda each: each[1].due)
-        self._reschedule(job, 1 + int(share * need.steps))
-        return [job, *self._owed_a_turn(need)]
-
-    def _reschedule(self, job: Job, steps: int) -> None:
-        """Fewer steps than are left or, after that, more again, as the time allows."""
-        decoding = job.decoding
-        if decoding is None or decoding.done:
-            return
-        left = len(decoding.steps) - decoding.step
-        if steps < left or (job.shortened and steps > left):
-            job.decoding = hurried(decoding, steps)
-            job.shortened = True
-
-    def _owed_a_turn(self, need: Need) -> list[Job]:
-        """Who, without a deadline, has a turn beside one that is pressed: who had none for longest, as soon
-        as what it takes is made up by their part of the time.
-        """
-        others = [job for job in self._in_flight if job.due is None and not job.ticket.done]
-        if not others:
-            return []
-        self._owed += deadlines.OTHERS * (need.step or need.least)
-        first = min(others, key=lambda job: (job.last_turn, job.ticket.number))
-        if (takes := self._need(first).least) > self._owed:
-            return []
-        self._owed -= takes
-        return [first]
-
-    def _rounds_fit(self, now: float, needs: Sequence[Need]) -> bool:
-        """Whether all who are due are in time with all their steps after a round of everybody, in which
-        nobody goes first.
-        """
-        round_of_all = sum(self._need(job).least for job in self._in_flight if not job.ticket.done)
-        return deadlines.share(now + round_of_all, needs) >= 1
-
-    def _need(self, job: Job) -> Need:
-        decoding = job.decoding
-        if decoding is None:
-            asked = job.work.settings.num_steps if isinstance(job.work, Request) else None
-            steps = asked or self._pace.steps.get(job.kind, 1)
-        else:
-            steps = len(decoding.steps) - decoding.step
-            if job.shortened:
-                steps = max(steps, wanted(decoding))
-        due = float("inf") if job.due is None else job.due
-        return self._pace.need(job.kind, job.yields, due=due, begun=decoding is not None, steps=steps)
+        return self._hurry.turn(self._in_flight, time.monotonic())
 
     def _groups(self, going: Sequence[Job]) -> Sequence[Sequence[int]]:
         shapes = [job.shape for job in going if job.shape is not None]
@@ -397,14 +324,14 @@ class Engine:
                 else:
                     decoding = self._model.start(self._model.canvas(job.work), job.work.settings)
                 self._goes_on(job, decoding)
-                self._pace.took("begin", job.kind, time.monotonic() - before)
-                self._pace.steps[job.kind] = len(decoding.steps)
+                self._hurry.pace.took("begin", job.kind, time.monotonic() - before)
+                self._hurry.pace.steps[job.kind] = len(decoding.steps)
                 job.ticket.begun(self._model.shown(decoding))
                 if decoding.done:
                     self._finish(job, decoding)
             else:
                 value = self._model.decode(job.work)
-                self._pace.took("decode", job.yields, time.monotonic() - before)
+                self._hurry.pace.took("decode", job.yields, time.monotonic() - before)
                 job.ticket.finish(Finished(value=value, confidence=None))
         except Exception as error:
             job.ticket.fail(error)
@@ -462,7 +389,7 @@ class Engine:
         if launch.shape is not None:
             self._grouping.took(launch.shape, len(launch.taken), seconds)
         for job, _, decoding in taken:
-            self._pace.took("step", job.kind, seconds / len(launch.taken))
+            self._hurry.pace.took("step", job.kind, seconds / len(launch.taken))
             try:
                 self._take(job, decoding)
             except Exception as error:
@@ -489,7 +416,7 @@ class Engine:
         if job.due is not None:
             before = time.monotonic()
             value = self._model.whole(value)
-            self._pace.took("decode", job.yields, time.monotonic() - before)
+            self._hurry.pace.took("decode", job.yields, time.monotonic() - before)
         job.ticket.finish(Finished(value=value, confidence=decoding.confidence))
 
     def _goes_on(self, job: Job, decoding: Decoding) -> None:

@@ -1,0 +1,115 @@
+"""Whose turn it is while requests with deadlines are in flight, and with how many steps they make theirs.
+
+What is decided is in `deadlines.py`, of times alone; here it is done to jobs: late ones fail at once,
+schedules become shorter and longer again, and those without a deadline have their part of the time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from omni_agent.core import Request
+from omni_agent.core_model import deadlines
+from omni_agent.core_model.deadlines import Need, Pace
+from omni_agent.core_model.decoding import hurried, wanted
+from omni_agent.core_model.jobs import Job
+from omni_agent.errors import DeadlineExceeded
+
+__all__ = ["Hurry"]
+
+
+class Hurry:
+    """Of one engine. It belongs to the thread that owns the weights.
+
+    Attributes:
+        pace: how long things take; the engine tells it.
+    """
+
+    def __init__(self) -> None:
+        self.pace = Pace()
+        self._owed = 0.0
+
+    def comes(self, job: Job, now: float) -> None:
+        """A job with a deadline comes in flight beside others that have one."""
+        self.pace.asked(now, self._need(job))
+
+    def turn(self, in_flight: Sequence[Job], now: float) -> list[Job]:
+        """Whose turn it is because of a deadline, with no more steps left than there is time for; nobody,
+        where there is time for a round of all. Those who cannot be in time fail.
+
+        Args:
+            in_flight: all jobs, with the states that they truly have.
+            now: on the clock of their deadlines.
+        """
+        pressed = [job for job in in_flight if job.due is not None and not job.ticket.done]
+        if not pressed:
+            return []
+        needs = [self._need(job) for job in pressed]
+        unsure = set(deadlines.hopeless(now, needs))
+        for index in unsure.intersection(deadlines.hopeless(now, needs, deadlines.DOUBT)):
+            job, need = pressed[index], needs[index]
+            job.ticket.fail(
+                DeadlineExceeded(
+                    f"{need.due - now:.3f} s are left until the deadline; one denoising step and decoding"
+                    f" take {need.least:.3f} s, and others may be due before: give it more time, or ask when"
+                    " less goes on"
+                )
+            )
+        going = [job for index, job in enumerate(pressed) if index not in unsure]
+        needs = [need for index, need in enumerate(needs) if index not in unsure]
+        if not going:
+            # nobody is sure to be in time: who may be has the time
+            return sorted((job for job in pressed if not job.ticket.done), key=lambda job: job.due or 0)[:1]
+        share = deadlines.share(now, needs, self.pace.load(now))
+        if share >= 1 and len(going) == len(pressed) and self._rounds_fit(in_flight, now, needs):
+            self._owed = 0.0
+            for job, need in zip(going, needs, strict=True):
+                _reschedule(job, 1 + need.steps)
+            return []
+        job, need = min(zip(going, needs, strict=True), key=lambda each: each[1].due)
+        _reschedule(job, 1 + int(share * need.steps))
+        return [job, *self._owed_a_turn(in_flight, need)]
+
+    def _owed_a_turn(self, in_flight: Sequence[Job], need: Need) -> list[Job]:
+        """Who, without a deadline, has a turn beside one that is pressed: who had none for longest, as soon
+        as what it takes is made up by their part of the time.
+        """
+        others = [job for job in in_flight if job.due is None and not job.ticket.done]
+        if not others:
+            return []
+        self._owed += deadlines.OTHERS * (need.step or need.least)
+        first = min(others, key=lambda job: (job.last_turn, job.ticket.number))
+        if (takes := self._need(first).least) > self._owed:
+            return []
+        self._owed -= takes
+        return [first]
+
+    def _rounds_fit(self, in_flight: Sequence[Job], now: float, needs: Sequence[Need]) -> bool:
+        """Whether all who are due are in time with all their steps after a round of everybody, in which
+        nobody goes first.
+        """
+        round_of_all = sum(self._need(job).least for job in in_flight if not job.ticket.done)
+        return deadlines.share(now + round_of_all, needs) >= 1
+
+    def _need(self, job: Job) -> Need:
+        decoding = job.decoding
+        if decoding is None:
+            asked = job.work.settings.num_steps if isinstance(job.work, Request) else None
+            steps = asked or self.pace.steps.get(job.kind, 1)
+        else:
+            steps = len(decoding.steps) - decoding.step
+            if job.shortened:
+                steps = max(steps, wanted(decoding))
+        due = float("inf") if job.due is None else job.due
+        return self.pace.need(job.kind, job.yields, due=due, begun=decoding is not None, steps=steps)
+
+
+def _reschedule(job: Job, steps: int) -> None:
+    """Fewer steps than are left or, after that, more again, as the time allows."""
+    decoding = job.decoding
+    if decoding is None or decoding.done:
+        return
+    left = len(decoding.steps) - decoding.step
+    if steps < left or (job.shortened and steps > left):
+        job.decoding = hurried(decoding, steps)
+        job.shortened = True
