@@ -233,6 +233,11 @@ class TaskConfig(_Frozen):
     opening: str = Field(
         default="", description="a word that a typed prompt begins with, put there where it is missing"
     )
+    heard: Literal["frames", "words"] = Field(
+        default="frames",
+        description="how speech enters the prompt: a row for each frame, or the words that the speech encoder"
+        " spells, as if they were typed; frames where it spells none, or more than a prompt reads",
+    )
     lengths: tuple[int, ...] = Field(
         min_length=1, description="bucket lengths of the blank, in tokens, ascending"
     )

@@ -147,6 +147,23 @@ class Parts(nn.Module):
         return torch.cat([heard[:queries], spoken])
 
     @torch.inference_mode()
+    def spelled(self, speech: Speech) -> Text:
+        """The words that the speech encoder spells, repeats merged: none where it has not learnt to.
+
+        Raises:
+            InputError: the core has no ears.
+            NotAvailable: the speech holds only codes, and the core was loaded without its speech codec.
+        """
+        encoded = self.encoded(speech)
+        assert self.speech_encoder is not None
+        ears = self.speech_encoder.config
+        if not ears.ctc_tokens:
+            return Text("")
+        assert self.speech_encoder.ctc is not None
+        best = self.speech_encoder.ctc(encoded[len(ears.query_rows) :]).argmax(-1).unique_consecutive()
+        return Text(self.text_tokenizer.decode([ears.ctc_tokens[each - 1] for each in best.tolist() if each]))
+
+    @torch.inference_mode()
     def encoded(self, speech: Speech) -> Float[Tensor, "t encoder"]:
         """Speech as the speech encoder has it, before it is projected into the prompt.
 

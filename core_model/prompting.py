@@ -6,6 +6,8 @@ import random
 from collections.abc import Iterable, Sequence
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from omni_agent.core import Modality, Request, Task
 from omni_agent.core_model.canvas import Canvas, Frames, Span
@@ -15,7 +17,7 @@ from omni_agent.core_model.parts import Parts
 from omni_agent.errors import InputError
 from omni_agent.values import Image, Speech, Text
 
-__all__ = ["canvas_of", "given", "without_prompt"]
+__all__ = ["canvas_of", "given", "heard_as", "without_prompt"]
 
 
 def given(content: Iterable[Text | Image | Speech]) -> list[Modality]:
@@ -37,7 +39,7 @@ def canvas_of(parts: Parts, request: Request) -> Canvas:
         raise InputError(f"{parts.config.name} does not {request.task} from what was given")
     pictures = [parts.image_codes(value) for value in request.content if isinstance(value, Image)]
     said = [
-        _typed(parts, value, task) if isinstance(value, Text) else parts.hear(value)
+        _typed(parts, value, task) if isinstance(value, Text) else heard_as(parts, value, task)
         for value in request.content
         if not isinstance(value, Image)
     ]
@@ -70,6 +72,20 @@ def canvas_of(parts: Parts, request: Request) -> Canvas:
             Frames(start=at, embeddings=rows) for at, rows in zip(prompt.heard_at, heard, strict=True)
         ),
     )
+
+
+def heard_as(parts: Parts, speech: Speech, task: TaskConfig) -> str | Float[Tensor, "t hidden"]:
+    """Speech as it is put into the prompt of a task: the words it spells, as if they were typed, or its
+    frames; these also where it spells none, or more than a prompt reads.
+
+    Raises:
+        InputError: the core has no ears.
+        NotAvailable: the speech holds only codes, and the core was loaded without its speech codec.
+    """
+    words = parts.spelled(speech) if task.heard == "words" else Text("")
+    typed = _typed(parts, words, task) if words else ""
+    fits = len(parts.text_tokenizer.encode(typed)) <= parts.config.max_text_tokens
+    return typed if typed and fits else parts.hear(speech)
 
 
 def without_prompt(parts: Parts, canvas: Canvas, seed: int) -> Canvas:

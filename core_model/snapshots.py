@@ -16,7 +16,7 @@ from omni_agent.core_model import denoising
 from omni_agent.core_model.canvas import Canvas, Frames, Span
 from omni_agent.core_model.decoding import MASKED, Decoding
 from omni_agent.core_model.parts import Parts
-from omni_agent.core_model.prompting import given
+from omni_agent.core_model.prompting import given, heard_as
 from omni_agent.core_model.schedule import BlockStep, counts
 from omni_agent.errors import InputError, SnapshotMismatch
 from omni_agent.values import Image, Speech, Text
@@ -158,7 +158,8 @@ def restored(parts: Parts, snapshot: Snapshot, request: Request) -> Decoding:
         for first, stop, share, last, places in snapshot.steps
     )
     task = parts.config.task(snapshot.task, [modality for modality, _ in snapshot.content])
-    sounds = [parts.hear(value) for value in request.content if isinstance(value, Speech)]
+    said = [heard_as(parts, value, task) for value in request.content if task and isinstance(value, Speech)]
+    sounds = [each for each in said if not isinstance(each, str)]
     if task is None or not _fits(parts, snapshot, steps, list(map(len, sounds))):
         raise InputError("the snapshot's parts do not fit together, or not this core: it was changed or cut")
     start = len(snapshot.prompt)

@@ -81,6 +81,7 @@ def tiny_config(tokenizer: TextTokenizer, *, max_speech_codes: int = 128) -> Cor
             ),
             Task.DRAW: TaskConfig(
                 opening="draw",
+                heard="words",
                 lengths=(64,),
                 num_steps=32,
                 temperature=0.3,
