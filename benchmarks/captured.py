@@ -16,12 +16,12 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise
 
 import torch
-from engine import EXACT, PENALTIES, of_chance, omni_tiny, requests
-from machine import machine_of
+from engine import EXACT, PENALTIES, of_chance, omni_tiny, requests, to_the_end
+from machine import machine_of, wait_for
 
 from omni_agent.core import Request, Settings
 from omni_agent.core_model import denoising
@@ -268,9 +268,9 @@ class Checks:
             for _ in range(3):
                 trail(playing, case)
             ways: dict[str, Callable[[], int]] = {
-                "eager": lambda case=case: len(waited_for(case)) - 1,  # type: ignore[misc]
-                "kernels": lambda case=case, on=kernels: ran(on, case),  # type: ignore[misc]
-                "captured": lambda case=case, on=playing: ran(on, case),  # type: ignore[misc]
+                "eager": partial(eager_steps, case),
+                "kernels": partial(ran, kernels, case),
+                "captured": partial(ran, playing, case),
             }
             spent: dict[str, list[float]] = {way: [] for way in ways}
             steps = 1
@@ -406,12 +406,7 @@ def compared(before: Decoding, ours: Decoding, theirs: Decoding) -> str:
 
 def ran(steps: FixedSteps, case: Case) -> int:
     """How many steps a case took."""
-    state = case.begun()
-    while not state.done:
-        [state] = steps.advance(case.model, [state])
-        if state.done:
-            state = steps.settled(case.model, state)
-    return state.step
+    return to_the_end(case.model, case.canvas, case.settings, steps).step
 
 
 def waited_for(case: Case) -> list[Decoding]:
@@ -420,6 +415,11 @@ def waited_for(case: Case) -> list[Decoding]:
     while not states[-1].done:
         states += denoising.advance(case.model, states[-1:])
     return states
+
+
+def eager_steps(case: Case) -> int:
+    """How many steps a case took, of those."""
+    return len(waited_for(case)) - 1
 
 
 @contextmanager
@@ -433,12 +433,6 @@ def no_waiting(device: torch.device) -> Iterator[None]:
         yield
     finally:
         torch.cuda.set_sync_debug_mode("default")
-
-
-def wait_for(device: torch.device) -> None:
-    """Return once the device has done all."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def check(right: bool, said: str) -> None:

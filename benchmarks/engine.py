@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from machine import machine_of
+from machine import machine_of, wait_for
 from reference import Loop, decode
 from tokenizers import Tokenizer, models
 from torch import Tensor
@@ -113,10 +113,10 @@ def measured(work: Work, runs: int, device: torch.device, clock: Callable[[], fl
     made: dict[str, tuple[list[int], int]] = {}
     for _ in range(runs):
         for way, run in work.ways.items():
-            _wait_for(device)
+            wait_for(device)
             before = clock()
             made[way] = run()
-            _wait_for(device)
+            wait_for(device)
             spent[way].append(clock() - before)
     medians = {way: statistics.median(times) for way, times in spent.items()}
     for way, seconds in medians.items():
@@ -186,13 +186,13 @@ def spoken(model: Model, text: str) -> Speech:
     return sound
 
 
-def to_the_end(model: Model, canvas: Canvas, settings: Settings) -> Decoding:
-    """The last state of a canvas, as the engine comes to it."""
+def to_the_end(model: Model, canvas: Canvas, settings: Settings, steps: FixedSteps | None = None) -> Decoding:
+    """The last state of a canvas, as the engine comes to it, or by other steps than the model's own."""
     decoding = model.start(canvas, settings)
     while not decoding.done:
-        [decoding] = model.advance([decoding])
+        [decoding] = model.advance([decoding]) if steps is None else steps.advance(model, [decoding])
         if decoding.done:
-            decoding = model.settled(decoding)
+            decoding = model.settled(decoding) if steps is None else steps.settled(model, decoding)
     return model.shown(decoding)
 
 
@@ -261,9 +261,9 @@ def decoded(name: str, model: Model, canvas: Canvas, **ways: Settings) -> Work:
         history = decode(loop, _forward(model, canvas), canvas.ids[:start], canvas.filled, plain)
         return history[-1][start:].tolist(), len(history)
 
-    def ours(settings: Settings) -> Callable[[], tuple[list[int], int]]:
+    def ours(settings: Settings, steps: FixedSteps | None = None) -> Callable[[], tuple[list[int], int]]:
         def run() -> tuple[list[int], int]:
-            decoding = to_the_end(model, canvas, settings)
+            decoding = to_the_end(model, canvas, settings, steps)
             return decoding.canvas.filled.tolist(), decoding.step
 
         return run
@@ -274,21 +274,11 @@ def decoded(name: str, model: Model, canvas: Canvas, **ways: Settings) -> Work:
             [decoding] = denoising.advance(model, [decoding])
         return decoding.canvas.filled.tolist(), decoding.step
 
-    kernels = FixedSteps(captures=False)
-
-    def uncaptured() -> tuple[list[int], int]:
-        decoding = model.start(canvas, exact)
-        while not decoding.done:
-            [decoding] = kernels.advance(model, [decoding])
-            if decoding.done:
-                decoding = kernels.settled(model, decoding)
-        return decoding.canvas.filled.tolist(), decoding.step
-
     runs: dict[str, Any] = {"reference": reference} | {way: ours(settings) for way, settings in ways.items()}
     if model.device.type == "cuda":
         for settings in ways.values():  # a shape is captured once, whoever asks: not while it is timed
             ours(settings)()
-        runs |= {"uncaptured": uncaptured, "eager": eager}
+        runs |= {"uncaptured": ours(exact, FixedSteps(captures=False)), "eager": eager}
     return Work(name=name, ways=runs)
 
 
@@ -305,11 +295,6 @@ def _forward(model: Model, canvas: Canvas) -> Callable[[Tensor], Tensor]:
         return logits
 
     return forward
-
-
-def _wait_for(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 if __name__ == "__main__":

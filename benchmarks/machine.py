@@ -1,4 +1,4 @@
-"""What a figure was measured on, as it is printed beside it."""
+"""What a figure was measured on, as it is printed beside it, and waiting for that."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import platform
 
 import torch
 
-__all__ = ["machine_of"]
+__all__ = ["machine_of", "wait_for"]
 
 
 def machine_of(device: torch.device, threads: int) -> str:
@@ -14,3 +14,9 @@ def machine_of(device: torch.device, threads: int) -> str:
     if device.type == "cpu":
         return f"{platform.machine()}, {threads} threads"
     return str(torch.cuda.get_device_name(device))
+
+
+def wait_for(device: torch.device) -> None:
+    """Return once the device has done all."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

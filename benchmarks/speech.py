@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from machine import machine_of
+from machine import machine_of, wait_for
 
 from omni_agent.core_model.config import Glm4VoiceConfig, SpeechEncoderConfig
 from omni_agent.core_model.evaluation.joints import largest_jumps
@@ -139,13 +139,11 @@ def of_a_stream(codec: Glm4VoiceCodec, seconds: float) -> dict[str, float]:
 
 def timed(run: Callable[[], object], device: torch.device) -> float:
     """Seconds that one run takes."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    wait_for(device)
     start = time.perf_counter()
     with torch.inference_mode():
         run()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    wait_for(device)
     return time.perf_counter() - start
 
 

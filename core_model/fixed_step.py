@@ -24,6 +24,7 @@ from omni_agent.core_model.parts import Parts
 from omni_agent.core_model.published_unmasking import (
     UNPENALISED,
     PublishedRule,
+    late_weakened,
     taken,
     tempered,
     weakened,
@@ -89,7 +90,7 @@ def _candidates(
 
     keys, order_keys = each("token_key"), each("order_key")
     masked = blank.masked.sum(-1, keepdim=True)
-    beyond = (masked - UNPENALISED).expand_as(order).flatten()
+    beyond = (masked - UNPENALISED).clamp(min=1).expand_as(order).flatten()
     ranks = (blank.masked.cumsum(-1) - blank.masked.long()).gather(1, order).flatten()
     repeats = _repeats(parts, shape, blank, numbers["first"])
     row_of = torch.arange(shape.rows, device=order.device)[:, None].expand_as(order).flatten()
@@ -121,9 +122,7 @@ def _candidates(
             again = repeats[row_of[rows, None], where]
             values = torch.where(again, weakened(values, rule.repeat_penalty), values)
         if rule.max_position_penalty != 1:
-            late = (ranks[rows] - UNPENALISED).clamp(min=0).double() / beyond[rows].clamp(min=1)
-            penalties = 1 + late * (rule.max_position_penalty - 1)
-            values = weakened(values, penalties[:, None].to(values))
+            values = late_weakened(values, ranks[rows], beyond[rows], rule.max_position_penalty)
         found.append(taken(rule, values, where, places[rows], keys[rows, None]))
         unsure.append(doubtful)
     return Candidates.joined(found), torch.cat(unsure)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from omni_agent.core import Modality
 from omni_agent.core_model.config import CoreConfig, Glm4VoiceConfig, TableCodecConfig
 from omni_agent.core_model.resampling import resampled
-from omni_agent.core_model.speech_encoder import SpeechEncoder, SpeechProjection, spelt
+from omni_agent.core_model.speech_encoder import SpeechEncoder, SpeechProjection, spelled, spelt
 from omni_agent.core_model.speech_frontend import RATE, SpeechFrontend
 from omni_agent.core_model.tokenizers.image import ImageTokenizer
 from omni_agent.core_model.tokenizers.pixels import from_pixels, to_pixels
@@ -160,8 +160,8 @@ class Parts(nn.Module):
         if not ears.ctc_tokens:
             return Text("")
         assert self.speech_encoder.ctc is not None
-        best = self.speech_encoder.ctc(encoded[len(ears.query_rows) :]).argmax(-1).unique_consecutive()
-        return Text(self.text_tokenizer.decode([ears.ctc_tokens[each - 1] for each in best.tolist() if each]))
+        outputs = spelled(self.speech_encoder.ctc(encoded[len(ears.query_rows) :]))
+        return Text(self.text_tokenizer.decode([ears.ctc_tokens[output - 1] for output in outputs]))
 
     @torch.inference_mode()
     def encoded(self, speech: Speech) -> Float[Tensor, "t encoder"]:

@@ -82,10 +82,11 @@ def heard_as(parts: Parts, speech: Speech, task: TaskConfig) -> str | Float[Tens
         InputError: the core has no ears.
         NotAvailable: the speech holds only codes, and the core was loaded without its speech codec.
     """
-    words = parts.spelled(speech) if task.heard == "words" else Text("")
-    typed = _typed(parts, words, task) if words else ""
-    fits = len(parts.text_tokenizer.encode(typed)) <= parts.config.max_text_tokens
-    return typed if typed and fits else parts.hear(speech)
+    if task.heard == "words" and (words := parts.spelled(speech)):
+        typed = _typed(parts, words, task)
+        if len(parts.text_tokenizer.encode(typed)) <= parts.config.max_text_tokens:
+            return typed
+    return parts.hear(speech)
 
 
 def without_prompt(parts: Parts, canvas: Canvas, seed: int) -> Canvas:

@@ -19,7 +19,17 @@ from omni_agent.core_model.noise import gumbel, uniform
 from omni_agent.core_model.schedule import BlockStep, Reading
 from omni_agent.errors import InputError
 
-__all__ = ["PublishedRule", "candidates", "committing", "reading", "taken", "tempered", "weakened"]
+__all__ = [
+    "UNPENALISED",
+    "PublishedRule",
+    "candidates",
+    "committing",
+    "late_weakened",
+    "reading",
+    "taken",
+    "tempered",
+    "weakened",
+]
 
 # The position penalty begins behind so many masked places.
 UNPENALISED = 100
@@ -204,7 +214,21 @@ def _penalised_by_position(values: Float[Tensor, "m k"], read: Reading, most: fl
     beyond = read.masked - UNPENALISED
     if most == 1 or beyond <= 0:
         return values
-    penalties = 1 + (read.ranks - UNPENALISED).clamp(min=0).double() / beyond * (most - 1)
+    return late_weakened(values, read.ranks, beyond, most)
+
+
+def late_weakened(
+    values: Float[Tensor, "m k"], ranks: Int[Tensor, " m"], beyond: int | Int[Tensor, " m"], most: float
+) -> Float[Tensor, "m k"]:
+    """Late masked places weakened, evenly more up to the factor `most`.
+
+    Args:
+        values: a row a place.
+        ranks: of each, how many masked places are before it.
+        beyond: masked places that are more than go unpenalised, one at least.
+        most: the factor behind the last place.
+    """
+    penalties = 1 + (ranks - UNPENALISED).clamp(min=0).double() / beyond * (most - 1)
     return weakened(values, penalties[:, None].to(values))
 
 

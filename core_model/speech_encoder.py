@@ -10,6 +10,7 @@ Omni-Diffusion).
 from __future__ import annotations
 
 import math
+from itertools import groupby
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -18,7 +19,7 @@ from torch.nn import functional as F
 
 from omni_agent.core_model.config import SpeechEncoderConfig
 
-__all__ = ["RecognitionHead", "SpeechEncoder", "SpeechProjection", "spelt"]
+__all__ = ["RecognitionHead", "SpeechEncoder", "SpeechProjection", "spelled", "spelt"]
 
 
 class SpeechEncoder(nn.Module):
@@ -86,6 +87,16 @@ def spelt(
     """
     chances = logits.float().softmax(-1).to(projected.dtype)
     return chances[:, :1] * projected + chances[:, 1:] @ words
+
+
+def spelled(logits: Float[Tensor, "frames outputs"]) -> list[int]:
+    """The outputs that frames spell, each of them a word: the likeliest of each frame, repeats merged and
+    nothing left out.
+
+    Args:
+        logits: of nothing and of each word, or anything that grows with them.
+    """
+    return [output for output, _ in groupby(logits.argmax(-1).tolist()) if output]
 
 
 class SpeechProjection(nn.Module):

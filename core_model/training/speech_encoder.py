@@ -25,7 +25,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from omni_agent.core_model.config import SpeechEncoderConfig
 from omni_agent.core_model.evaluation.scores import word_errors
-from omni_agent.core_model.speech_encoder import SpeechEncoder
+from omni_agent.core_model.speech_encoder import SpeechEncoder, spelled
 from omni_agent.core_model.speech_frontend import FRAME_SIZE, MELS, STACK, STEP, log_mel
 from omni_agent.core_model.training.augment import augmented, mel_augmented
 from omni_agent.core_model.training.averaging import follow
@@ -137,11 +137,8 @@ class Listener(nn.Module):
         self, log_probabilities: Float[Tensor, "batch t words"], lengths: Int[Tensor, " batch"]
     ) -> list[str]:
         """The likeliest words, repeats merged and blanks left out."""
-        texts = []
-        for row, length in zip(log_probabilities.argmax(-1).tolist(), lengths.tolist(), strict=True):
-            kept = [a for a, before in zip(row[:length], [0, *row], strict=False) if a not in (0, before)]
-            texts.append(" ".join(self.words[a - 1] for a in kept))
-        return texts
+        rows = zip(log_probabilities, lengths.tolist(), strict=True)
+        return [" ".join(self.words[each - 1] for each in spelled(row[:length])) for row, length in rows]
 
 
 @torch.no_grad()

@@ -18,11 +18,12 @@ from omni_agent.core import Modality, Request, Settings
 from omni_agent.core_model import denoising
 from omni_agent.core_model.captured import FixedSteps
 from omni_agent.core_model.decoding import Decoding, counted
-from omni_agent.core_model.fixed_shape import FixedShape
+from omni_agent.core_model.fixed_shape import FixedShape, Standing
 from omni_agent.core_model.grouping import Paying, alone, same_shape
 from omni_agent.core_model.model import Model
 from omni_agent.core_model.parts import Parts
 from omni_agent.core_model.precision import full_float32
+from omni_agent.core_model.ticket import Ticket
 from omni_agent.errors import DeadlineExceeded, InputError
 from tests.core_model.random_core import one_of_each, random_model, running
 
@@ -271,7 +272,7 @@ def test_deadlines_are_met_and_shorten_what_is_under_way() -> None:
             assert sum(ticket.state.run) == 16
 
 
-def _ending(ticket) -> str:  # type: ignore[no-untyped-def]
+def _ending(ticket: Ticket) -> str:
     try:
         ticket.result(SECONDS)
     except DeadlineExceeded:
@@ -283,7 +284,9 @@ def test_out_of_memory_splits_what_was_launched_together(monkeypatch: pytest.Mon
     model = launching()
     run = FixedSteps._run
 
-    def small(steps, parts, shape, decodings):  # type: ignore[no-untyped-def]
+    def small(
+        steps: FixedSteps, parts: Parts, shape: FixedShape, decodings: Sequence[Decoding]
+    ) -> tuple[torch.Tensor, list[Standing]]:
         if len(decodings) > 2:
             raise torch.OutOfMemoryError("no room for more than two")
         return run(steps, parts, shape, decodings)
