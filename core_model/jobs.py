@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from omni_agent.core import Request, Snapshot, Value
 from omni_agent.core_model.decoding import Decoding
@@ -53,14 +54,14 @@ class Job:
         """As it was asked for; a value's is above all."""
         return self.work.settings.priority if isinstance(self.work, Request) else 1000
 
-    @property
+    @cached_property
     def kind(self) -> Hashable:
         """What takes about as long."""
         if not isinstance(self.work, Request):
             return type(self.work)
         return (self.work.task, *given(self.work.content), self.work.settings.length)
 
-    @property
+    @cached_property
     def yields(self) -> Hashable:
         """What takes about as long to decode."""
         return self.work.blank if isinstance(self.work, Request) else given([self.work])[0]
