@@ -72,13 +72,12 @@ class CoreTraining:
             "look at strangers": 0.16,
             "look at nothing": 0.06,
             "sum": 0.02,
-            "draw": 0.60,
+            "draw": 0.95,
             "speak": 0.10,
             "transcribe": 0.16,
             "transcribe jumbled": 0.05,
             "look and listen": 0.16,
             "listen": 0.02,
-            "draw what is said": 0.25,
         }
     )
 

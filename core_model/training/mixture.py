@@ -97,15 +97,12 @@ class Sources:
         if self.pictures is not None:
             times = 1 + 3 * _never_alone(self.pictures)
             self._looked_at = np.repeat(np.arange(len(self.pictures)), times)
-        self._said_drawings: list[int] = []
         self._drawn: Int64[np.ndarray, " drawings"] = np.zeros(0, np.int64)
         if self.drawings is not None:
             # Colours that mean nothing cannot be foretold, so they teach less a drawing.
             world_colours = self.drawings.shown[:, 4] >= 0
             times = np.where(world_colours, 3, 1) + 5 * _never_alone(self.drawings)
             self._drawn = np.repeat(np.arange(len(self.drawings)), times)
-            prompts = map(self.drawings.prompt, range(len(self.drawings)))
-            self._said_drawings = [i for i, prompt in enumerate(prompts) if prompt in self._recordings]
         able = {
             "look": self.pictures is not None,
             "look at crowds": self.crowds is not None,
@@ -118,7 +115,6 @@ class Sources:
             "transcribe jumbled": self.heard is not None and bool(self._splicer.words),
             "look and listen": self.heard is not None and self.pictures is not None,
             "listen": bool(self._said_sums),
-            "draw what is said": bool(self._said_drawings),
         }
         self.shares = {name: share for name, share in shares.items() if able[name] and share > 0}
         if not self.shares:
@@ -140,7 +136,6 @@ class Sources:
             "transcribe jumbled": self._transcribe_jumbled,
             "look and listen": self._look_and_listen,
             "listen": self._listen,
-            "draw what is said": self._draw_what_is_said,
         }
         while True:
             unit = makers[names[rng.choice(len(names), p=chances / chances.sum())]](rng)
@@ -315,7 +310,7 @@ class Sources:
         prompt = None if rng.random() < 0.1 else self.drawings.prompt(index)
         return Unit(segments=[self._drawing(prompt, index)])
 
-    def _drawing(self, given: str | Heard | None, index: int) -> Segment:
+    def _drawing(self, given: str | None, index: int) -> Segment:
         assert self.drawings is not None
         codes = [self.layout.vocabulary.image.start + int(code) for code in self.drawings.codes[index]]
         hints = self._objects(self.drawings.places[index])
@@ -383,12 +378,6 @@ class Sources:
     def _listen(self, rng: np.random.Generator) -> Unit:
         each = self._said_sums[int(rng.integers(len(self._said_sums)))]
         return Unit(segments=[self._text(Task.ANSWER, self._recording(rng, each.text), each.answer)])
-
-    def _draw_what_is_said(self, rng: np.random.Generator) -> Unit:
-        assert self.drawings is not None
-        index = self._said_drawings[int(rng.integers(len(self._said_drawings)))]
-        said = self._recording(rng, self.drawings.prompt(index))
-        return Unit(segments=[self._drawing(said, index)])
 
 
 def _names_of_kinds(wanted: Callable[[Object, int], bool]) -> Iterator[str]:

@@ -75,7 +75,7 @@ def tiny_config(tokenizer: TextTokenizer, *, max_speech_codes: int = 128) -> Cor
                 num_steps=32,
                 fast=FastConfig(num_steps=12, threshold=0.9),
             ),
-            Task.ANSWER: TaskConfig(lengths=(10,), min_length=1, fast=_WORDS),
+            Task.ANSWER: TaskConfig(heard="words", lengths=(10,), min_length=1, fast=_WORDS),
             Task.DESCRIBE: TaskConfig(
                 instruction="describe the picture", lengths=(10,), min_length=1, fast=_WORDS
             ),

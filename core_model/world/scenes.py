@@ -41,8 +41,16 @@ DRAWING_CENTRE = 32
 DRAWING_PAIR = (16, 48)
 # A pair with one of its objects where single ones are has the other beside it: two codes by two, at the edge.
 DRAWING_SMALL, DRAWING_SIDES = 16, (8, 56)
-# One pattern of cells, numbered by rows, for each number, as on dice.
-DRAWING_CELLS: dict[int, tuple[int, ...]] = {2: (3, 5), 3: (0, 4, 8), 4: (0, 2, 6, 8), 5: (0, 2, 4, 6, 8)}
+# The centres of counted objects, one pattern for each number: all of them at the same pixel of a code, so
+# that an object is the same three codes by three wherever it stands. In cells of the grid, which begin at
+# other pixels of a code, a core drew all that it was trained on, and of the rest three quarters.
+DRAWING_CORNERS = ((12, 12), (52, 12), (12, 52), (52, 52))
+DRAWING_COUNT: dict[int, tuple[tuple[int, int], ...]] = {
+    2: (DRAWING_CORNERS[0], DRAWING_CORNERS[3]),
+    3: DRAWING_CORNERS[:3],
+    4: DRAWING_CORNERS,
+    5: (*DRAWING_CORNERS, (36, 36)),
+}
 
 T = TypeVar("T")
 
@@ -163,11 +171,9 @@ def _place_one(rng: np.random.Generator, shown: Object, drawing: bool) -> Placed
 def _place_count(rng: np.random.Generator, shown: Object, number: int, drawing: bool) -> tuple[Placed, ...]:
     size = _size(rng, "count", 17, 20, drawing)
     if drawing:
-        cells = list(DRAWING_CELLS[number])
-        jitter = np.zeros((number, 2), dtype=int).tolist()
-    else:
-        cells = sorted(rng.permutation(9)[:number].tolist())
-        jitter = rng.integers(-1, 2, (number, 2)).tolist()
+        return tuple(Placed(object=shown, x=x, y=y, size=size) for x, y in DRAWING_COUNT[number])
+    cells = sorted(rng.permutation(9)[:number].tolist())
+    jitter = rng.integers(-1, 2, (number, 2)).tolist()
     return tuple(in_cell(shown, cell, shift, size) for cell, shift in zip(cells, jitter, strict=True))
 
 

@@ -51,6 +51,16 @@ def test_counts_lie_in_distinct_cells_within_a_pixel_of_their_centres() -> None:
     assert numbers == {2, 3, 4, 5}
 
 
+def test_counts_that_are_drawn_lie_at_the_same_pixel_of_a_code_and_not_on_each_other() -> None:
+    rng = np.random.default_rng(1)
+    for _ in range(300):
+        scene = sample_scene(rng, None, "count", drawing=True)
+        assert {(item.x % 8, item.y % 8) for item in scene.items} == {(4, 4)}
+        middles = [np.array([item.x, item.y]) for item in scene.items]
+        apart = [np.abs(a - b).max() for n, a in enumerate(middles) for b in middles[:n]]
+        assert min(apart) >= 16
+
+
 def test_a_pair_is_two_different_objects_left_then_right() -> None:
     rng = np.random.default_rng(2)
     for _ in range(300):
