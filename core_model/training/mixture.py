@@ -103,6 +103,8 @@ class Sources:
             world_colours = self.drawings.shown[:, 4] >= 0
             times = np.where(world_colours, 3, 1) + 5 * _never_alone(self.drawings)
             self._drawn = np.repeat(np.arange(len(self.drawings)), times)
+        # what is answered by the words of what is heard is learnt from words
+        frames = layout.config.tasks[Task.ANSWER].heard == "frames"
         able = {
             "look": self.pictures is not None,
             "look at crowds": self.crowds is not None,
@@ -113,8 +115,8 @@ class Sources:
             "speak": self.spoken is not None,
             "transcribe": self.heard is not None,
             "transcribe jumbled": self.heard is not None and bool(self._splicer.words),
-            "look and listen": self.heard is not None and self.pictures is not None,
-            "listen": bool(self._said_sums),
+            "look and listen": frames and self.heard is not None and self.pictures is not None,
+            "listen": frames and bool(self._said_sums),
         }
         self.shares = {name: share for name, share in shares.items() if able[name] and share > 0}
         if not self.shares:

@@ -84,6 +84,16 @@ def test_words_are_spotted_and_counted_and_wrong_ones_ignored(folder: Path) -> N
     }
 
 
+def test_questions_are_heard_where_answers_are_not_given_to_words(folder: Path) -> None:
+    assert LAYOUT.config.tasks[Task.ANSWER].heard == "words"
+    shares = {"look": 1.0, "look and listen": 1.0}
+    assert set(Sources(folder, LAYOUT, shares, room=160).shares) == {"look"}
+    tasks = dict(LAYOUT.config.tasks)
+    tasks[Task.ANSWER] = tasks[Task.ANSWER].model_copy(update={"heard": "frames"})
+    layout = Layout(LAYOUT.config.model_copy(update={"tasks": tasks}), TOKENIZER)
+    assert set(Sources(folder, layout, shares, room=160).shares) == set(shares)
+
+
 @pytest.mark.parametrize(
     ("task", "first", "clue", "there"),
     [
