@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["Need", "Pace", "along", "hopeless", "share"]
+__all__ = ["Need", "Pace", "hopeless", "share"]
 
 CAUTION = 1.15
 """What is planned takes so much longer than it took before."""
@@ -83,37 +83,6 @@ def share(now: float, needs: Sequence[Need], load: float = 0.0) -> float:
     return max(result, 0.0)
 
 
-def along(now: float, needs: Sequence[Need], alike: Sequence[int]) -> list[int]:
-    """Who goes first, and who of those that can share its model calls goes along without making anybody late.
-
-    Each is counted as if it shared nothing, so that it does no harm where sharing does not pay.
-
-    Args:
-        now: on the clock of their deadlines.
-        needs: what each takes; none of them hopeless, one at least.
-        alike: those that can share calls with the first to be due, as indices into `needs`.
-
-    Returns:
-        Indices, in the order of deadlines; the first to be due comes first.
-    """
-    order = sorted(range(len(needs)), key=lambda index: needs[index].due)
-    result, at = [order[0]], now
-    stay: list[float] = []
-    others = set(alike)
-    # the time that each has to spare if all go one after the other; of those who go along it is not asked
-    for index in order:
-        at += needs[index].least
-        spare = needs[index].due - at
-        if index in others and index != order[0]:
-            if stay and min(stay) < needs[index].least:
-                break
-            stay = [each - needs[index].least for each in stay]
-            result.append(index)
-        else:
-            stay.append(spare)
-    return result
-
-
 @dataclass(kw_only=True)
 class Pace:
     """How long requests of each kind took to begin and to go on by a step, and values to be decoded.
@@ -124,14 +93,11 @@ class Pace:
 
     steps: dict[Hashable, int] = field(default_factory=dict)
     _seconds: dict[tuple[str, Hashable], deque[float]] = field(default_factory=dict)
-    _medians: dict[tuple[str, Hashable], float] = field(default_factory=dict)
     _asked: deque[tuple[float, float]] = field(default_factory=deque)
 
     def took(self, what: str, kind: Hashable, seconds: float) -> None:
-        """To "begin", to "step", to "step alone" or to "decode" took so long."""
-        of_late = self._seconds.setdefault((what, kind), deque(maxlen=9))
-        of_late.append(seconds)
-        self._medians[what, kind] = statistics.median(of_late)
+        """To "begin", to "step" or to "decode" took so long."""
+        self._seconds.setdefault((what, kind), deque(maxlen=9)).append(seconds)
 
     def asked(self, now: float, need: Need) -> None:
         """Somebody with a deadline has come while others had one."""
@@ -147,11 +113,11 @@ class Pace:
         """How long it takes, in seconds: the median of the last few, as one that was held up by another
         program says nothing. 0 where it never was seen: nobody is refused on a guess.
         """
-        return self._medians.get((what, kind), 0.0)
+        seconds = self._seconds.get((what, kind))
+        return statistics.median(seconds) if seconds else 0.0
 
     def need(self, kind: Hashable, yields: Hashable, *, due: float, begun: bool, steps: int) -> Need:
         """What a request of a kind takes that has so many steps before it, one at least."""
         step = self.of("step", kind)
-        last = self.of("step alone", kind) or step
-        least = (0.0 if begun else self.of("begin", kind)) + last + self.of("decode", yields)
+        least = (0.0 if begun else self.of("begin", kind)) + step + self.of("decode", yields)
         return Need(due=due, least=least, step=step, steps=max(steps - 1, 0))

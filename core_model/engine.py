@@ -390,8 +390,6 @@ class Engine:
             self._grouping.took(launch.shape, len(launch.taken), seconds)
         for job, _, decoding in taken:
             self._hurry.pace.took("step", job.kind, seconds / len(launch.taken))
-            if len(launch.taken) == 1:
-                self._hurry.pace.took("step alone", job.kind, seconds)
             try:
                 self._take(job, decoding)
             except Exception as error:

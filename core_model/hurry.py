@@ -66,12 +66,9 @@ class Hurry:
             for job, need in zip(going, needs, strict=True):
                 _reschedule(job, 1 + need.steps)
             return []
-        first = min(range(len(going)), key=lambda index: needs[index].due)
-        alike = [index for index, job in enumerate(going) if _may_share(going[first], job)]
-        turn = deadlines.along(now, needs, alike)
-        for index in turn:
-            _reschedule(going[index], 1 + int(share * needs[index].steps))
-        return [*(going[index] for index in turn), *self._owed_a_turn(in_flight, needs[first])]
+        job, need = min(zip(going, needs, strict=True), key=lambda each: each[1].due)
+        _reschedule(job, 1 + int(share * need.steps))
+        return [job, *self._owed_a_turn(in_flight, need)]
 
     def _owed_a_turn(self, in_flight: Sequence[Job], need: Need) -> list[Job]:
         """Who, without a deadline, has a turn beside one that is pressed: who had none for longest, as soon
@@ -105,13 +102,6 @@ class Hurry:
                 steps = max(steps, wanted(decoding))
         due = float("inf") if job.due is None else job.due
         return self.pace.need(job.kind, job.yields, due=due, begun=decoding is not None, steps=steps)
-
-
-def _may_share(first: Job, job: Job) -> bool:
-    """Whether the next model calls of both may be one; of those that have not begun, those to come."""
-    if first.decoding is None or job.decoding is None:
-        return first.decoding is job.decoding and first.kind == job.kind
-    return first.shape == job.shape
 
 
 def _reschedule(job: Job, steps: int) -> None:

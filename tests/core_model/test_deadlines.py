@@ -138,33 +138,6 @@ def test_those_who_are_not_hopeless_are_in_time_one_step_each_and_the_first_of_t
             assert now <= each.due
 
 
-@given(needs, st.data())
-def test_who_goes_along_with_the_first_is_like_it_and_makes_nobody_late(
-    all_of_them: list[Need], data: st.DataObject
-) -> None:
-    late = deadlines.hopeless(1.0, all_of_them)
-    going = [each for index, each in enumerate(all_of_them) if index not in late]
-    if not going:
-        return
-    alike = data.draw(st.lists(st.integers(0, len(going) - 1), unique=True))
-    turn = deadlines.along(1.0, going, alike)
-    assert going[turn[0]].due == min(each.due for each in going)
-    assert set(turn[1:]) <= set(alike)
-    assert len(set(turn)) == len(turn)
-    ends = 1.0 + sum(going[index].least for index in turn)
-    assert ends <= going[turn[0]].due + 1e-9
-    others = [each for index, each in enumerate(going) if index not in turn]
-    for each in sorted(others, key=lambda each: each.due):
-        ends += each.least
-        assert ends <= each.due + 1e-9
-
-
-@given(st.integers(1, 12), st.floats(0.001, 1))
-def test_all_who_are_alike_go_along_where_there_is_time(number: int, least: float) -> None:
-    going = [Need(due=100.0 + index, least=least, step=0.0, steps=0) for index in range(number)]
-    assert deadlines.along(1.0, going, range(number)) == list(range(number))
-
-
 @given(needs)
 def test_a_share_of_the_further_steps_is_what_all_can_have_in_time(all_of_them: list[Need]) -> None:
     share = deadlines.share(0.0, all_of_them)
