@@ -48,7 +48,7 @@ class Knowing:
     def draw(self, request: Request) -> Image:
         text = self.text(request.content[0]).removeprefix("draw ")
         rng = np.random.default_rng(request.settings.seed)
-        return Image(paint(place(rng, wanted_by(text), drawing=True), rng))
+        return Image(paint(place(rng, wanted_by(text)), rng))
 
     def transcribe(self, request: Request) -> str:
         return self.text(request.content[0])
@@ -128,8 +128,6 @@ async def test_a_core_that_draws_what_is_asked_for_is_recognised(knowing: Script
     table = await evaluate(knowing, "drawing", 8)
     shares = values(table)
     assert shares.pop("drawing/one: two seeds") > 0
-    # the judge misreads the number of three or four in a thousand drawings as they should be
-    assert shares.pop("drawing/count: number") >= 7 / 8
     assert set(shares.values()) == {1.0}
 
 
