@@ -35,6 +35,8 @@ from omni_agent.core_model.training.mixture import Sources
 from omni_agent.core_model.training.samples import KINDS, Batch, Layout, pack
 from omni_agent.core_model.training.states import chance_of, replace_state, replace_weights
 from omni_agent.core_model.training.untold import untold_words
+from omni_agent.core_model.world import Split
+from omni_agent.core_model.world.splits import CHOOSING
 
 __all__ = ["CoreTraining", "train_core"]
 
@@ -65,6 +67,8 @@ class CoreTraining:
     compiled: bool = False
     """Compile the layers first: a minute's wait and a C++ compiler, then a third less time a step."""
     seed: int = 0
+    splits: tuple[Split, ...] = CHOOSING
+    """What the pools show."""
     shares: dict[str, float] = field(
         default_factory=lambda: {
             "look": 0.50,
@@ -150,13 +154,17 @@ def train_core(
 
     Raises:
         FileNotFoundError: there are no pools in the folder.
+        InputError: they show what is in none of the training's splits.
         CheckpointError: `start_from` does not hold a learner's weights; every one that is missing, unexpected
             or of another shape is listed.
     """
     torch.manual_seed(training.seed)
     layout = Layout(config, tokenizer)
-    sources = Sources(folder, layout, training.shares, training.length)
-    untold = [[token for word in words for token in layout.text(word)] for words in untold_words()]
+    sources = Sources(folder, layout, training.shares, training.length, training.splits)
+    sources.check_splits(training.splits)
+    untold = [
+        [token for word in words for token in layout.text(word)] for words in untold_words(training.splits)
+    ]
     head = _recognition_head(folder, config)
     learner, average = (Learner(config, head, untold).to(training.device) for _ in range(2))
     if start_from is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -25,6 +25,7 @@ from omni_agent.core_model.world import (
     Object,
     Question,
     QuestionKind,
+    Split,
     caption,
     crowd_question,
     how_many,
@@ -34,7 +35,8 @@ from omni_agent.core_model.world import (
     sample_sentence,
     sums,
 )
-from omni_agent.core_model.world.splits import trained_in_number
+from omni_agent.core_model.world.splits import CHOOSING, trained_in_number
+from omni_agent.errors import InputError
 
 __all__ = ["Sources"]
 
@@ -60,9 +62,18 @@ class _Looked(NamedTuple):
 
 
 class Sources:
-    """Endless units of every task whose pool is there, none longer than `room` tokens."""
+    """Endless units of every task whose pool is there, none longer than `room` tokens. The pools' pictures
+    are of the splits.
+    """
 
-    def __init__(self, folder: Path, layout: Layout, shares: dict[str, float], room: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        layout: Layout,
+        shares: dict[str, float],
+        room: int,
+        splits: Collection[Split] = CHOOSING,
+    ) -> None:
         self.layout, self.room = layout, room
         self.pictures, self.drawings = (
             _opened(Pictures, folder / f"{name}.npz") for name in ("pictures", "drawings")
@@ -79,7 +90,7 @@ class Sources:
         self._object_of = np.full(len(layout.vocabulary), -1)
         for thing in load_world().objects:
             self._object_of[[self._word(thing.name), self._word(thing.plural)]] = thing.index
-        self._untold = np.array([untold_numbers(thing) for thing in load_world().objects])
+        self._untold = np.array([untold_numbers(thing, splits) for thing in load_world().objects])
         self._recordings: dict[str, list[int]] = defaultdict(list)
         if self.heard is not None:
             for index, text in enumerate(self.heard.texts):
@@ -90,18 +101,23 @@ class Sources:
             self._splicer = Splicer(
                 self.heard, self._words, none=layout.vocabulary.end, queries=len(encoder.query_rows)
             )
-        self._of_one = frozenset(_names_of_kinds(lambda thing, n: n == 1 and trained_in_number(thing, n)))
+        self._of_one = frozenset(
+            _names_of_kinds(lambda thing, n: n == 1 and trained_in_number(thing, n, splits))
+        )
         self._named = {tuple(layout.text(name)) for name in _names_of_kinds(lambda thing, n: True)}
         self._said_sums = [sum_ for sum_ in sums() if sum_.text in self._recordings]
         self._looked_at: Int64[np.ndarray, " pictures"] = np.zeros(0, np.int64)
         if self.pictures is not None:
-            times = 1 + 3 * _never_alone(self.pictures)
+            mains = [_main_of_a_pair(self.pictures, index) for index in range(len(self.pictures))]
+            times = 1 + 3 * _never_alone(mains, splits)
             self._looked_at = np.repeat(np.arange(len(self.pictures)), times)
         self._drawn: Int64[np.ndarray, " drawings"] = np.zeros(0, np.int64)
         if self.drawings is not None:
-            # Colours that mean nothing cannot be foretold, so they teach less a drawing.
-            world_colours = self.drawings.shown[:, 4] >= 0
-            times = np.where(world_colours, 3, 1) + 5 * _never_alone(self.drawings)
+            # Colours that mean nothing cannot be foretold, nor can an object whose name is masked, so they
+            # teach less a drawing.
+            large = [self.drawings.large_one(index) for index in range(len(self.drawings))]
+            foretold = (self.drawings.shown[:, 4] >= 0) & [each is None for each in large]
+            times = np.where(foretold, 3, 1) + 5 * _never_alone(large, splits)
             self._drawn = np.repeat(np.arange(len(self.drawings)), times)
         # what is answered by the words of what is heard is learnt from words
         frames = layout.config.tasks[Task.ANSWER].heard == "frames"
@@ -121,6 +137,22 @@ class Sources:
         self.shares = {name: share for name, share in shares.items() if able[name] and share > 0}
         if not self.shares:
             raise FileNotFoundError(f"no pools in {folder}; make them first")
+
+    def check_splits(self, splits: Collection[Split]) -> None:
+        """No picture is of a number of an object that is in none of the splits: what is right about it would
+        be left out of the loss.
+
+        Raises:
+            InputError: one is.
+        """
+        for pool in (self.pictures, self.drawings):
+            for kind, first, number in [] if pool is None else np.unique(pool.shown[:, [0, 1, 3]], axis=0):
+                thing = load_world().objects[first]
+                if KINDS[kind] != "pair" and not trained_in_number(thing, number, splits):
+                    raise InputError(
+                        f"given pools with a picture of {number} x {thing.name}; wanted none but of the"
+                        f" splits {', '.join(splits)}: give --development to pools and core, or to neither"
+                    )
 
     def units(self, rng: np.random.Generator, only: str | None = None) -> Iterator[Unit]:
         """Units by their shares, or of one kind."""
@@ -280,12 +312,18 @@ class Sources:
         """How many there are of a name that is masked: whatever lies there is counted."""
         world = load_world()
         asked = how_many(world.objects[0], number)
-        segment = self._text(Task.ANSWER, asked.text, asked.answer)
-        name = segment.ids.index(self._word(world.objects[0].plural))
-        ids = [*segment.ids[:name], self.layout.vocabulary.mask, *segment.ids[name + 1 :]]
+        segment, name = self._masked(
+            self._text(Task.ANSWER, asked.text, asked.answer), world.objects[0].plural
+        )
         named = np.full(segment.blank, IGNORED)
         named[name] = number
-        return replace(segment, ids=ids, named=named)
+        return replace(segment, named=named)
+
+    def _masked(self, segment: Segment, word: str) -> tuple[Segment, int]:
+        """The segment with a word of its prompt masked, and where that is."""
+        at = segment.ids.index(self._word(word))
+        ids = [*segment.ids[:at], self.layout.vocabulary.mask, *segment.ids[at + 1 :]]
+        return replace(segment, ids=ids), at
 
     def _look_at_nothing(self, rng: np.random.Generator) -> Unit:
         """Counts of objects in a picture that is hidden, or not there: each is as likely as another.
@@ -317,7 +355,12 @@ class Sources:
         codes = [self.layout.vocabulary.image.start + int(code) for code in self.drawings.codes[index]]
         hints = self._objects(self.drawings.places[index])
         segment = self.layout.segment(Task.DRAW, given, Modality.IMAGE, codes, hints)
-        return replace(segment, untold=ALONE if self.drawings.combination(index).kind == "one" else 0)
+        shows, large = self.drawings.combination(index), self.drawings.large_one(index)
+        if given is not None and large is not None and self.drawings.has_background(index):
+            # With both names it would be a pair as pairs are drawn.
+            (small,) = (thing for thing in shows.objects if thing != large)
+            segment, _ = self._masked(segment, small.name)
+        return replace(segment, untold=ALONE if shows.kind == "one" else 0)
 
     def _speak(self, rng: np.random.Generator) -> Unit:
         assert self.spoken is not None
@@ -402,14 +445,13 @@ def _main_of_a_pair(pictures: Pictures, index: int) -> Object | None:
     return pictures.main_object(index)
 
 
-def _never_alone(pictures: Pictures) -> Bool[np.ndarray, " pictures"]:
-    """Whether the large object of a pair is one that never stands alone.
+def _never_alone(large: Sequence[Object | None], splits: Collection[Split]) -> Bool[np.ndarray, " pictures"]:
+    """Whether the large object of each picture, of a pair that has one, is one that never stands alone.
 
     Shown once like the others, such objects would be large a fifth as often as those that also stand alone,
     and "what is this" would rarely be one of them. The factors of their pairs make it about seven tenths.
     """
-    mains = (_main_of_a_pair(pictures, index) for index in range(len(pictures)))
-    return np.array([main is not None and not trained_in_number(main, 1) for main in mains])
+    return np.array([each is not None and not trained_in_number(each, 1, splits) for each in large])
 
 
 def _opened(kind: type[Pool], path: Path) -> Pool | None:

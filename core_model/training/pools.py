@@ -26,7 +26,8 @@ from omni_agent.core_model.training.voices import PHONES, spoken_phones
 from omni_agent.core_model.world import Combination, Object, Split, draw_prompt, load_world
 from omni_agent.core_model.world.crowds import Crowd, sample_crowd
 from omni_agent.core_model.world.pictures import Painting, paint_with_alpha
-from omni_agent.core_model.world.scenes import KINDS, Scene, sample_scene
+from omni_agent.core_model.world.scenes import DRAWING_CENTRE, KINDS, Scene, sample_scene
+from omni_agent.core_model.world.splits import CHOOSING
 
 __all__ = [
     "Codes",
@@ -103,6 +104,13 @@ class Pictures(Codes):
         others = sorted(covered)[:-1]
         return objects[covered.index(largest)] if all(largest >= 2 * each for each in others) else None
 
+    def large_one(self, index: int) -> Object | None:
+        """The object of a drawn pair that is as large as a single one and in its place; None of others."""
+        middle = DRAWING_CENTRE // 8
+        if self.shown[index, 0] != KINDS.index("pair") or not self.centres[index, 8 * middle + middle]:
+            return None
+        return self.main_object(index)
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Crowds(Codes):
@@ -151,17 +159,18 @@ def make_pictures(
     count: int,
     *,
     drawing: bool,
-    split: Split = "train",
+    splits: Sequence[Split] = CHOOSING,
     seed: int = 0,
     coloured: float = 0.0,
 ) -> Pictures:
-    """Paint scenes of a split and encode them: as they are looked at, or as they are drawn (simpler, without
-    noise).
+    """Paint scenes of some splits, as many of each, and encode them: as they are looked at, or as they are
+    drawn (simpler, without noise).
 
     A share `coloured` of them gets backgrounds of random colours. A core that saw only the world's learnt
     each object together with the backgrounds it was trained on: 95 % of these it named, 53 % of the others.
     The pairs among them have sizes and places of their own: an object that is held out alone is never seen
-    large, nor drawn in the middle otherwise, and of these, large, a core named two of five.
+    large, nor drawn in the middle otherwise, and of these, large, a core named two of five. So are more than
+    half of the pairs that are drawn on the world's backgrounds.
     """
     rng = np.random.default_rng(seed)
     scenes = []
@@ -170,10 +179,10 @@ def make_pictures(
         scenes.append(
             sample_scene(
                 rng,
-                split,
+                splits[int(rng.integers(len(splits)))],
                 drawing=drawing,
                 background_colours="random" if meaningless else "world",
-                pair_sizes="any" if meaningless else "world",
+                pair_sizes="any" if meaningless or (drawing and rng.random() < 0.6) else "world",
             )
         )
     shown = []

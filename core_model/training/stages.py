@@ -10,7 +10,8 @@ is only what goes where.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +52,8 @@ from omni_agent.core_model.training.speech_encoder import (
 )
 from omni_agent.core_model.training.tiny import said_words, tiny_config, tiny_tokenizer
 from omni_agent.core_model.training.voices import HELD_OUT_VOICES
-from omni_agent.core_model.world import sample_sentence, sample_strangers
+from omni_agent.core_model.world import Split, sample_crowd, sample_sentence, sample_strangers
+from omni_agent.core_model.world.splits import CHOOSING
 from omni_agent.errors import InputError
 
 __all__ = [
@@ -140,11 +142,13 @@ def make_pools(
     drawings: int = 24_000,
     copies: int = 1,
     seed: int = 0,
+    splits: Sequence[Split] = CHOOSING,
     report: Report,
 ) -> None:
     """What the core learns from: pictures as codes, sentences as what the speech encoder makes of them.
 
-    Another `seed` makes other pictures and other damage, for a run that goes on where one ended.
+    Another `seed` makes other pictures and other damage, for a run that goes on where one ended. The pictures
+    show what is in `splits`.
     """
     tokenizer = ImageTokenizer(SMALL)
     tokenizer.load_state_dict(load_file(_there(folder / "image_tokenizer.safetensors", "image-tokenizer")))
@@ -152,16 +156,21 @@ def make_pools(
     makers: dict[str, tuple[int, Callable[[int], Codes]]] = {
         "pictures": (
             pictures,
-            lambda n: make_pictures(tokenizer, n, drawing=False, seed=seed + 1, coloured=0.5),
+            lambda n: make_pictures(tokenizer, n, drawing=False, splits=splits, seed=seed + 1, coloured=0.5),
         ),
-        "crowds": (crowds, lambda n: make_crowds(tokenizer, n, seed=seed + 1001)),
+        "crowds": (
+            crowds,
+            lambda n: make_crowds(
+                tokenizer, n, sample=partial(sample_crowd, splits=splits), seed=seed + 1001
+            ),
+        ),
         "strangers": (
             strangers,
             lambda n: make_crowds(tokenizer, n, sample=sample_strangers, seed=seed + 2001),
         ),
         "drawings": (
             drawings,
-            lambda n: make_pictures(tokenizer, n, drawing=True, seed=seed + 501, coloured=0.5),
+            lambda n: make_pictures(tokenizer, n, drawing=True, splits=splits, seed=seed + 501, coloured=0.5),
         ),
     }
     for name, (count, make) in makers.items():

@@ -7,11 +7,13 @@ left out is written as bits: bit n for the number n, and one more, ALONE.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import torch
 from jaxtyping import Bool, Int64
 from torch import Tensor
 
-from omni_agent.core_model.world import Object, load_world
+from omni_agent.core_model.world import Object, Split, load_world
 from omni_agent.core_model.world.crowds import MOST
 from omni_agent.core_model.world.splits import trained_in_number
 
@@ -21,15 +23,15 @@ ALONE = 1 << (MOST + 1)
 """The objects that never stand alone."""
 
 
-def untold_numbers(thing: Object) -> int:
-    """The bits of the numbers, two to five, of this object that are not trained on."""
-    return sum(1 << number for number in range(2, 6) if not trained_in_number(thing, number))
+def untold_numbers(thing: Object, splits: Collection[Split]) -> int:
+    """The bits of the numbers, two to five, of this object that are in none of these splits."""
+    return sum(1 << number for number in range(2, 6) if not trained_in_number(thing, number, splits))
 
 
-def untold_words() -> list[list[str]]:
-    """What each bit leaves out."""
+def untold_words(splits: Collection[Split]) -> list[list[str]]:
+    """What each bit leaves out where these splits are trained on."""
     world = load_world()
-    never = [thing.name for thing in world.objects if not trained_in_number(thing, 1)]
+    never = [thing.name for thing in world.objects if not trained_in_number(thing, 1, splits)]
     return [*[[word] for word in world.numbers[: MOST + 1]], never]
 
 

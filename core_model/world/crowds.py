@@ -11,7 +11,7 @@ name, and of each there may be any number up to five.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -20,7 +20,7 @@ from jaxtyping import Int8
 
 from omni_agent.core_model.world.language import Question, how_many, is_there
 from omni_agent.core_model.world.scenes import Placed, in_cell, meaningless_background
-from omni_agent.core_model.world.splits import trained_in_number
+from omni_agent.core_model.world.splits import CHOOSING, Split, trained_in_number
 from omni_agent.core_model.world.words import Background, Object, load_world
 
 __all__ = ["MOST", "Crowd", "crowd_question", "sample_crowd", "sample_strangers"]
@@ -52,11 +52,13 @@ class Crowd:
         return np.bincount(shown, minlength=len(load_world().objects)).astype(np.int8)
 
 
-def sample_crowd(rng: np.random.Generator) -> Crowd:
-    """Two to seven objects of two to four kinds, in distinct cells, each of a size of its own."""
-    shown = _some(rng)
+def sample_crowd(rng: np.random.Generator, splits: Collection[Split] = CHOOSING) -> Crowd:
+    """Two to seven objects of two to four kinds, in distinct cells, each of a size of its own. Two or more of
+    an object only where so many alone are in one of the splits.
+    """
+    shown = _some(rng, splits)
     while len(set(shown)) < 2 or len(shown) > MOST:
-        shown = _some(rng)
+        shown = _some(rng, splits)
     return _crowd(rng, shown, rng.integers(17, 21, len(shown)).tolist())
 
 
@@ -107,12 +109,12 @@ def crowd_question(rng: np.random.Generator, numbers: Int8[np.ndarray, " objects
     return wanted(asked, int(numbers[asked.index]))
 
 
-def _some(rng: np.random.Generator) -> list[Object]:
+def _some(rng: np.random.Generator, splits: Collection[Split]) -> list[Object]:
     """Up to four kinds of objects, each as often as it is shown."""
     objects = load_world().objects
     shown: list[Object] = []
     for index in rng.permutation(len(objects))[: rng.integers(2, 5)].tolist():
         number = int(rng.integers(1, 6))
-        if number == 1 or trained_in_number(objects[index], number):
+        if number == 1 or trained_in_number(objects[index], number, splits):
             shown += [objects[index]] * number
     return shown

@@ -3,21 +3,29 @@
 A picture has several hashes: object/background for every object in it, object/number word for a single kind
 of object, left/right for a pair. If any falls in the fifth that is held out, the picture is held out:
 held-out wins over development, so that choosing a model never looks at what measures it. A picture with no
-held-out hash and any in the next fifth is for development; the rest is for training.
+held-out hash and any in the next fifth is for development; the rest is for training. Once everything is
+chosen, the last training of a model may add development's pictures (`CHOSEN`); held-out ones are never
+trained on.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 from zlib import crc32
 
 from omni_agent.core_model.world.words import Background, Object, load_world
 
-__all__ = ["Combination", "Kind", "Split", "fifth", "split_of", "trained_in_number"]
+__all__ = ["CHOOSING", "CHOSEN", "Combination", "Kind", "Split", "fifth", "split_of", "trained_in_number"]
 
 Kind = Literal["one", "count", "pair"]
 Split = Literal["train", "development", "held_out"]
+
+CHOOSING: tuple[Split, ...] = ("train",)
+"""What is trained on while something is still to be chosen."""
+CHOSEN: tuple[Split, ...] = ("train", "development")
+"""What is trained on when nothing is left to choose."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,11 +60,16 @@ def split_of(combination: Combination) -> Split:
         fifths.add(fifth(left.name, right.name))
     else:
         fifths.add(fifth(combination.objects[0].name, load_world().numbers[combination.number]))
-    if 0 in fifths:
+    return _split(min(fifths))
+
+
+def trained_in_number(thing: Object, number: int, splits: Collection[Split] = CHOOSING) -> bool:
+    """Whether so many of the object alone, 1 to 5, may be trained on, on one background or another."""
+    return _split(fifth(thing.name, load_world().numbers[number])) in splits
+
+
+def _split(lowest: int) -> Split:
+    """The split of what has this for the lowest of its fifths."""
+    if lowest == 0:
         return "held_out"
-    return "development" if 1 in fifths else "train"
-
-
-def trained_in_number(thing: Object, number: int) -> bool:
-    """Whether pictures of so many of the object alone, 1 to 5, may be trained on, whatever the background."""
-    return fifth(thing.name, load_world().numbers[number]) > 1
+    return "development" if lowest == 1 else "train"

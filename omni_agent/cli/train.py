@@ -8,12 +8,15 @@ many threads torch may take.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from omni_agent.cli.output import check_place, make_folder, print_json
+
+if TYPE_CHECKING:
+    from omni_agent.core_model.world import Split
 
 __all__ = ["train"]
 
@@ -38,6 +41,13 @@ train = typer.Typer(
 )
 
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="Where all parts are kept.")]
+Development = Annotated[
+    bool,
+    typer.Option(
+        "--development",
+        help="On the development split too, when nothing is left to choose; pools and core alike.",
+    ),
+]
 
 
 @train.command("run")
@@ -130,6 +140,7 @@ def pools(
     seed: Annotated[
         int, typer.Option(metavar="N", min=0, help="Another one makes other pictures, to go on with.")
     ] = 0,
+    development: Development = False,
 ) -> None:
     """Turn pictures and sentences into the tokens the core learns from."""
     make_folder(folder)
@@ -143,6 +154,7 @@ def pools(
         drawings=drawings,
         copies=copies,
         seed=seed,
+        splits=_splits(development),
         report=_report,
     )
 
@@ -181,6 +193,7 @@ def core(
         float,
         typer.Option(metavar="SHARE", min=0, max=1, help="Of a blank's, what its padding is masked at."),
     ] = 0.6,
+    development: Development = False,
 ) -> None:
     """Train the core on the pools that are there."""
     make_folder(folder)
@@ -198,6 +211,7 @@ def core(
         rows=rows,
         workers=workers,
         padding=padding,
+        splits=_splits(development),
     )
     train_core_for(folder, training, start_from=start_from, report=_report)
 
@@ -253,6 +267,12 @@ def picture_judge(
     for drawing in (False, True):
         shares = training.measure(judge, "held_out", scenes=2000, seed=7, drawing=drawing)
         print_json({"drawing": drawing} | shares)
+
+
+def _splits(development: bool) -> tuple[Split, ...]:
+    from omni_agent.core_model.world.splits import CHOOSING, CHOSEN
+
+    return CHOSEN if development else CHOOSING
 
 
 def _small(checkpoint: str) -> Path:

@@ -17,8 +17,9 @@ from omni_agent.core_model.training.samples import IGNORED, Layout, pack
 from omni_agent.core_model.training.tiny import tiny_config, tiny_tokenizer
 from omni_agent.core_model.training.untold import ALONE, untold_numbers, untold_words
 from omni_agent.core_model.training.voices import PHONES
-from omni_agent.core_model.world import KINDS, load_world, sample_scene
-from omni_agent.core_model.world.splits import trained_in_number
+from omni_agent.core_model.world import KINDS, Split, load_world, sample_scene
+from omni_agent.core_model.world.splits import CHOOSING, CHOSEN, fifth, trained_in_number
+from omni_agent.errors import InputError
 from omni_agent.values import Image, Text
 
 TOKENIZER = tiny_tokenizer()
@@ -199,25 +200,54 @@ def test_what_never_stands_alone_is_shown_more_often_where_it_is_large(tmp_path:
     places = np.full((4, 64), 60, np.int8)
     places[:, :16] = [[alone], [never], [never], [alone]]
     places[:, 20:24] = [[never], [alone], [alone], [never]]
-    # Two pairs on meaningless colours, one on the world's, and a single object.
+    # Two pairs on meaningless colours, one on the world's, and a single object; when drawn, the pairs have
+    # their large object in the middle.
     shown = [
         [2, alone, never, 1, -1],
         [2, never, alone, 1, -1],
         [2, never, alone, 1, 0],
         [0, alone, -1, 1, 0],
     ]
+    centres = np.zeros((4, 64), bool)
+    centres[:, 36] = True
     pool = Pictures(
-        codes=np.zeros((4, 64), np.int16),
-        places=places,
-        centres=np.zeros((4, 64), bool),
-        shown=np.array(shown, np.int16),
+        codes=np.zeros((4, 64), np.int16), places=places, centres=centres, shown=np.array(shown, np.int16)
     )
     pool.save(tmp_path / "pictures.npz")
     pool.save(tmp_path / "drawings.npz")
     sources = Sources(tmp_path, LAYOUT, {"look": 1.0, "draw": 1.0}, room=200)
     assert np.bincount(sources._looked_at).tolist() == [1, 4, 1, 1]
-    assert np.bincount(sources._drawn).tolist() == [1, 6, 3, 3]
+    assert np.bincount(sources._drawn).tolist() == [1, 6, 6, 3]
     assert [sources._drawing(None, index).untold for index in range(4)] == [0, 0, 0, ALONE]
+    prompts = [sources._drawing(pool.prompt(index), index) for index in range(4)]
+    masked = [TOKENIZER.decode(each.ids[1 : each.blank - 2]) for each in prompts]
+    names = [thing.phrase for thing in world.objects]
+    place = world.backgrounds[0].phrase
+    hidden = world.objects[alone].article
+    assert masked == [
+        f"draw {names[alone]} and {names[never]}",
+        f"draw {names[never]} and {names[alone]}",
+        f"draw {names[never]} and {hidden} {place}",
+        f"draw {names[alone]} {place}",
+    ]
+    mask = LAYOUT.vocabulary.mask
+    assert [mask in each.ids[: each.blank] for each in prompts] == [False, False, True, False]
+
+
+def test_pools_and_training_are_of_the_same_splits(tmp_path: Path) -> None:
+    world = load_world()
+    thing = next(thing for thing in world.objects if fifth(thing.name, "three") == 1)
+    pool = Pictures(
+        codes=np.zeros((1, 64), np.int16),
+        places=np.full((1, 64), 60, np.int8),
+        centres=np.zeros((1, 64), bool),
+        shown=np.array([[1, thing.index, -1, 3, 0]], np.int16),
+    )
+    pool.save(tmp_path / "drawings.npz")
+    sources = Sources(tmp_path, LAYOUT, {"draw": 1.0}, room=200)
+    sources.check_splits(CHOSEN)
+    with pytest.raises(InputError, match=f"3 x {thing.name}; wanted none but of the splits train: "):
+        sources.check_splits(CHOOSING)
 
 
 def test_every_object_is_asked_how_many_of_its_likes_there_are(folder: Path) -> None:
@@ -229,7 +259,7 @@ def test_every_object_is_asked_how_many_of_its_likes_there_are(folder: Path) -> 
     rng = np.random.default_rng(0)
     batch = pack(iter([unit]), LAYOUT.vocabulary, rng, rows=1, length=200)
     assert batch.likes[0, 11] == 3
-    assert batch.untold[0, 11] == untold_numbers(load_world().objects[0]) > 0
+    assert batch.untold[0, 11] == untold_numbers(load_world().objects[0], CHOOSING) > 0
     assert not batch.untold[0, 12]
 
 
@@ -278,9 +308,10 @@ def test_of_a_pair_the_larger_is_what_this_is_where_it_covers_twice_as_much(fold
             assert each.question(rng, "what").answer == load_world().objects[1].phrase
 
 
-def test_what_is_left_out_of_the_loss_is_never_the_answer(folder: Path) -> None:
+@pytest.mark.parametrize("splits", [CHOOSING, CHOSEN])
+def test_what_is_left_out_of_the_loss_is_never_the_answer(folder: Path, splits: tuple[Split, ...]) -> None:
     rng = np.random.default_rng(6)
-    scenes = [sample_scene(rng, "train") for _ in range(300)]
+    scenes = [sample_scene(rng, splits[index % len(splits)]) for index in range(300)]
     shown = []
     for made in (scene.combination for scene in scenes):
         first, second = [*(thing.index for thing in made.objects), -1][:2]
@@ -294,8 +325,9 @@ def test_what_is_left_out_of_the_loss_is_never_the_answer(folder: Path) -> None:
         shown=np.array(shown, dtype=np.int16),
     )
     pool.save(folder / "pictures.npz")
-    sources = Sources(folder, LAYOUT, {"look": 1.0}, room=200)
-    left_out = [{token for word in words for token in LAYOUT.text(word)} for words in untold_words()]
+    (folder / "drawings.npz").unlink()
+    sources = Sources(folder, LAYOUT, {"look": 1.0}, room=200, splits=splits)
+    left_out = [{token for word in words for token in LAYOUT.text(word)} for words in untold_words(splits)]
     units = [unit for _, unit in zip(range(400), sources.units(rng), strict=False)]
     for unit in units:
         assert not unit.untold >> unit.number & 1
