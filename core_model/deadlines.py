@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import statistics
 from collections import deque
-from collections.abc import Hashable, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-__all__ = ["Need", "Pace", "hopeless", "share"]
+__all__ = ["Need", "Pace", "hopeless", "left_out", "share"]
 
 CAUTION = 1.15
 """What is planned takes so much longer than it took before."""
@@ -32,8 +33,7 @@ OTHERS = 0.1
 """The part of the time that those without a deadline have, however pressed others are: they do not starve."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Need:
+class Need(NamedTuple):
     """What a request takes until its value is decoded, in seconds.
 
     Attributes:
@@ -66,6 +66,27 @@ def hopeless(now: float, needs: Sequence[Need], costs: float = 1.0) -> list[int]
     return late
 
 
+def left_out(now: float, needs: Sequence[Need], before: Collection[int] = ()) -> set[int]:
+    """Who is left out, as indices, so that the others are in time.
+
+    Who was left out before stays so until there is time again, with some to spare; then the first of them
+    comes back. Measured times waver: if that alone changed who is left out, time spent on one would be lost.
+
+    Args:
+        now: on the clock of their deadlines.
+        needs: what each takes.
+        before: who was left out, as indices.
+    """
+    out = set(before)
+    kept = [index for index in range(len(needs)) if index not in out]
+    out.update(kept[at] for at in hopeless(now, [needs[index] for index in kept]))
+    if out:
+        first = min(out, key=lambda index: needs[index].due)
+        if not hopeless(now, [needs[index] for index in {first, *kept} - (out - {first})], CAUTION):
+            out.discard(first)
+    return out
+
+
 def share(now: float, needs: Sequence[Need], load: float = 0.0) -> float:
     """The largest share of the further steps that all can have, 0 to 1, if none is hopeless.
 
@@ -89,15 +110,31 @@ class Pace:
 
     Attributes:
         steps: how many the last one of each kind had.
+        beside: what a turn takes besides, in seconds: to be planned, and to be told of.
     """
 
     steps: dict[Hashable, int] = field(default_factory=dict)
+    beside: float = 0.0
     _seconds: dict[tuple[str, Hashable], deque[float]] = field(default_factory=dict)
+    _typical: dict[tuple[str, Hashable], float] = field(default_factory=dict)
     _asked: deque[tuple[float, float]] = field(default_factory=deque)
+    _told: float = 0.0
+    _besides: deque[float] = field(default_factory=lambda: deque(maxlen=9))
 
     def took(self, what: str, kind: Hashable, seconds: float) -> None:
         """To "begin", to "step" or to "decode" took so long."""
-        self._seconds.setdefault((what, kind), deque(maxlen=9)).append(seconds)
+        self._told += seconds
+        recent = self._seconds.setdefault((what, kind), deque(maxlen=9))
+        recent.append(seconds)
+        # now, as it is asked of every request in every round
+        self._typical[what, kind] = statistics.median(recent)
+
+    def turned(self, turns: int, seconds: float) -> None:
+        """So many turns took so long, with all that was told since the last ones."""
+        told, self._told = self._told, 0.0
+        if turns:
+            self._besides.append(max(seconds - told, 0.0) / turns)
+            self.beside = statistics.median(self._besides)
 
     def asked(self, now: float, need: Need) -> None:
         """Somebody with a deadline has come while others had one."""
@@ -113,11 +150,10 @@ class Pace:
         """How long it takes, in seconds: the median of the last few, as one that was held up by another
         program says nothing. 0 where it never was seen: nobody is refused on a guess.
         """
-        seconds = self._seconds.get((what, kind))
-        return statistics.median(seconds) if seconds else 0.0
+        return self._typical.get((what, kind), 0.0)
 
     def need(self, kind: Hashable, yields: Hashable, *, due: float, begun: bool, steps: int) -> Need:
         """What a request of a kind takes that has so many steps before it, one at least."""
-        step = self.of("step", kind)
-        least = (0.0 if begun else self.of("begin", kind)) + step + self.of("decode", yields)
+        step = self.of("step", kind) + self.beside
+        least = (0.0 if begun else self.of("begin", kind) + self.beside) + step + self.of("decode", yields)
         return Need(due=due, least=least, step=step, steps=max(steps - 1, 0))

@@ -225,7 +225,9 @@ class Engine:
         try:
             with torch.inference_mode(), full_float32():
                 while self._admit():
+                    begun, turns = time.monotonic(), self._turns
                     self._round()
+                    self._hurry.pace.turned(self._turns - turns, time.monotonic() - begun)
         except BaseException as error:  # of the engine itself: nobody may wait for a thread that is gone
             _log.exception("the engine broke down")
             self._broken = error
@@ -267,7 +269,8 @@ class Engine:
     def _round(self) -> None:
         """One turn for each request in flight whose turn it is."""
         self._rounds += 1
-        turn = self._with_deadlines() or jobs.for_turn(self._in_flight, self._rounds)
+        pressed = self._with_deadlines()
+        turn = pressed or jobs.for_turn(self._in_flight, self._rounds)
         # first those who had none in the last round, as it was broken off
         turn.sort(key=lambda job: job.last_turn > self._turns_before)
         self._turns_before = self._turns
@@ -276,6 +279,10 @@ class Engine:
             if job.decoding is None and not self._is_broken_off():
                 self._turns_begin([job])
                 self._begin(job)
+                if pressed and job.decoding is not None and not job.decoding.done:
+                    # planned with its first step, so it has that too: planning takes time that is not there
+                    self._hurry.begun(job)
+                    going.append(job)
         for group in self._groups(going):
             if self._is_broken_off():
                 break

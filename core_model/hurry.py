@@ -28,6 +28,7 @@ class Hurry:
     def __init__(self) -> None:
         self.pace = Pace()
         self._owed = 0.0
+        self._share = 1.0  # of the further steps of those who are pressed
 
     def comes(self, job: Job, now: float) -> None:
         """A job with a deadline comes in flight beside others that have one."""
@@ -45,7 +46,9 @@ class Hurry:
         if not pressed:
             return []
         needs = [self._need(job) for job in pressed]
-        unsure = set(deadlines.hopeless(now, needs))
+        unsure = deadlines.left_out(now, needs, {at for at, job in enumerate(pressed) if job.left_out})
+        for at, job in enumerate(pressed):
+            job.left_out = at in unsure
         for index in unsure.intersection(deadlines.hopeless(now, needs, deadlines.DOUBT)):
             job, need = pressed[index], needs[index]
             job.ticket.fail(
@@ -59,6 +62,7 @@ class Hurry:
         needs = [need for index, need in enumerate(needs) if index not in unsure]
         if not going:
             # nobody is sure to be in time: who may be has the time
+            self._share = 0.0
             return sorted((job for job in pressed if not job.ticket.done), key=lambda job: job.due or 0)[:1]
         share = deadlines.share(now, needs, self.pace.load(now))
         if share >= 1 and len(going) == len(pressed) and self._rounds_fit(in_flight, now, needs):
@@ -66,9 +70,15 @@ class Hurry:
             for job, need in zip(going, needs, strict=True):
                 _reschedule(job, 1 + need.steps)
             return []
+        self._share = share
         job, need = min(zip(going, needs, strict=True), key=lambda each: each[1].due)
         _reschedule(job, 1 + int(share * need.steps))
         return [job, *self._owed_a_turn(in_flight, need)]
+
+    def begun(self, job: Job) -> None:
+        """A job whose turn it was has its canvas now: no more steps than there is time for, as planned."""
+        if job.due is not None:
+            _reschedule(job, 1 + int(self._share * self._need(job).steps))
 
     def _owed_a_turn(self, in_flight: Sequence[Job], need: Need) -> list[Job]:
         """Who, without a deadline, has a turn beside one that is pressed: who had none for longest, as soon

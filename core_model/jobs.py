@@ -31,6 +31,7 @@ class Job:
         snapshot: where it goes on from.
         decoding: its state; None before its canvas is made.
         shape: of its next model call.
+        left_out: whether it waits so that others are in time.
         shortened: whether a deadline has made its schedule shorter.
         last_turn: the number of its last one among those of all; 0 before its first.
     """
@@ -41,6 +42,7 @@ class Job:
     snapshot: Snapshot | None = None
     decoding: Decoding | None = None
     shape: Shape | None = None
+    left_out: bool = False
     shortened: bool = False
     last_turn: int = 0
 

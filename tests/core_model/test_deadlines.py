@@ -58,17 +58,19 @@ def one_call_plan(requests: list[Simulated]) -> set[int]:
 
 
 def planned(requests: list[Simulated]) -> set[int]:
-    """Who is in time as the engine does it: turn by turn, by `hopeless` and `share`."""
+    """Who is in time as the engine does it: turn by turn, by `left_out` and `share`."""
     met: set[int] = set()
     now, left = 0.0, dict(enumerate(requests))
+    out: set[int] = set()
     while left:
         here = list(left.items())
-        late = deadlines.hopeless(now, [each.need() for _, each in here])
-        for at in late:
-            del left[here[at][0]]
+        late = deadlines.left_out(
+            now, [each.need() for _, each in here], {at for at, (index, _) in enumerate(here) if index in out}
+        )
+        out = {here[at][0] for at in late}
+        if len(late) == len(here):
+            break
         here = [each for at, each in enumerate(here) if at not in late]
-        if not here:
-            continue
         share = deadlines.share(now, [each.need() for _, each in here])
         index, each = min(here, key=lambda pair: (pair[1].due, pair[0]))
         if not each.begun:
@@ -138,6 +140,29 @@ def test_those_who_are_not_hopeless_are_in_time_one_step_each_and_the_first_of_t
             assert now <= each.due
 
 
+@given(needs, st.sets(st.integers(0, 11)))
+def test_who_is_left_out_stays_so_until_there_is_time_to_spare_and_then_the_first_comes_back(
+    all_of_them: list[Need], some: set[int]
+) -> None:
+    before = {index for index in some if index < len(all_of_them)}
+    out = deadlines.left_out(1.0, all_of_them, before)
+    kept = [need for index, need in enumerate(all_of_them) if index not in out]
+    assert not deadlines.hopeless(1.0, kept)
+    back = before - out
+    assert len(back) <= 1
+    for index in back:
+        assert all_of_them[index].due == min(all_of_them[each].due for each in before)
+        assert not deadlines.hopeless(1.0, kept, deadlines.CAUTION)
+    assert deadlines.left_out(1.0, all_of_them) == set(deadlines.hopeless(1.0, all_of_them))
+
+
+def test_who_could_be_in_time_again_comes_back_one_after_the_other() -> None:
+    needs = [Need(due=due, least=1.0, step=0.0, steps=0) for due in (1.2, 2.0, 4.0)]
+    assert deadlines.left_out(0.5, needs) == {0}
+    assert deadlines.left_out(0.0, needs[1:], {0, 1}) == {1}
+    assert deadlines.left_out(0.0, needs[1:], {1}) == set()
+
+
 @given(needs)
 def test_a_share_of_the_further_steps_is_what_all_can_have_in_time(all_of_them: list[Need]) -> None:
     share = deadlines.share(0.0, all_of_them)
@@ -165,6 +190,19 @@ def test_the_pace_follows_what_was_measured_and_guesses_nothing() -> None:
     for seconds in (1.1, 60.0, 1.2):  # one was held up by another program
         pace.took("step", "drawing", seconds)
     assert 1.0 < pace.of("step", "drawing") < 1.2
+
+
+def test_what_a_turn_takes_besides_is_counted_with_each() -> None:
+    pace = Pace()
+    for what, seconds in (("begin", 2.0), ("step", 1.0)):
+        pace.took(what, "drawing", seconds)
+    pace.turned(2, 3.5)
+    assert pace.beside == 0.25
+    need = pace.need("drawing", "image", due=9.0, begun=False, steps=3)
+    assert (need.least, need.step) == (3.5, 1.25)
+    assert pace.need("drawing", "image", due=9.0, begun=True, steps=3).least == 1.25
+    pace.turned(0, 5.0)  # waited for somebody
+    assert pace.beside == 0.25
 
 
 def test_who_comes_while_others_have_a_deadline_has_time_left_for_more_of_them() -> None:
