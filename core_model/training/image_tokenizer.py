@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
@@ -23,12 +23,14 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from omni_agent.core_model.checkpoints.weights import read_weights
 from omni_agent.core_model.config import ImageTokenizerConfig
 from omni_agent.core_model.tokenizers.image import ImageTokenizer
 from omni_agent.core_model.training.averaging import follow
 from omni_agent.core_model.training.states import chance_of, replace_state, replace_weights
 from omni_agent.core_model.world.pictures import paint_with_alpha
 from omni_agent.core_model.world.scenes import sample_scene
+from omni_agent.core_model.world.splits import CHOOSING, Split
 
 __all__ = ["SMALL", "train_image_tokenizer"]
 
@@ -79,9 +81,14 @@ class Critic(nn.Module):
         return features, self.head(x)
 
 
-def batches(seed: int, size: int, first: int) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-    """Endless batches of the training split from a step on: clean and noisy pixels in [-1, 1], alpha, and the
+def batches(
+    seed: int, size: int, first: int, splits: Sequence[Split] = CHOOSING
+) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+    """Endless batches of these splits from a step on: clean and noisy pixels in [-1, 1], alpha, and the
     object at each place. Each is made of the seed and its step alone.
+
+    Of pairs on colours that mean nothing half have one object as large as a single one: some objects never
+    stand alone in training, and would be large nowhere.
     """
 
     def make(step: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -90,9 +97,10 @@ def batches(seed: int, size: int, first: int) -> Iterator[tuple[Tensor, Tensor, 
         for _ in range(size):
             scene = sample_scene(
                 rng,
-                "train",
+                splits[int(rng.integers(len(splits)))],
                 drawing=bool(rng.random() < 0.25),
-                background_colours="random" if rng.random() < 1 / 3 else "world",
+                background_colours="random" if (coloured := rng.random() < 1 / 3) else "world",
+                pair_sizes="any" if coloured and rng.random() < 0.5 else "world",
             )
             made.append(paint_with_alpha(scene, rng))
         clean, noisy = np.stack([p.clean for p in made]), np.stack([p.noisy for p in made])
@@ -145,6 +153,7 @@ def train_critic(
     save_seconds: float,
     report: Callable[[str], None],
     seed: int = 11,
+    splits: Sequence[Split] = CHOOSING,
 ) -> Critic:
     """Train the critic, go on where a run was cut off, or load it where one has ended."""
     torch.manual_seed(seed)
@@ -161,7 +170,7 @@ def train_critic(
         optimiser.load_state_dict(state["optimiser"])
         first = state["step"]
     saved = time.monotonic()
-    for step, (clean, noisy, _, objects) in enumerate(batches(seed, batch_size, first), start=first):
+    for step, (clean, noisy, _, objects) in enumerate(batches(seed, batch_size, first, splits), start=first):
         if step >= steps:
             break
         torch.manual_seed(chance_of(seed, step))
@@ -206,6 +215,8 @@ def train_image_tokenizer(
     learning_rate: float = 1e-3,
     critic_steps: int = 600,
     seed: int = 1,
+    splits: Sequence[Split] = CHOOSING,
+    repaint: Path | None = None,
     save_seconds: float = 180.0,
     report: Callable[[str], None] = print,
 ) -> ImageTokenizer:
@@ -213,15 +224,38 @@ def train_image_tokenizer(
 
     A run that was cut off goes on from the last state it left there, and ends with the weights of one that
     was not. `report` gets lines of JSON.
+
+    Args:
+        folder: of the parts.
+        config: of the tokenizer.
+        steps: of the tokenizer.
+        batch_size: pictures a step.
+        learning_rate: at its highest.
+        critic_steps: of the critic, where `folder` holds none.
+        seed: of the pictures and the weights.
+        splits: of the pictures.
+        repaint: the weights of an earlier tokenizer. Its codes stay what they are, so that what was learnt
+            of them holds; only what paints them learns on.
+        save_seconds: between two states.
+        report: is told of each fiftieth step.
+
+    Raises:
+        CheckpointError: `repaint` does not hold a tokenizer's weights.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    critic = train_critic(folder, critic_steps, batch_size, save_seconds=save_seconds, report=report)
+    critic = train_critic(
+        folder, critic_steps, batch_size, save_seconds=save_seconds, report=report, splits=splits
+    )
     torch.manual_seed(seed)
     model, average = ImageTokenizer(config), ImageTokenizer(config)
+    if repaint is not None:
+        model.load_state_dict(read_weights(repaint, model.state_dict(), "an image tokenizer's weights"))
+        model.encoder.requires_grad_(False)
     _channels_last(critic)
     _channels_last(model)
     average.load_state_dict(model.state_dict())
-    optimiser = torch.optim.AdamW(model.parameters(), lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
+    learning = [weights for weights in model.parameters() if weights.requires_grad]
+    optimiser = torch.optim.AdamW(learning, lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
     first, state_file = 0, folder / "image_tokenizer_state.pt"
     if state_file.exists():
         state = torch.load(state_file, weights_only=True)
@@ -230,7 +264,9 @@ def train_image_tokenizer(
         optimiser.load_state_dict(state["optimiser"])
         first = state["step"]
     saved = begun = time.monotonic()
-    for step, (clean, noisy, alpha, objects) in enumerate(batches(seed, batch_size, first), start=first):
+    for step, (clean, noisy, alpha, objects) in enumerate(
+        batches(seed, batch_size, first, splits), start=first
+    ):
         if step >= steps:
             break
         for group in optimiser.param_groups:
@@ -256,7 +292,9 @@ def train_image_tokenizer(
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
-        follow(average.parameters(), model.parameters(), step=step, decay=0.998)
+        # from weights that began well the average does not begin by chance
+        at = step if repaint is None else step + steps
+        follow(average.parameters(), model.parameters(), step=at, decay=0.998)
         if step % 50 == 0:
             psnr = -10 * math.log10(error.square().mean().item() / 4)
             line = {

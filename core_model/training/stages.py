@@ -127,10 +127,29 @@ def make_speech_encoder(
 
 
 def make_image_tokenizer(
-    folder: Path, *, steps: int = 2_600, critic_steps: int = 600, report: Report
+    folder: Path,
+    *,
+    steps: int = 2_600,
+    critic_steps: int = 600,
+    splits: Sequence[Split] = CHOOSING,
+    repaint: Path | None = None,
+    report: Report,
 ) -> None:
-    """The tokenizer of pictures, with the critic that helps it to see."""
-    train_image_tokenizer(folder, steps=steps, batch_size=24, critic_steps=critic_steps, report=report)
+    """The tokenizer of pictures, with the critic that helps it to see.
+
+    With `repaint`, the weights of an earlier one, the codes stay what they are and only the painting of them
+    learns on, at three tenths of the learning rate.
+    """
+    train_image_tokenizer(
+        folder,
+        steps=steps,
+        batch_size=24,
+        learning_rate=1e-3 if repaint is None else 3e-4,
+        critic_steps=critic_steps,
+        splits=splits,
+        repaint=repaint,
+        report=report,
+    )
 
 
 def make_pools(

@@ -119,12 +119,24 @@ def image_tokenizer(
     critic_steps: Annotated[
         int, typer.Option(metavar="N", min=1, help="Of the critic it learns from.")
     ] = 600,
+    repaint: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="An earlier one, of which only the painting of codes learns on."),
+    ] = None,
+    development: Development = False,
 ) -> None:
     """Teach the image tokenizer to repeat pictures of the world."""
     make_folder(folder)
     from omni_agent.core_model.training.stages import make_image_tokenizer
 
-    make_image_tokenizer(folder, steps=steps, critic_steps=critic_steps, report=_report)
+    make_image_tokenizer(
+        folder,
+        steps=steps,
+        critic_steps=critic_steps,
+        splits=_splits(development),
+        repaint=repaint,
+        report=_report,
+    )
 
 
 @train.command("pools")

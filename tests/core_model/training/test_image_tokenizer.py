@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 from omni_agent.core_model.config import ImageTokenizerConfig
 from omni_agent.core_model.training.image_tokenizer import train_image_tokenizer
+from omni_agent.core_model.world.splits import CHOSEN
 from tests.core_model.training.killing import killed_under_way
 
 CRITIC_STEPS, STEPS = 10, 30
@@ -50,6 +51,26 @@ def reached(folder: Path) -> int:
 
 def _step(file: Path) -> int:
     return int(torch.load(file, weights_only=True)["step"])
+
+
+def test_repainting_leaves_the_codes_what_they_are(tmp_path: Path) -> None:
+    first, again = tmp_path / "first", tmp_path / "again"
+    small_run(first)
+    (first / "image_tokenizer_state.pt").unlink()
+    train_image_tokenizer(
+        again,
+        config=NARROW,
+        steps=5,
+        batch_size=2,
+        critic_steps=1,
+        splits=CHOSEN,
+        repaint=first / "image_tokenizer.safetensors",
+        report=lambda line: None,
+    )
+    before, after = (load_file(folder / "image_tokenizer.safetensors") for folder in (first, again))
+    same = {name for name in before if torch.equal(before[name], after[name])}
+    assert {name for name in before if name.startswith("encoder.")} <= same
+    assert same < before.keys()
 
 
 @pytest.mark.timeout(300)
