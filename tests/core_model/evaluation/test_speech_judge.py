@@ -9,6 +9,7 @@ import pytest
 
 from omni_agent.core_model.evaluation.speech_judge import SpeechJudge, trigram_model
 from omni_agent.core_model.training.voices import speak_with
+from omni_agent.core_model.world import short_answers
 from omni_agent.errors import InputError
 
 
@@ -62,3 +63,10 @@ def test_silence_says_nothing_and_no_sound_is_refused(judge: SpeechJudge) -> Non
     assert judge.transcribe(np.zeros(8_000, np.float32), 16_000) == ""
     with pytest.raises(InputError, match="no samples"):
         judge.transcribe(np.zeros(0, np.float32), 16_000)
+
+
+def test_a_sound_is_judged_the_same_whatever_was_judged_before(judge: SpeechJudge) -> None:
+    sounds = [speak_with("rms", text) for text in short_answers()]
+    there = [judge.transcribe(*sound) for sound in sounds]
+    back = [judge.transcribe(*sound) for sound in reversed(sounds)]
+    assert back[::-1] == there
