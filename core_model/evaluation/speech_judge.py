@@ -61,8 +61,6 @@ class SpeechJudge:
                 loglevel="FATAL",
             )
             self._decoder = pocketsphinx.Decoder(config)
-        # The decoder goes on adapting its mean from one sound to the next; each is judged as the first one.
-        self._mean = self._decoder.get_cmn(False)
 
     def transcribe(self, samples: Float32[np.ndarray, " n"], rate: int) -> str:
         """The words heard in a mono sound, lower case; empty when none. Raises InputError for no samples."""
@@ -74,7 +72,7 @@ class SpeechJudge:
         quiet = np.zeros(round(_SILENCE * RATE), dtype=np.float32)
         peak = max(float(np.abs(sound).max()), 1e-6)
         padded = np.concatenate([quiet, sound * (_PEAK / peak), quiet])
-        self._decoder.set_cmn(self._mean)
+        self._decoder.reinit_feat()  # of the sound before nothing is left, so each is judged as the first one
         self._decoder.start_utt()
         self._decoder.process_raw((padded * 32767).astype(np.int16).tobytes(), full_utt=True)
         self._decoder.end_utt()
