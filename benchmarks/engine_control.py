@@ -6,7 +6,7 @@ On omni-tiny, as it comes. *Cancel*: a request waits for the one place while a d
 cancel of that to the first step of the other. *Deadlines*: a hundred mixed requests, each due as a draw of
 chance says, met as a share of those that a plan of one call each, the earliest deadline first, meets at costs
 measured just before and after; asked all at once, and as they come. *Fairness*: the last one's wait of eight
-at once, against eight one after the other. *Quality*: rows of the evaluation's development split, by number
+at once, against eight one after the other. *Quality*: rows of the evaluation, held out, by number
 of steps (`--questions 50` a row).
 """
 
@@ -309,7 +309,7 @@ async def quality(core: Core, questions: int) -> dict[str, dict[int, dict[str, f
         for num_steps in STEPS[rows]:
             begun = time.perf_counter()
             limited: Any = _WithSteps(core, num_steps)
-            table = await evaluate(limited, names, questions, split="development")
+            table = await evaluate(limited, names, questions)
             spent = time.perf_counter() - begun
             result[rows][num_steps] = {
                 row.name: row.share.value for row in table.rows if row.measure == "right"
