@@ -161,7 +161,7 @@ def train_core(
     torch.manual_seed(training.seed)
     layout = Layout(config, tokenizer)
     sources = Sources(folder, layout, training.shares, training.length, training.splits)
-    sources.check_splits(training.splits)
+    sources.check_splits()
     untold = [
         [token for word in words for token in layout.text(word)] for words in untold_words(training.splits)
     ]

@@ -74,7 +74,7 @@ class Sources:
         room: int,
         splits: Collection[Split] = CHOOSING,
     ) -> None:
-        self.layout, self.room = layout, room
+        self.layout, self.room, self._splits = layout, room, splits
         self.pictures, self.drawings = (
             _opened(Pictures, folder / f"{name}.npz") for name in ("pictures", "drawings")
         )
@@ -138,7 +138,7 @@ class Sources:
         if not self.shares:
             raise FileNotFoundError(f"no pools in {folder}; make them first")
 
-    def check_splits(self, splits: Collection[Split]) -> None:
+    def check_splits(self) -> None:
         """No picture is of a number of an object that is in none of the splits: what is right about it would
         be left out of the loss.
 
@@ -148,10 +148,10 @@ class Sources:
         for pool in (self.pictures, self.drawings):
             for kind, first, number in [] if pool is None else np.unique(pool.shown[:, [0, 1, 3]], axis=0):
                 thing = load_world().objects[first]
-                if KINDS[kind] != "pair" and not trained_in_number(thing, number, splits):
+                if KINDS[kind] != "pair" and not trained_in_number(thing, number, self._splits):
                     raise InputError(
                         f"given pools with a picture of {number} x {thing.name}; wanted none but of the"
-                        f" splits {', '.join(splits)}: give --development to pools and core, or to neither"
+                        f" splits {', '.join(self._splits)}: give --development to pools and core, or to neither"
                     )
 
     def units(self, rng: np.random.Generator, only: str | None = None) -> Iterator[Unit]:

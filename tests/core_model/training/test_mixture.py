@@ -244,10 +244,9 @@ def test_pools_and_training_are_of_the_same_splits(tmp_path: Path) -> None:
         shown=np.array([[1, thing.index, -1, 3, 0]], np.int16),
     )
     pool.save(tmp_path / "drawings.npz")
-    sources = Sources(tmp_path, LAYOUT, {"draw": 1.0}, room=200)
-    sources.check_splits(CHOSEN)
+    Sources(tmp_path, LAYOUT, {"draw": 1.0}, room=200, splits=CHOSEN).check_splits()
     with pytest.raises(InputError, match=f"3 x {thing.name}; wanted none but of the splits train: "):
-        sources.check_splits(CHOOSING)
+        Sources(tmp_path, LAYOUT, {"draw": 1.0}, room=200, splits=CHOOSING).check_splits()
 
 
 def test_every_object_is_asked_how_many_of_its_likes_there_are(folder: Path) -> None:
