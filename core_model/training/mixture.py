@@ -150,8 +150,8 @@ class Sources:
                 thing = load_world().objects[first]
                 if KINDS[kind] != "pair" and not trained_in_number(thing, number, self._splits):
                     raise InputError(
-                        f"given pools with a picture of {number} x {thing.name}; wanted none but of the"
-                        f" splits {', '.join(self._splits)}: give --development to pools and core, or to neither"
+                        f"given pools with a picture of {number} x {thing.name}; wanted only the splits"
+                        f" {', '.join(self._splits)}: give --development to pools and core, or neither"
                     )
 
     def units(self, rng: np.random.Generator, only: str | None = None) -> Iterator[Unit]:

@@ -245,7 +245,7 @@ def test_pools_and_training_are_of_the_same_splits(tmp_path: Path) -> None:
     )
     pool.save(tmp_path / "drawings.npz")
     Sources(tmp_path, LAYOUT, {"draw": 1.0}, room=200, splits=CHOSEN).check_splits()
-    with pytest.raises(InputError, match=f"3 x {thing.name}; wanted none but of the splits train: "):
+    with pytest.raises(InputError, match=f"3 x {thing.name}; wanted only the splits train: "):
         Sources(tmp_path, LAYOUT, {"draw": 1.0}, room=200, splits=CHOOSING).check_splits()
 
 
