@@ -104,7 +104,7 @@ async def test_omni_tiny_speaks_with_and_without_a_penalty() -> None:
     given = Overrides.of(["speak.algorithm=entropy-penalty", "speak.repeat_penalty=1.2"])
     async with Core.load("omni-tiny") as core:
         plain, penalised, other = [
-            await core.speak("a dog on the grass"),
+            await core.speak("what is nine minus four"),
             *[
                 await said(core, overrides)
                 for overrides in (given, Overrides.of(["speak.repeat_penalty=5"]).over(given))
@@ -116,4 +116,4 @@ async def test_omni_tiny_speaks_with_and_without_a_penalty() -> None:
 
 async def said(core: Core, overrides: Overrides) -> object:
     with overrides.applied():
-        return await core.speak("a dog on the grass")
+        return await core.speak("what is nine minus four")
