@@ -82,7 +82,8 @@ def left_out(now: float, needs: Sequence[Need], before: Collection[int] = ()) ->
     out.update(kept[at] for at in hopeless(now, [needs[index] for index in kept]))
     if out:
         first = min(out, key=lambda index: needs[index].due)
-        if not hopeless(now, [needs[index] for index in {first, *kept} - (out - {first})], CAUTION):
+        with_it = [need for index, need in enumerate(needs) if index == first or index not in out]
+        if not hopeless(now, with_it, CAUTION):
             out.discard(first)
     return out
 

@@ -112,12 +112,13 @@ class Sources:
             times = 1 + 3 * _never_alone(mains, splits)
             self._looked_at = np.repeat(np.arange(len(self.pictures)), times)
         self._drawn: Int64[np.ndarray, " drawings"] = np.zeros(0, np.int64)
+        self._large: list[Object | None] = []
         if self.drawings is not None:
             # Colours that mean nothing cannot be foretold, nor can an object whose name is masked, so they
             # teach less a drawing.
-            large = [self.drawings.large_one(index) for index in range(len(self.drawings))]
-            foretold = (self.drawings.shown[:, 4] >= 0) & [each is None for each in large]
-            times = np.where(foretold, 3, 1) + 5 * _never_alone(large, splits)
+            self._large = [self.drawings.large_one(index) for index in range(len(self.drawings))]
+            foretold = (self.drawings.shown[:, 4] >= 0) & [each is None for each in self._large]
+            times = np.where(foretold, 3, 1) + 5 * _never_alone(self._large, splits)
             self._drawn = np.repeat(np.arange(len(self.drawings)), times)
         # what is answered by the words of what is heard is learnt from words
         frames = layout.config.tasks[Task.ANSWER].heard == "frames"
@@ -355,7 +356,7 @@ class Sources:
         codes = [self.layout.vocabulary.image.start + int(code) for code in self.drawings.codes[index]]
         hints = self._objects(self.drawings.places[index])
         segment = self.layout.segment(Task.DRAW, given, Modality.IMAGE, codes, hints)
-        shows, large = self.drawings.combination(index), self.drawings.large_one(index)
+        shows, large = self.drawings.combination(index), self._large[index]
         if given is not None and large is not None and self.drawings.has_background(index):
             # With both names it would be a pair as pairs are drawn.
             (small,) = (thing for thing in shows.objects if thing != large)

@@ -324,7 +324,6 @@ def test_what_is_left_out_of_the_loss_is_never_the_answer(folder: Path, splits: 
         shown=np.array(shown, dtype=np.int16),
     )
     pool.save(folder / "pictures.npz")
-    (folder / "drawings.npz").unlink()
     sources = Sources(folder, LAYOUT, {"look": 1.0}, room=200, splits=splits)
     left_out = [{token for word in words for token in LAYOUT.text(word)} for words in untold_words(splits)]
     units = [unit for _, unit in zip(range(400), sources.units(rng), strict=False)]
