@@ -79,7 +79,9 @@ class FixedSteps:
         return sum(each.refused for each in self._ready.values())
 
     @torch.inference_mode()
-    def advance(self, parts: Parts, decodings: Sequence[Decoding]) -> list[Decoding]:
+    def advance(
+        self, parts: Parts, decodings: Sequence[Decoding], *, in_a_hurry: bool = False
+    ) -> list[Decoding]:
         """One step of each: of those of one shape in one call, of those without one as `denoising.advance`.
 
         The states are on their way, and `settled` waits for them; the ones that were given are settled when
@@ -88,17 +90,20 @@ class FixedSteps:
         Args:
             parts: the model.
             decodings: not done.
+            in_a_hurry: a shape that comes again is captured another time.
         """
         known = [each if each.left is not None else counted(self.settled(parts, each)) for each in decodings]
         shapes = [shape_of(parts, each) for each in known]
         after: dict[int, Decoding] = {}
         for shape in dict.fromkeys(shape for shape in shapes if shape is not None):
             indices = [index for index, each in enumerate(shapes) if each == shape]
-            after |= zip(indices, self._launched(parts, shape, [known[at] for at in indices]), strict=True)
+            made = self._launched(parts, shape, [known[at] for at in indices], in_a_hurry=in_a_hurry)
+            after |= zip(indices, made, strict=True)
         truly = [self.settled(parts, each) for each in known]
         for index in list(after):
             if truly[index] is not known[index]:
-                after |= zip([index], self.advance(parts, [truly[index]]), strict=True)
+                again = self.advance(parts, [truly[index]], in_a_hurry=in_a_hurry)
+                after |= zip([index], again, strict=True)
         others = [index for index, shape in enumerate(shapes) if shape is None]
         if others:
             made = denoising.advance(parts, [truly[index] for index in others])
@@ -130,8 +135,10 @@ class FixedSteps:
             together[index].equal(self._run(parts, shape, [each])[0][0]) for index, each in enumerate(known)
         )
 
-    def _launched(self, parts: Parts, shape: FixedShape, decodings: Sequence[Decoding]) -> list[Decoding]:
-        data, standing = self._run(parts, shape, decodings)
+    def _launched(
+        self, parts: Parts, shape: FixedShape, decodings: Sequence[Decoding], *, in_a_hurry: bool
+    ) -> list[Decoding]:
+        data, standing = self._run(parts, shape, decodings, in_a_hurry=in_a_hurry)
         host, event = data, None
         if data.is_cuda:
             host = torch.empty(data.shape, dtype=data.dtype, pin_memory=True)
@@ -148,7 +155,7 @@ class FixedSteps:
         return after
 
     def _run(
-        self, parts: Parts, shape: FixedShape, decodings: Sequence[Decoding]
+        self, parts: Parts, shape: FixedShape, decodings: Sequence[Decoding], *, in_a_hurry: bool = False
     ) -> tuple[UInt8[Tensor, "rows bytes"], list[Standing]]:
         """The blanks after a step of these, which are of one shape, and what stands of each."""
         standing, blanks = [], []
@@ -162,7 +169,7 @@ class FixedSteps:
             blanks.append(late.data if late and same else packed(parts, decoding, shape.blank))
         ready = self._ready_for(parts, for_rows(shape, len(decodings)))
         ready.inputs.fill(standing, blanks, [numbers_of(each, _count(each)) for each in decodings])
-        return self._played(parts, ready), standing
+        return self._played(parts, ready, captures=self._captures and not in_a_hurry), standing
 
     def _ready_for(self, parts: Parts, shape: FixedShape) -> _Ready:
         if shape in self._ready:
@@ -176,10 +183,10 @@ class FixedSteps:
         self._ready[shape] = _Ready(Inputs(parts, shape, first_of_equals=self._first_of_equals))
         return self._ready[shape]
 
-    def _played(self, parts: Parts, ready: _Ready) -> UInt8[Tensor, "rows bytes"]:
+    def _played(self, parts: Parts, ready: _Ready, *, captures: bool) -> UInt8[Tensor, "rows bytes"]:
         """A step with the inputs as they are. A shape that comes again is captured."""
         ready.uses += 1
-        wanted = self._captures and ready.uses > UNCAPTURED and not ready.refused
+        wanted = captures and ready.uses > UNCAPTURED and not ready.refused
         if wanted and ready.graph is None and ready.inputs.blank.is_cuda:
             self._capture(parts, ready)
         if ready.graph is None or ready.left is None:

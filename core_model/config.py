@@ -149,6 +149,9 @@ class TableCodecConfig(_Frozen):
     num_codes: int = 512
     codes_per_second: float = 25.0
     sample_rate: int = 16_000
+    context_size: int = Field(
+        default=0, ge=0, description="of what tells how a code sounds between others; 0: they do not matter"
+    )
 
 
 class SpeechTokenizerConfig(_Frozen):

@@ -47,6 +47,9 @@ IN_FLIGHT = 16
 # An idle engine looks this often whether the program has ended: one never closed must not keep it alive.
 _IDLE_SECONDS = 1.0
 
+_PREPARING_SECONDS = 1.0
+"""More than it takes to capture a step: whoever is due before does not wait for that."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -353,7 +356,7 @@ class Engine:
         begun, shape = time.monotonic(), group[0].shape
         try:
             before = [_decoding(job) for job in group]
-            after = self._model.advance(before)
+            after = self._model.advance(before, in_a_hurry=self._is_somebody_due(begun))
             taken = list(zip(group, before, after, strict=True))
         except Exception as error:
             if len(group) == 1:
@@ -373,6 +376,13 @@ class Engine:
         self._launch = _Launch(taken=taken, shape=shape, begun=begun)
         if any(decoding.late is None or decoding.done for decoding in after):
             self._look_back()
+
+    def _is_somebody_due(self, now: float) -> bool:
+        """Whether somebody in flight is due before something could be prepared for later steps."""
+        return any(
+            job.due is not None and job.due - now < _PREPARING_SECONDS and not job.ticket.done
+            for job in self._in_flight
+        )
 
     def _look_back(self) -> None:
         """What the step that was launched last left, once it is there: published, counted and timed."""

@@ -117,14 +117,17 @@ class Model(Parts):
         return Image.from_tokens(tokens)
 
     @torch.inference_mode()
-    def advance(self, decodings: Sequence[Decoding]) -> list[Decoding]:
+    def advance(self, decodings: Sequence[Decoding], *, in_a_hurry: bool = False) -> list[Decoding]:
         """One denoising step of each, in one model call; see `denoising.advance`.
 
         With steps of fixed shape what comes back is on its way, and to be `settled` before it is looked at;
-        what was given is settled by then, so that a loop of these is one step ahead and no more.
+        what was given is settled by then, so that a loop of these is one step ahead and no more. In a hurry
+        nothing is prepared that only later steps gain by.
         """
         steps = self.fixed_steps
-        return denoising.advance(self, decodings) if steps is None else steps.advance(self, decodings)
+        if steps is None:
+            return denoising.advance(self, decodings)
+        return steps.advance(self, decodings, in_a_hurry=in_a_hurry)
 
     def settled(self, decoding: Decoding) -> Decoding:
         """A state once it is there: itself or, where its step could not tell what commits, what does."""

@@ -2,7 +2,8 @@
 with.
 
 A code names the table's nearest piece of log-mel spectrogram; to decode, the pieces' spectra are laid side by
-side, smoothed where they join, and Griffin-Lim finds a waveform with that spectrogram. Other voices are
+side, smoothed where they join, changed by what lies around them (`in_context.py`), and Griffin-Lim finds a
+waveform with that spectrogram. Other voices are
 encoded too, but come back as the table's voice. The published speech tokenizer and its flow-matching decoder
 are something else.
 """
@@ -21,10 +22,11 @@ from omni_agent.core import VoiceSettings
 from omni_agent.core_model.config import TableCodecConfig
 from omni_agent.core_model.speech_frontend import at_rate
 from omni_agent.core_model.tokenizers.griffin_lim import BINS, griffin_lim, transformed
+from omni_agent.core_model.tokenizers.in_context import InContext, on_cpu
 from omni_agent.core_model.tokenizers.table_stream import FRAMES, ITERATIONS, PIECE, TableStream, faded
 from omni_agent.errors import InputError
 
-__all__ = ["TableCodec", "fit_speech_codec"]
+__all__ = ["TableCodec", "fit_speech_codec", "log_spectra", "mel_filters"]
 
 RATE = 16_000
 _BANDS = 80
@@ -56,6 +58,9 @@ class TableCodec(nn.Module):
         self.register_buffer("components", torch.zeros(_SIZE, _BANDS * FRAMES))
         self.register_buffer("codebook", torch.zeros(config.num_codes, _SIZE))
         self.register_buffer("spectra", torch.zeros(config.num_codes, FRAMES, BINS))
+        self.in_context: InContext | None = None
+        if config.context_size:
+            self.in_context = InContext(config.num_codes, config.context_size, FRAMES * BINS)
 
     @property
     def sample_rate(self) -> int:
@@ -90,7 +95,7 @@ class TableCodec(nn.Module):
         return np.asarray(sound * (_PEAK / peak), dtype=np.float32)
 
     def stream(self, *, voice: VoiceSettings | None = None) -> TableStream:
-        """The same, code by code: sound comes once five codes are there and two more."""
+        """The same, code by code: sound comes once five codes are there and three more."""
         self.check_voice(voice or VoiceSettings())
         return TableStream(self)
 
@@ -116,8 +121,17 @@ class TableCodec(nn.Module):
         return row
 
     def log_spectrum(self, codes: Sequence[int]) -> Float[Tensor, "frames 257"]:
-        """The pieces' spectra side by side, smoothed where they join, on the CPU; at least one code."""
-        return _smoothed(self.spectra.float().cpu()[list(codes)].flatten(0, 1))
+        """The spectra of one code or more, as they sound beside each other, on the CPU."""
+        joined = self.joined(torch.as_tensor(codes))
+        if self.in_context is None:
+            return joined
+        rows = torch.as_tensor(codes)[None]
+        added: Tensor = torch.func.functional_call(self.in_context, on_cpu(self.in_context), rows)
+        return joined + added.reshape(joined.shape)
+
+    def joined(self, codes: Int[Tensor, " n"]) -> Float[Tensor, "frames 257"]:
+        """The pieces' spectra side by side, smoothed where they join, on the CPU."""
+        return _smoothed(self.spectra.float().cpu()[codes].flatten(0, 1))
 
 
 def fit_speech_codec(
@@ -150,8 +164,7 @@ def fit_speech_codec(
     sums, counts = torch.zeros_like(codec.spectra), torch.zeros(config.num_codes)
     for sound in sounds():
         codes = codec.encode(sound, RATE)
-        spectra = _spectrum(_levelled(sound)).clamp(min=math.exp(_FLOOR)).log()
-        sums.index_add_(0, codes, spectra.reshape(-1, FRAMES, BINS))
+        sums.index_add_(0, codes, log_spectra(sound).reshape(-1, FRAMES, BINS))
         counts.index_add_(0, codes, torch.ones(len(codes)))
     codec.spectra.copy_((sums / counts.clamp(min=1)[:, None, None]).half())
     return codec
@@ -163,6 +176,11 @@ def nearest(
     """The index of the codebook's nearest row for each vector, the first among equals."""
     half_norm = codebook.square().sum(1) / 2
     return torch.cat([(half_norm - part @ codebook.T).argmin(1) for part in torch.split(vectors, at_once)])
+
+
+def log_spectra(samples: Float32[np.ndarray, " n"]) -> Float[Tensor, "frames 257"]:
+    """Of a sound at 16 kHz, brought to one peak and filled up to whole pieces, every 10 ms."""
+    return _spectrum(_levelled(samples)).clamp(min=math.exp(_FLOOR)).log()
 
 
 def _levelled(samples: Float32[np.ndarray, " n"]) -> Float32[np.ndarray, " m"]:
@@ -177,11 +195,11 @@ def _spectrum(samples: Float32[np.ndarray, " n"]) -> Float[Tensor, "frames 257"]
 
 def _pieces(samples: Float32[np.ndarray, " n"]) -> Float[Tensor, "pieces 320"]:
     """Log-mel magnitudes of each whole 40 ms."""
-    mels = _spectrum(_levelled(samples)) @ _mel_filters()
+    mels = _spectrum(_levelled(samples)) @ mel_filters()
     return mels.clamp(min=math.exp(_FLOOR)).log().reshape(-1, FRAMES * _BANDS)
 
 
-def _mel_filters() -> Float[Tensor, "257 80"]:
+def mel_filters() -> Float[Tensor, "257 80"]:
     """Triangles of weight one in all, evenly spaced on the mel scale from 0 to 8 kHz."""
     edges = 700 * (10 ** (torch.linspace(0, 2595 * math.log10(1 + RATE / 2 / 700), _BANDS + 2) / 2595) - 1)
     bins = torch.linspace(0, RATE / 2, BINS)[:, None]

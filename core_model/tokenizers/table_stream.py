@@ -20,6 +20,7 @@ from torch import Tensor
 from omni_agent.core_model.seeds import seed_of
 from omni_agent.core_model.tokenizers.code_window import CodeWindow
 from omni_agent.core_model.tokenizers.griffin_lim import BINS, HOP, griffin_lim
+from omni_agent.core_model.tokenizers.in_context import CONTEXT_CODES
 
 if TYPE_CHECKING:
     from omni_agent.core_model.tokenizers.table_codec import TableCodec
@@ -32,8 +33,9 @@ ITERATIONS = 48
 
 
 # Measured (docs/decisions/0012): with two codes ahead the spectrum is met as well as in one piece; jumps
-# at joints are below half the largest inside; more of either changes neither.
-HOP_CODES, AHEAD_CODES, BACK_CODES = 5, 2, 4
+# at joints are below half the largest inside; more of either changes neither. How a code sounds depends on
+# so many behind it.
+HOP_CODES, AHEAD_CODES, BACK_CODES = 5, CONTEXT_CODES, 4
 FADED = 320  # samples
 # Peaks of Griffin-Lim were 0.47 to 0.66 in eight sentences of omni-tiny; `decode` brings them to 0.8.
 GAIN = 1.3
@@ -57,8 +59,8 @@ class TableStream:
         made = []
         while (stop := window.due(HOP_CODES)) is not None:
             made.append(self._sound(stop, last=window.ends_at(stop)))
-            # one code more on the left: see `_sound`
-            window.made(stop, keep=max(stop - BACK_CODES - 1, 0))
+            # more codes on the left: see `_sound`
+            window.made(stop, keep=max(stop - BACK_CODES - CONTEXT_CODES, 0))
         return np.concatenate(made) if made else np.zeros(0, np.float32)
 
     @property
@@ -69,8 +71,8 @@ class TableStream:
     def _sound(self, stop: int, *, last: bool) -> Float32[np.ndarray, " n"]:
         """The samples of the codes from those done up to `stop`."""
         window, origin = self._window, self._origin
-        # one code more on the left, whose end the first one's beginning is smoothed with
-        before = max(origin - 1, 0)
+        # more codes on the left, as how the first one sounds depends on them
+        before = max(origin - CONTEXT_CODES, 0)
         spectrum = self._codec.log_spectrum(window.known(stop, before)).exp()[(origin - before) * FRAMES :]
         new = griffin_lim(
             spectrum,

@@ -16,15 +16,16 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float32
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from torch import Tensor
 
 from omni_agent.core_model.checkpoints.loading import Loading
-from omni_agent.core_model.config import TableCodecConfig
 from omni_agent.core_model.tokenizers.image import ImageTokenizer
-from omni_agent.core_model.tokenizers.table_codec import fit_speech_codec
+from omni_agent.core_model.tokenizers.table_codec import TableCodec, fit_speech_codec
 from omni_agent.core_model.training.assemble import assemble
 from omni_agent.core_model.training.core import CoreTraining, train_core
 from omni_agent.core_model.training.image_tokenizer import SMALL, train_image_tokenizer
+from omni_agent.core_model.training.in_context import InContextRun, train_in_context
 from omni_agent.core_model.training.pools import (
     Codes,
     Pictures,
@@ -50,7 +51,8 @@ from omni_agent.core_model.training.speech_encoder import (
     spectrograms,
     train_speech_encoder,
 )
-from omni_agent.core_model.training.tiny import said_words, tiny_config, tiny_tokenizer
+from omni_agent.core_model.training.states import replace_weights
+from omni_agent.core_model.training.tiny import TINY_SPEECH_CODEC, said_words, tiny_config, tiny_tokenizer
 from omni_agent.core_model.training.voices import HELD_OUT_VOICES
 from omni_agent.core_model.world import Split, sample_crowd, sample_sentence, sample_strangers
 from omni_agent.core_model.world.splits import CHOOSING
@@ -91,18 +93,34 @@ def make_speech_corpus(folder: Path, *, sentences: int = 14_000, held_out: int =
         synthesise(plan, place, measuring=name.startswith("held_out"))
 
 
-def make_speech_codec(folder: Path, *, report: Report) -> None:
-    """The table of speech codes, fitted to the speaking voice, and what it makes of all its sentences."""
+def make_speech_codec(folder: Path, *, steps: int = 6_000, report: Report) -> None:
+    """The table of speech codes, fitted to the speaking voice, what it makes of all its sentences, and how a
+    code sounds between others.
+    """
     utterances = Utterances.open(folder / "speech" / "speaking")
+    table = folder / "speech_table.safetensors"
+    if not table.exists():
+        _fit_table(utterances, folder, table, report=report)
+    codec = TableCodec(TINY_SPEECH_CODEC)
+    codec.load_state_dict(load_file(table))
+    run = InContextRun(steps=steps)
+    train_in_context(codec, utterances, folder / "speech_codec.state", run, report=report)
+    replace_weights(folder / "speech_codec.safetensors", _in_half(codec))
+
+
+def _fit_table(utterances: Utterances, folder: Path, table: Path, *, report: Report) -> None:
 
     def every_third() -> Iterator[Float32[np.ndarray, " n"]]:
         return (utterances.sound(index) for index in range(0, len(utterances), 3))
 
-    codec = fit_speech_codec(every_third, TableCodecConfig(), report=report)
-    weights = {name: value.half().contiguous() for name, value in codec.state_dict().items()}
-    save_file(weights, folder / "speech_codec.safetensors")
+    codec = fit_speech_codec(every_third, TINY_SPEECH_CODEC, report=report)
     codes = [codec.encode(utterances.sound(i), RATE).numpy().astype(np.int16) for i in range(len(utterances))]
     Ragged.of([line.text for line in utterances.lines], codes).save(folder / "spoken.npz")
+    replace_weights(table, _in_half(codec))  # last: it marks the two finished
+
+
+def _in_half(codec: TableCodec) -> dict[str, Tensor]:
+    return {name: value.half() for name, value in codec.state_dict().items()}
 
 
 def make_speech_encoder(
@@ -199,7 +217,7 @@ def make_pools(
     if (folder / "spoken.npz").exists() and not (folder / "phones.npz").exists():
         said = Ragged.open(folder / "spoken.npz")
         report(f"phones: of {len(said)} sentences")
-        make_phones(said, 1 / TableCodecConfig().codes_per_second).save(folder / "phones.npz")
+        make_phones(said, 1 / TINY_SPEECH_CODEC.codes_per_second).save(folder / "phones.npz")
     if (folder / "speech_encoder.safetensors").exists() and not (folder / "heard.npz").exists():
         corpora = [Utterances.open(folder / "speech" / "recognition")]
         corpora.append(_spoken_prompts(folder, {line.text for line in corpora[0].lines}, report=report))

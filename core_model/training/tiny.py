@@ -16,13 +16,16 @@ from omni_agent.core_model.training.image_tokenizer import SMALL
 from omni_agent.core_model.training.speech_encoder import TINY_SPEECH_ENCODER
 from omni_agent.core_model.world import load_world, sums
 
-__all__ = ["INSTRUCTIONS", "said_words", "tiny_config", "tiny_tokenizer"]
+__all__ = ["INSTRUCTIONS", "TINY_SPEECH_CODEC", "said_words", "tiny_config", "tiny_tokenizer"]
 
 _WORDS = FastConfig(threshold=0.9)
 """What is said in words: places a core is this sure of commit at once (`benchmarks/fast_cost.py`)."""
 
 INSTRUCTIONS = ("write", "say", "describe the picture")
 """What stands in front of speech that is to be written and of text that is to be said."""
+
+
+TINY_SPEECH_CODEC = TableCodecConfig(context_size=320)
 
 
 def said_words() -> list[str]:
@@ -43,7 +46,7 @@ def tiny_tokenizer() -> TextTokenizer:
 
 def tiny_config(tokenizer: TextTokenizer, *, max_speech_codes: int = 128) -> CoreConfig:
     """The whole of omni-tiny, with its text tokenizer."""
-    text_tokens, codec = len(tokenizer), TableCodecConfig()
+    text_tokens, codec = len(tokenizer), TINY_SPEECH_CODEC
     words = [token for word in said_words() for token in tokenizer.encode(word)]
     ears = TINY_SPEECH_ENCODER.model_copy(update={"ctc_size": len(words) + 1, "ctc_tokens": tuple(words)})
     return CoreConfig(

@@ -88,12 +88,17 @@ def speech_corpus(
 
 
 @train.command("speech-codec")
-def speech_codec(folder: Folder) -> None:
-    """Fit the table of speech codes to the speaking voice."""
+def speech_codec(
+    folder: Folder,
+    steps: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Of how a code sounds between others.")
+    ] = 6_000,
+) -> None:
+    """Fit the table of speech codes to the speaking voice, and learn how they sound between each other."""
     make_folder(folder)
     from omni_agent.core_model.training.stages import make_speech_codec
 
-    make_speech_codec(folder, report=_report)
+    make_speech_codec(folder, steps=steps, report=_report)
 
 
 @train.command("speech-encoder")

@@ -6,7 +6,7 @@ The model is the real one at a tiny size: what it says is noise, how it is run i
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -175,7 +175,7 @@ class Calls:
     def __init__(self, model: Model) -> None:
         self.made: list[tuple[int, ...]] = []
         self.failing: set[int] = set()
-        self._advance: Callable[[Sequence[Decoding]], list[Decoding]] = model.advance
+        self._advance = model.advance
         self._news = threading.Condition()
         self._held = False
         self._let = 0
@@ -206,7 +206,7 @@ class Calls:
             self._held = False
             self._news.notify_all()
 
-    def advance(self, decodings: Sequence[Decoding]) -> list[Decoding]:
+    def advance(self, decodings: Sequence[Decoding], *, in_a_hurry: bool = False) -> list[Decoding]:
         """The model call itself."""
         seeds = tuple(decoding.settings.seed for decoding in decodings)
         with self._news:
@@ -217,4 +217,4 @@ class Calls:
             assert let, "the test let no call go"
         if self.failing.intersection(seeds):
             raise ArithmeticError(f"the call with {seeds} broke")
-        return self._advance(decodings)
+        return self._advance(decodings, in_a_hurry=in_a_hurry)

@@ -7,12 +7,13 @@ from __future__ import annotations
 import gc
 import random
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
 import pytest
 import torch
+from jaxtyping import UInt8
 
 from omni_agent.core import Modality, Request, Settings
 from omni_agent.core_model import denoising
@@ -90,8 +91,8 @@ def test_a_state_that_follows_from_one_in_doubt_is_made_again_with_it() -> None:
     assert steps is not None
     first = begun(model, 0, ROUGH)
     shape = steps_shape(model, first)
-    [second] = steps._launched(model, shape, [first])
-    [third] = steps._launched(model, steps_shape(model, second), [second])
+    [second] = steps._launched(model, shape, [first], in_a_hurry=False)
+    [third] = steps._launched(model, steps_shape(model, second), [second], in_a_hurry=False)
     wanted = waited_for(model, first)
     assert model.settled(third).canvas.ids.equal(wanted[2].canvas.ids)
     assert model.settled(second).canvas.ids.equal(wanted[1].canvas.ids)
@@ -210,10 +211,15 @@ class Seen:
         advance, settled = FixedSteps._launched, FixedSteps.settled
 
         def launched(
-            steps: FixedSteps, parts: Parts, shape: FixedShape, decodings: Sequence[Decoding]
+            steps: FixedSteps,
+            parts: Parts,
+            shape: FixedShape,
+            decodings: Sequence[Decoding],
+            *,
+            in_a_hurry: bool,
         ) -> list[Decoding]:
             self.order.append(("launched", decodings[0].step + 1))
-            return advance(steps, parts, shape, decodings)
+            return advance(steps, parts, shape, decodings, in_a_hurry=in_a_hurry)
 
         def looked(steps: FixedSteps, parts: Parts, decoding: Decoding) -> Decoding:
             self.order.append(("looked at", decoding.step))
@@ -272,6 +278,46 @@ def test_deadlines_are_met_and_shorten_what_is_under_way() -> None:
             assert sum(ticket.state.run) == 16
 
 
+def test_nothing_is_captured_before_a_deadline_that_is_near(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = FixedSteps()
+    model = launching(steps=steps)
+    hurried: list[bool] = []
+    advance = steps.advance
+
+    def told(parts: Parts, decodings: Sequence[Decoding], *, in_a_hurry: bool = False) -> list[Decoding]:
+        hurried.append(in_a_hurry)
+        return advance(parts, decodings, in_a_hurry=in_a_hurry)
+
+    monkeypatch.setattr(steps, "advance", told)
+    with running(model) as engine:
+        for deadline, hurry in ((None, {False}), (60.0, {False}), (0.9, {True})):
+            request = replace(one_of_each()[1], settings=Settings(num_steps=3, deadline=deadline))
+            engine.submit(request).result(SECONDS)
+            assert set(hurried) == hurry
+            hurried.clear()
+
+
+def test_in_a_hurry_a_shape_is_not_captured_and_then_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = FixedSteps()
+    model = launching(steps=steps)
+    asked: list[bool] = []
+    monkeypatch.setattr(steps, "_played", _telling(steps._played, asked))
+    state = begun(model, 1, Settings(num_steps=6))
+    for hurry in (False, True, True, False):
+        [state] = model.advance([state], in_a_hurry=hurry)
+    assert asked == [True, False, False, True]
+
+
+def _telling(
+    played: Callable[..., UInt8[torch.Tensor, "rows bytes"]], asked: list[bool]
+) -> Callable[..., UInt8[torch.Tensor, "rows bytes"]]:
+    def told(parts: Parts, ready: object, *, captures: bool) -> UInt8[torch.Tensor, "rows bytes"]:
+        asked.append(captures)
+        return played(parts, ready, captures=captures)
+
+    return told
+
+
 def _ending(ticket: Ticket) -> str:
     try:
         ticket.result(SECONDS)
@@ -285,11 +331,16 @@ def test_out_of_memory_splits_what_was_launched_together(monkeypatch: pytest.Mon
     run = FixedSteps._run
 
     def small(
-        steps: FixedSteps, parts: Parts, shape: FixedShape, decodings: Sequence[Decoding]
+        steps: FixedSteps,
+        parts: Parts,
+        shape: FixedShape,
+        decodings: Sequence[Decoding],
+        *,
+        in_a_hurry: bool,
     ) -> tuple[torch.Tensor, list[Standing]]:
         if len(decodings) > 2:
             raise torch.OutOfMemoryError("no room for more than two")
-        return run(steps, parts, shape, decodings)
+        return run(steps, parts, shape, decodings, in_a_hurry=in_a_hurry)
 
     requests = [replace(one_of_each()[2], settings=Settings(seed=seed, temperature=0.8)) for seed in range(8)]
     wanted = []

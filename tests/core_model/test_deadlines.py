@@ -307,9 +307,9 @@ class Slow:
     def __init__(self, model: Model, seconds: float) -> None:
         advance = model.advance
 
-        def slow(decodings: list[Decoding]) -> list[Decoding]:
+        def slow(decodings: list[Decoding], *, in_a_hurry: bool) -> list[Decoding]:
             time.sleep(seconds)
-            return advance(decodings)
+            return advance(decodings, in_a_hurry=in_a_hurry)
 
         model.advance = slow  # type: ignore[method-assign,assignment]
 

@@ -366,12 +366,12 @@ def test_a_failing_request_fails_alone_whatever_part_of_it_fails(
     wanted = solo(random_model(), ask(seed=2))
     real = getattr(model, part)
 
-    def breaking(first: Any, *others: Any) -> Any:
+    def breaking(first: Any, *others: Any, **named: Any) -> Any:
         of = first[0] if isinstance(first, list) else first
         text = str(getattr(of, "settings", None) or others)
         if "seed=1," in text:
             raise ArithmeticError("broken")
-        return real(first, *others)
+        return real(first, *others, **named)
 
     monkeypatch.setattr(model, part, breaking)
     with running(model) as engine:
@@ -400,7 +400,7 @@ def test_a_call_that_yields_too_few_states_is_a_failure_of_its_requests_only(
 ) -> None:
     with running(model) as engine:
         with monkeypatch.context() as broken:
-            broken.setattr(model, "advance", lambda decodings: [])
+            broken.setattr(model, "advance", lambda decodings, *, in_a_hurry: [])
             with pytest.raises(ValueError, match="zip"):
                 engine.submit(ask()).result(SECONDS)
         assert engine.submit(ask()).result(SECONDS)

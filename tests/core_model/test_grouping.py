@@ -146,11 +146,11 @@ def test_what_is_too_much_for_the_memory_is_split_goes_on_and_is_remembered(most
     calls = Calls(model)
     advance, refused = model.advance, []
 
-    def limited(decodings: Sequence[Decoding]) -> list[Decoding]:
+    def limited(decodings: Sequence[Decoding], *, in_a_hurry: bool) -> list[Decoding]:
         if len(decodings) > most:
             refused.append(len(decodings))
             raise torch.OutOfMemoryError(f"{len(decodings)} rows do not fit")
-        return advance(decodings)
+        return advance(decodings, in_a_hurry=in_a_hurry)
 
     model.advance = limited  # type: ignore[method-assign]
     fast = {"mode": "fast", "threshold": 0.99}
@@ -174,10 +174,10 @@ def test_one_alone_that_is_too_much_for_the_memory_fails_alone() -> None:
     model = random_model()
     advance = model.advance
 
-    def limited(decodings: Sequence[Decoding]) -> list[Decoding]:
+    def limited(decodings: Sequence[Decoding], *, in_a_hurry: bool) -> list[Decoding]:
         if any(decoding.settings.seed == 1 for decoding in decodings):
             raise torch.OutOfMemoryError("it does not fit")
-        return advance(decodings)
+        return advance(decodings, in_a_hurry=in_a_hurry)
 
     model.advance = limited  # type: ignore[method-assign]
     engine = Engine(model, grouping=Willing())

@@ -11,6 +11,7 @@ from omni_agent.core_model import checkpoints
 from omni_agent.core_model.evaluation.joints import largest_jumps
 from omni_agent.core_model.speech_frontend import log_mel
 from omni_agent.core_model.tokenizers.griffin_lim import transformed
+from omni_agent.core_model.tokenizers.in_context import CONTEXT_CODES
 from omni_agent.core_model.tokenizers.table_codec import TableCodec
 from omni_agent.core_model.tokenizers.table_stream import AHEAD_CODES, BACK_CODES, HOP_CODES, PIECE
 
@@ -98,7 +99,7 @@ def test_ten_minutes_in_chunks_hold_no_more_than_one(codec: TableCodec) -> None:
     row = (SENTENCES[0] * 40)[:1500]  # a minute
     for _ in range(10):
         said += len(stream.push(row))
-        assert len(stream._window.codes) <= BACK_CODES + 1 + HOP_CODES + AHEAD_CODES
+        assert len(stream._window.codes) <= BACK_CODES + CONTEXT_CODES + HOP_CODES + AHEAD_CODES
         assert len(stream._said) == BACK_CODES * PIECE
         assert len(stream._tail) == AHEAD_CODES * PIECE
     assert said + len(stream.push([], last=True)) == 15_000 * PIECE
