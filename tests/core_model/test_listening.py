@@ -88,7 +88,7 @@ async def test_speech_starts_before_the_last_code_is_known(tiny: Model) -> None:
         )  # the tenth of forty steps is held: two blocks are not full
         first = await anext(aiter(growing))
         assert len(first.samples) == 5 * 640
-        assert len(growing.chunks) == 1, "five codes and two ahead are decided, and no more"
+        assert len(growing.chunks) == 1, "five codes and three ahead are decided, and no more"
         calls.release()
         assert (await growing).seconds == pytest.approx(1.6)
 

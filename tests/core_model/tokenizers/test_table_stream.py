@@ -79,19 +79,19 @@ def test_the_joined_sound_meets_the_spectrum_as_well_as_one_piece_does(
 ) -> None:
     """Phases differ, as Griffin-Lim finds others in a window; loudness does, as no peak is known yet."""
     joined, one = np.concatenate(streamed(codec, row, 3)), codec.decode(row)
-    assert missed(codec, row, joined) < 1.2 * missed(codec, row, one)  # 8 to 10 % each
+    assert missed(codec, row, joined) < 1.2 * missed(codec, row, one)  # 8 to 9 % each
     heard, wanted = (log_mel(sound / np.sqrt(np.square(sound).mean()) / 10) for sound in (joined, one))
     loud = wanted > wanted.max() - 7
     assert (
         np.abs(heard - wanted)[loud].mean() < 0.6
-    )  # 0.34 to 0.43; other phases to start from: as much; another sentence: 1.8
+    )  # 0.26 to 0.44; another sentence: 1.8
     assert 0.6 < np.abs(joined).max() / np.abs(one).max() < 1.2
 
 
 @pytest.mark.parametrize("row", SENTENCES)
 def test_a_stream_does_not_click_where_its_pieces_join(codec: TableCodec, row: tuple[int, ...]) -> None:
     jumps = largest_jumps(streamed(codec, row, 5))
-    assert 0 < jumps.at_joints < 0.7 * jumps.inside  # 0.06 against 0.11 to 0.68
+    assert 0 < jumps.at_joints < 0.7 * jumps.inside  # at most 0.11, against 0.14 to 0.86
 
 
 def test_ten_minutes_in_chunks_hold_no_more_than_one(codec: TableCodec) -> None:
