@@ -82,9 +82,7 @@ def test_the_joined_sound_meets_the_spectrum_as_well_as_one_piece_does(
     assert missed(codec, row, joined) < 1.2 * missed(codec, row, one)  # 8 to 9 % each
     heard, wanted = (log_mel(sound / np.sqrt(np.square(sound).mean()) / 10) for sound in (joined, one))
     loud = wanted > wanted.max() - 7
-    assert (
-        np.abs(heard - wanted)[loud].mean() < 0.6
-    )  # 0.26 to 0.44; another sentence: 1.8
+    assert np.abs(heard - wanted)[loud].mean() < 0.6  # 0.26 to 0.44; another sentence: 1.8
     assert 0.6 < np.abs(joined).max() / np.abs(one).max() < 1.2
 
 
