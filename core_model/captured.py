@@ -90,7 +90,7 @@ class FixedSteps:
         Args:
             parts: the model.
             decodings: not done.
-            in_a_hurry: a shape that comes again is captured another time.
+            in_a_hurry: capture no shape now; those that are captured already are played.
         """
         known = [each if each.left is not None else counted(self.settled(parts, each)) for each in decodings]
         shapes = [shape_of(parts, each) for each in known]
@@ -130,9 +130,11 @@ class FixedSteps:
             return denoising.alike(parts, known)
         [shape] = shapes
         assert shape is not None
-        together, _ = self._run(parts, shape, known)
+        # nobody waits for a comparison to capture a shape
+        together, _ = self._run(parts, shape, known, in_a_hurry=True)
         return all(
-            together[index].equal(self._run(parts, shape, [each])[0][0]) for index, each in enumerate(known)
+            together[index].equal(self._run(parts, shape, [each], in_a_hurry=True)[0][0])
+            for index, each in enumerate(known)
         )
 
     def _launched(
@@ -155,7 +157,7 @@ class FixedSteps:
         return after
 
     def _run(
-        self, parts: Parts, shape: FixedShape, decodings: Sequence[Decoding], *, in_a_hurry: bool = False
+        self, parts: Parts, shape: FixedShape, decodings: Sequence[Decoding], *, in_a_hurry: bool
     ) -> tuple[UInt8[Tensor, "rows bytes"], list[Standing]]:
         """The blanks after a step of these, which are of one shape, and what stands of each."""
         standing, blanks = [], []

@@ -150,7 +150,9 @@ class TableCodecConfig(_Frozen):
     codes_per_second: float = 25.0
     sample_rate: int = 16_000
     context_size: int = Field(
-        default=0, ge=0, description="of what tells how a code sounds between others; 0: they do not matter"
+        default=0,
+        ge=0,
+        description="channels of the network that tells how a code sounds between others; 0: none",
     )
 
 

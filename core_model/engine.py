@@ -356,7 +356,7 @@ class Engine:
         begun, shape = time.monotonic(), group[0].shape
         try:
             before = [_decoding(job) for job in group]
-            after = self._model.advance(before, in_a_hurry=self._is_somebody_due(begun))
+            after = self._model.advance(before, in_a_hurry=self._is_deadline_near(begun))
             taken = list(zip(group, before, after, strict=True))
         except Exception as error:
             if len(group) == 1:
@@ -377,7 +377,7 @@ class Engine:
         if any(decoding.late is None or decoding.done for decoding in after):
             self._look_back()
 
-    def _is_somebody_due(self, now: float) -> bool:
+    def _is_deadline_near(self, now: float) -> bool:
         """Whether somebody in flight is due before something could be prepared for later steps."""
         return any(
             job.due is not None and job.due - now < _PREPARING_SECONDS and not job.ticket.done

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["CONTEXT_CODES", "InContext"]
+__all__ = ["CONTEXT_CODES", "InContext", "on_cpu"]
 
 _LAYERS = 3
 CONTEXT_CODES = _LAYERS

@@ -33,7 +33,7 @@ ITERATIONS = 48
 
 
 # How a code sounds depends on so many behind it. Measured (docs/decisions/0012): so the spectrum is met as
-# well as in one piece, and jumps at joints are below half the largest inside.
+# well as in one piece, and jumps at joints are smaller than those inside.
 HOP_CODES, AHEAD_CODES, BACK_CODES = 5, CONTEXT_CODES, 4
 FADED = 320  # samples
 # Peaks of Griffin-Lim were 0.47 to 0.66 in eight sentences of omni-tiny; `decode` brings them to 0.8.

@@ -27,7 +27,7 @@ from omni_agent.core_model.training.states import chance_of, replace_state
 __all__ = ["InContextRun", "train_in_context"]
 
 _WRONG = 0.06
-"""Of the codes are replaced by one of those that are most like them."""
+"""The share of codes that are replaced by one of the `_LIKE` that are most like them."""
 
 _LIKE = 5
 
@@ -85,10 +85,10 @@ def train_in_context(
         chosen = [utterances.sound(int(index)) for index in rng.integers(len(utterances), size=run.batch)]
         spectra = [log_spectra(sound) for sound in chosen]
         codes = [_nearly(codec.encode(sound, RATE), like, rng) for sound in chosen]
-        added = learner(nn.utils.rnn.pad_sequence(codes, batch_first=True))
         errors = []
-        for row, said, wanted in zip(added, codes, spectra, strict=True):
-            given = codec.joined(said) + row[: len(said)].reshape(len(said) * FRAMES, -1)
+        for said, wanted in zip(codes, spectra, strict=True):
+            # one by one: padding would be codes beyond the end, where nothing lies
+            given = codec.joined(said) + learner(said[None]).reshape(len(said) * FRAMES, -1)
             errors.append(_error(given, wanted, mels))
         loss = torch.cat(errors).mean()
         optimiser.zero_grad(set_to_none=True)

@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from omni_agent.core_model.checkpoints.loading import Loading
+from omni_agent.core_model.config import TableCodecConfig
 from omni_agent.core_model.tokenizers.image import ImageTokenizer
 from omni_agent.core_model.tokenizers.table_codec import TableCodec, fit_speech_codec
 from omni_agent.core_model.training.assemble import assemble
@@ -99,10 +100,12 @@ def make_speech_codec(folder: Path, *, steps: int = 6_000, report: Report) -> No
     """
     utterances = Utterances.open(folder / "speech" / "speaking")
     table = folder / "speech_table.safetensors"
-    if not table.exists():
+    if table.exists():
+        report(f"the table of {table} stays; without that file it is fitted anew")
+    else:
         _fit_table(utterances, folder, table, report=report)
     codec = TableCodec(TINY_SPEECH_CODEC)
-    codec.load_state_dict(load_file(table))
+    codec.load_state_dict(load_file(table), strict=False)  # all but what is to be learnt
     run = InContextRun(steps=steps)
     train_in_context(codec, utterances, folder / "speech_codec.state", run, report=report)
     replace_weights(folder / "speech_codec.safetensors", _in_half(codec))
@@ -113,7 +116,7 @@ def _fit_table(utterances: Utterances, folder: Path, table: Path, *, report: Rep
     def every_third() -> Iterator[Float32[np.ndarray, " n"]]:
         return (utterances.sound(index) for index in range(0, len(utterances), 3))
 
-    codec = fit_speech_codec(every_third, TINY_SPEECH_CODEC, report=report)
+    codec = fit_speech_codec(every_third, TableCodecConfig(), report=report)
     codes = [codec.encode(utterances.sound(i), RATE).numpy().astype(np.int16) for i in range(len(utterances))]
     Ragged.of([line.text for line in utterances.lines], codes).save(folder / "spoken.npz")
     replace_weights(table, _in_half(codec))  # last: it marks the two finished

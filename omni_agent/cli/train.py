@@ -91,7 +91,7 @@ def speech_corpus(
 def speech_codec(
     folder: Folder,
     steps: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Of how a code sounds between others.")
+        int, typer.Option(metavar="N", min=1, help="To learn how a code sounds between others.")
     ] = 6_000,
 ) -> None:
     """Fit the table of speech codes to the speaking voice, and learn how they sound between each other."""

@@ -278,7 +278,7 @@ def test_deadlines_are_met_and_shorten_what_is_under_way() -> None:
             assert sum(ticket.state.run) == 16
 
 
-def test_nothing_is_captured_before_a_deadline_that_is_near(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_engine_is_in_a_hurry_before_a_deadline_that_is_near(monkeypatch: pytest.MonkeyPatch) -> None:
     steps = FixedSteps()
     model = launching(steps=steps)
     hurried: list[bool] = []
