@@ -8,12 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from omni_agent.core_model.config import TableCodecConfig
 from omni_agent.core_model.tokenizers.in_context import CONTEXT_CODES
 from omni_agent.core_model.tokenizers.table_codec import RATE, TableCodec, fit_speech_codec, log_spectra
+from omni_agent.core_model.training import stages
 from omni_agent.core_model.training.in_context import InContextRun, train_in_context
 from omni_agent.core_model.training.speech_corpus import Utterances
+from omni_agent.core_model.training.tiny import TINY_SPEECH_CODEC
 from tests.core_model.training.killing import killed_under_way
 
 CONFIG = TableCodecConfig(num_codes=12, context_size=16)
@@ -27,9 +30,9 @@ def glide(seed: int) -> np.ndarray:
     return np.asarray(sum(np.sin(harmonic * phase) for harmonic in (1, 2, 3, 4)) / 5, dtype=np.float32)
 
 
-def spoken(folder: Path) -> Utterances:
+def spoken(folder: Path, count: int = 24) -> Utterances:
     if not (folder / "lines.json").exists():
-        sounds = [(glide(seed) * 32767).astype(np.int16) for seed in range(24)]
+        sounds = [(glide(seed) * 32767).astype(np.int16) for seed in range(count)]
         folder.mkdir(parents=True, exist_ok=True)
         np.save(folder / "samples.npy", np.concatenate(sounds))
         np.save(folder / "starts.npy", np.cumsum([0, *map(len, sounds)]).astype(np.int64))
@@ -72,6 +75,32 @@ def test_untrained_it_adds_nothing_and_trained_it_nears_the_sound(tmp_path: Path
     after = [error(codec, glide(seed)) for seed in (100, 101, 102, 103)]
     assert np.mean(after) < 0.8 * np.mean(before), (before, after)
     assert torch.equal(codec.encode(glide(1), RATE), codes), "the codes are what they were"
+
+
+def test_the_stage_fits_a_table_once_and_learns_on_from_there(tmp_path: Path) -> None:
+    spoken(tmp_path / "speech" / "speaking", count=180)  # a third of them are for the table
+    said: list[str] = []
+    stages.make_speech_codec(tmp_path, steps=2, report=said.append)
+    first = load_file(tmp_path / "speech_codec.safetensors")
+    TableCodec(TINY_SPEECH_CODEC).load_state_dict(first)
+    assert (tmp_path / "spoken.npz").exists()
+    stages.make_speech_codec(tmp_path, steps=4, report=said.append)
+    assert any("speech_table.safetensors stays" in line for line in said)
+    assert "going on from step 2" in said
+    second = load_file(tmp_path / "speech_codec.safetensors")
+    changed = {name for name in first if not torch.equal(first[name], second[name])}
+    assert changed
+    assert all(name.startswith("in_context.") for name in changed), "codes stay as others learnt them"
+
+
+def test_a_codec_without_context_speaks_and_streams() -> None:
+    plain = CONFIG.model_copy(update={"context_size": 0})
+    codec = fit_speech_codec(lambda: (glide(seed) for seed in range(24)), plain, report=lambda _: None)
+    codes = codec.encode(glide(1), RATE)
+    assert torch.equal(codec.log_spectrum(codes.tolist()), codec.joined(codes))
+    stream = codec.stream()
+    parts = [stream.push(codes.tolist()), stream.push([], last=True)]
+    assert sum(map(len, parts)) == len(codec.decode(codes))
 
 
 def test_so_many_codes_on_either_side_matter_and_no_more() -> None:
