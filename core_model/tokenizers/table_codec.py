@@ -122,11 +122,11 @@ class TableCodec(nn.Module):
 
     def log_spectrum(self, codes: Sequence[int]) -> Float[Tensor, "frames 257"]:
         """The spectra of one code or more, as they sound beside each other, on the CPU."""
-        joined = self.joined(torch.as_tensor(codes))
+        row = torch.as_tensor(codes)
+        joined = self.joined(row)
         if self.in_context is None:
             return joined
-        rows = torch.as_tensor(codes)[None]
-        added: Tensor = torch.func.functional_call(self.in_context, on_cpu(self.in_context), rows)
+        added: Tensor = torch.func.functional_call(self.in_context, on_cpu(self.in_context), row[None])
         return joined + added.reshape(joined.shape)
 
     def joined(self, codes: Int[Tensor, " n"]) -> Float[Tensor, "frames 257"]:
