@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -33,7 +33,7 @@ from omni_agent.core_model.training.learner import Learner
 from omni_agent.core_model.training.masking import PADDING
 from omni_agent.core_model.training.mixture import Sources
 from omni_agent.core_model.training.samples import KINDS, Batch, Layout, pack
-from omni_agent.core_model.training.states import chance_of, replace_state, replace_weights
+from omni_agent.core_model.training.states import State, chance_of, replace_weights
 from omni_agent.core_model.training.untold import untold_words
 from omni_agent.core_model.world import Split
 from omni_agent.core_model.world.splits import CHOOSING
@@ -175,21 +175,21 @@ def train_core(
             layer.compile(dynamic=False)
     tools = optimisers(learner, training)
     rates = [tool.param_groups[0]["lr"] for tool in tools]
-    first, decaying, state_file = 0, False, folder / "core_state.pt"
-    if state_file.exists():
-        state = torch.load(state_file, weights_only=True, map_location="cpu")
-        learner.load_state_dict(state["learner"])
-        average.load_state_dict(state["average"])
-        for tool, saved_tool in zip(tools, state["tools"], strict=True):
-            tool.load_state_dict(saved_tool)
-        first, decaying = state["step"], state["decaying"] and training.steps is not None
+    state = State(
+        folder / "core_state.pt",
+        {"learner": learner, "average": average, **{type(tool).__name__: tool for tool in tools}},
+        seconds=training.save_seconds,
+    )
+    first = state.restore()
+    # minutes begin anew in each part of a run, so it decays anew too
+    decaying = training.steps is not None and training.steps - (first - 1) < training.decay_steps
     stream = DataLoader(
         _Stream(sources, training, first),
         batch_size=None,
         num_workers=training.workers,
         prefetch_factor=6,
     )
-    begun = saved = time.monotonic()
+    begun = time.monotonic()
     sums_of: dict[str, list[Tensor]] = defaultdict(list)
     step = first
     for step, batch in enumerate(stream, start=first):
@@ -225,11 +225,10 @@ def train_core(
             line = {"step": step + 1, "minutes": round(minutes, 1)}
             report(json.dumps(line | {n: round(torch.stack(v).mean().item(), 3) for n, v in sums_of.items()}))
             sums_of.clear()
-        if time.monotonic() - saved > training.save_seconds:
-            saved = time.monotonic()
-            _keep(folder, learner, average, tools, step + 1, decaying)
+        if state.due:
+            _keep(folder, average, state, step + 1)
             report(json.dumps(single_look(average, sources)))
-    _keep(folder, learner, average, tools, step, decaying)
+    _keep(folder, average, state, step)
     report(json.dumps(single_look(average, sources)))
     return average
 
@@ -246,25 +245,9 @@ def _recognition_head(folder: Path, config: CoreConfig) -> RecognitionHead:
     return head
 
 
-def _keep(
-    folder: Path,
-    learner: Learner,
-    average: Learner,
-    tools: Sequence[torch.optim.Optimizer],
-    step: int,
-    decaying: bool,
-) -> None:
-    """Everything a run goes on from in one file, written whole before it takes the place of the last; then
-    the weights for use.
-    """
-    state = {
-        "learner": learner.state_dict(),
-        "average": average.state_dict(),
-        "tools": [tool.state_dict() for tool in tools],
-        "step": step,
-        "decaying": decaying,
-    }
-    replace_state(folder / "core_state.pt", state)
+def _keep(folder: Path, average: Learner, state: State, step: int) -> None:
+    """What a run goes on from, then the weights for use."""
+    state.keep(step)
     for name, weights in {"core": average.weights(), "core_learner": _half(average.state_dict())}.items():
         replace_weights(folder / f"{name}.safetensors", weights)
 

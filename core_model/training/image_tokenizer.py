@@ -27,7 +27,7 @@ from omni_agent.core_model.checkpoints.weights import read_weights
 from omni_agent.core_model.config import ImageTokenizerConfig
 from omni_agent.core_model.tokenizers.image import ImageTokenizer
 from omni_agent.core_model.training.averaging import follow
-from omni_agent.core_model.training.states import chance_of, replace_state, replace_weights
+from omni_agent.core_model.training.states import State, chance_of, replace_weights
 from omni_agent.core_model.world.pictures import paint_with_alpha
 from omni_agent.core_model.world.scenes import sample_scene
 from omni_agent.core_model.world.splits import CHOOSING, Split
@@ -163,13 +163,10 @@ def train_critic(
         return _frozen(critic)
     _channels_last(critic)
     optimiser = torch.optim.AdamW(critic.parameters(), lr=2e-3, weight_decay=0.01)
-    first, state_file = 0, folder / "critic_state.pt"
-    if state_file.exists():
-        state = torch.load(state_file, weights_only=True)
-        critic.load_state_dict(state["critic"])
-        optimiser.load_state_dict(state["optimiser"])
-        first = state["step"]
-    saved = time.monotonic()
+    state = State(
+        folder / "critic_state.pt", {"critic": critic, "optimiser": optimiser}, seconds=save_seconds
+    )
+    first = state.restore()
     for step, (clean, noisy, _, objects) in enumerate(batches(seed, batch_size, first, splits), start=first):
         if step >= steps:
             break
@@ -191,18 +188,10 @@ def train_critic(
             report(
                 json.dumps({"critic": step, "loss": round(loss.item(), 4), "right": round(right.item(), 4)})
             )
-        if time.monotonic() - saved > save_seconds:
-            saved = time.monotonic()
-            replace_state(
-                state_file,
-                {
-                    "critic": critic.state_dict(),
-                    "optimiser": optimiser.state_dict(),
-                    "step": step + 1,
-                },
-            )
+        if state.due:
+            state.keep(step + 1)
     replace_weights(file, critic.state_dict())
-    state_file.unlink(missing_ok=True)
+    state.remove()
     return _frozen(critic)
 
 
@@ -256,14 +245,13 @@ def train_image_tokenizer(
     average.load_state_dict(model.state_dict())
     learning = [weights for weights in model.parameters() if weights.requires_grad]
     optimiser = torch.optim.AdamW(learning, lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
-    first, state_file = 0, folder / "image_tokenizer_state.pt"
-    if state_file.exists():
-        state = torch.load(state_file, weights_only=True)
-        model.load_state_dict(state["model"])
-        average.load_state_dict(state["average"])
-        optimiser.load_state_dict(state["optimiser"])
-        first = state["step"]
-    saved = begun = time.monotonic()
+    state = State(
+        folder / "image_tokenizer_state.pt",
+        {"model": model, "average": average, "optimiser": optimiser},
+        seconds=save_seconds,
+    )
+    first = state.restore()
+    begun = time.monotonic()
     for step, (clean, noisy, alpha, objects) in enumerate(
         batches(seed, batch_size, first, splits), start=first
     ):
@@ -306,11 +294,9 @@ def train_image_tokenizer(
             }
             line |= {"regulariser": regulariser.item(), "seconds": time.monotonic() - begun}
             report(json.dumps({k: round(v, 4) for k, v in line.items()}))
-        if time.monotonic() - saved > save_seconds or step == steps - 1:
-            saved = time.monotonic()
+        if state.due or step == steps - 1:
             replace_weights(folder / "image_tokenizer.safetensors", average.state_dict())
-            state = {"model": model.state_dict(), "average": average.state_dict()}
-            replace_state(state_file, state | {"optimiser": optimiser.state_dict(), "step": step + 1})
+            state.keep(step + 1)
     return average
 
 

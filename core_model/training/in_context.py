@@ -7,7 +7,6 @@ those that a core says are not either.
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ from omni_agent.core_model.tokenizers.table_codec import RATE, TableCodec, log_s
 from omni_agent.core_model.tokenizers.table_stream import FRAMES
 from omni_agent.core_model.training.averaging import follow
 from omni_agent.core_model.training.speech_corpus import Utterances
-from omni_agent.core_model.training.states import chance_of, replace_state
+from omni_agent.core_model.training.states import State, chance_of
 
 __all__ = ["InContextRun", "train_in_context"]
 
@@ -67,17 +66,14 @@ def train_in_context(
     optimiser = torch.optim.AdamW(
         learner.parameters(), lr=run.learning_rate, betas=(0.9, 0.98), weight_decay=0.01
     )
-    step = 0
-    if state.exists():
-        saved = torch.load(state, weights_only=True)
-        learner.load_state_dict(saved["learner"])
-        average.load_state_dict(saved["average"])
-        optimiser.load_state_dict(saved["optimiser"])
-        step = saved["step"]
+    going_on = State(
+        state, {"learner": learner, "average": average, "optimiser": optimiser}, seconds=run.save_every
+    )
+    if step := going_on.restore():
         report(f"going on from step {step}")
     like = torch.cdist(codec.codebook, codec.codebook).topk(_LIKE + 1, largest=False).indices[:, 1:]
     mels = mel_filters()
-    saved_at, losses = time.monotonic(), list[float]()
+    losses: list[float] = []
     while step < run.steps:
         for group in optimiser.param_groups:
             group["lr"] = run.learning_rate * _rate(step, run)
@@ -100,17 +96,8 @@ def train_in_context(
         step += 1
         if step % 200 == 0:
             report(f"step {step} of {run.steps}, loss {np.mean(losses[-200:]):.3f}")
-        if step == run.steps or time.monotonic() - saved_at > run.save_every:
-            replace_state(
-                state,
-                {
-                    "learner": learner.state_dict(),
-                    "average": average.state_dict(),
-                    "optimiser": optimiser.state_dict(),
-                    "step": step,
-                },
-            )
-            saved_at = time.monotonic()
+        if step == run.steps or going_on.due:
+            going_on.keep(step)
     codec.in_context = average
 
 

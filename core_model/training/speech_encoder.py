@@ -30,7 +30,7 @@ from omni_agent.core_model.speech_frontend import FRAME_SIZE, MELS, STACK, STEP,
 from omni_agent.core_model.training.augment import augmented, mel_augmented
 from omni_agent.core_model.training.averaging import follow
 from omni_agent.core_model.training.speech_corpus import Utterances
-from omni_agent.core_model.training.states import chance_of, replace_state, replace_weights
+from omni_agent.core_model.training.states import State, chance_of, replace_weights
 
 __all__ = [
     "TINY_SPEECH_ENCODER",
@@ -210,20 +210,18 @@ def train_speech_encoder(
         betas=(0.9, 0.98),
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, run.steps))
-    state = folder / "speech_encoder.state"
-    step = 0
-    if state.exists():
-        saved = torch.load(state, weights_only=True)
-        listener.load_state_dict(saved["listener"])
-        average.load_state_dict(saved["average"])
-        optimiser.load_state_dict(saved["optimiser"])
-        step = saved["step"]
+    state = State(
+        folder / "speech_encoder.state",
+        {"listener": listener, "average": average, "optimiser": optimiser},
+        seconds=run.save_every,
+    )
+    if step := state.restore():
         schedule.last_epoch = step
         report(f"going on from step {step}")
 
     rng = torch.Generator()
     batches = _batches(spoken, run.batch, run.seed, step)
-    began = saved_at = time.monotonic()
+    began = time.monotonic()
     losses: list[float] = []
     while step < run.steps:
         listener.train()
@@ -254,21 +252,12 @@ def train_speech_encoder(
         if step % 100 == 0:
             seconds = time.monotonic() - began
             report(f"step {step} of {run.steps}, loss {np.mean(losses[-100:]):.3f}, {seconds:.0f} s")
-        if step == run.steps or time.monotonic() - saved_at > run.save_every:
+        if step == run.steps or state.due:
             _write(folder, average)
-            replace_state(
-                state,
-                {
-                    "listener": listener.state_dict(),
-                    "average": average.state_dict(),
-                    "optimiser": optimiser.state_dict(),
-                    "step": step,
-                },
-            )
+            state.keep(step)
             errors = {name: _word_error(listened(average, each)) for name, each in others.items()}
             errors = {"training voices": _word_error(listened(average, aside)), **errors}
             report("word errors: " + ", ".join(f"{name} {rate:.1%}" for name, rate in errors.items()))
-            saved_at = time.monotonic()
 
 
 def _word_error(pairs: Sequence[tuple[str, str]]) -> float:

@@ -2,15 +2,76 @@
 
 from __future__ import annotations
 
+import pickle
+import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-__all__ = ["chance_of", "replace_state", "replace_weights"]
+from omni_agent.errors import CheckpointError
+
+__all__ = ["State", "chance_of", "replace_state", "replace_weights"]
+
+
+class _Part(Protocol):
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any], /) -> object: ...
+
+
+class State:
+    """Everything a training goes on from, in one file: its parts, by name, and its step.
+
+    Args:
+        path: of the file. One process at a time may write.
+        parts: what learns, its average, its optimisers.
+        seconds: from one writing to the next.
+    """
+
+    def __init__(self, path: Path, parts: Mapping[str, _Part], *, seconds: float) -> None:
+        self._path, self._parts, self._seconds = path, parts, seconds
+        self._kept_at = time.monotonic()
+
+    def restore(self) -> int:
+        """Put the parts where a run that was cut off left them; the step it goes on with, 0 where none was.
+
+        Raises:
+            CheckpointError: the file cannot be read, or is of parts of other names or sizes.
+        """
+        if not self._path.exists():
+            return 0
+        try:
+            saved = torch.load(self._path, weights_only=True, map_location="cpu")
+            step = int(saved["step"])
+            for name, part in self._parts.items():
+                part.load_state_dict(saved[name])
+        except (KeyError, RuntimeError, TypeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+            why = str(error).strip().partition("\n")[0] or type(error).__name__
+            raise CheckpointError(
+                f"given {self._path}, which is no state of this training ({why}); wanted one of"
+                " the same sizes: train with those, or remove it to begin anew"
+            ) from error
+        return step
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time to write again."""
+        return time.monotonic() - self._kept_at > self._seconds
+
+    def keep(self, step: int) -> None:
+        """Write the state; a run goes on with that step."""
+        replace_state(
+            self._path, {**{name: part.state_dict() for name, part in self._parts.items()}, "step": step}
+        )
+        self._kept_at = time.monotonic()
+
+    def remove(self) -> None:
+        """Where the training has ended, and nothing is to go on."""
+        self._path.unlink(missing_ok=True)
 
 
 def replace_state(path: Path, state: Mapping[str, Any]) -> None:
