@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
+
 import pytest
 import torch
+from torch.profiler import ProfilerActivity, profile
 
 from omni_agent.core import Modality, Request, Settings, Task
-from omni_agent.core_model.config import TaskConfig
+from omni_agent.core_model.config import TaskConfig, TransformerConfig
 from omni_agent.core_model.denoising import after_step
 from omni_agent.core_model.model import Model
 from omni_agent.errors import InputError
@@ -96,3 +99,41 @@ def test_a_task_that_must_say_something_never_ends_before_its_first_word(least: 
     while not after.done:
         after = after_step(model, after, logits)
     assert (int(after.canvas.filled[0]) == model.vocabulary.end) is ends
+
+
+@pytest.mark.parametrize("guided", [False, True])
+@pytest.mark.parametrize("temperature", [0.0, 0.8])
+def test_at_the_published_vocabulary_a_step_takes_64_mib_besides_its_model(
+    guided: bool, temperature: float
+) -> None:
+    wide = TransformerConfig(
+        vocab_size=176_264,
+        hidden_size=16,
+        num_layers=1,
+        num_heads=2,
+        num_key_value_heads=2,
+        intermediate_size=32,
+        rope_theta=1e4,
+    )
+    model = random_model(transformer=wide)
+    request = Request(
+        task=Task.SPEAK,
+        content=(Text("what is this " * 30),),
+        blank=Modality.SPEECH,
+        settings=Settings(
+            algorithm="entropy-penalty", guidance_scale=1.0 if guided else 0.0, temperature=temperature
+        ),
+    )
+    decoding = model.start(model.canvas(request), request.settings)
+    assert int(decoding.masked.sum()) == 100
+    assert (decoding.unconditional is not None) is guided
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as watched:
+        model.advance([decoding])
+    taken = [
+        (event.start_ns(), event.nbytes())
+        for event in watched.profiler.kineto_results.events()
+        if event.name() == "[memory]"
+    ]
+    taken.sort()
+    peak = max(accumulate(size for _, size in taken))
+    assert 8 * 2**20 < peak < 64 * 2**20
