@@ -39,7 +39,9 @@ VOCABULARY = ("vocabulary 176,264", 176_264, 256, 4, 4, 688)
 PUBLISHED = Settings(algorithm="entropy-penalty", **PENALTIES)
 FIELDS = ("masked", "tokens", "sure", "committed")
 MANY = 100
+"""Requests of all kinds at once."""
 TIGHT = 64
+"""Drawings at once, of which the device is given no room for all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -313,6 +315,7 @@ class Checks:
         splits: list[int] = []
         try:
             for room in (256, 192, 128, 96, 64, 48, 32):
+                self.tiny._fixed_steps = None  # or a shape captured in more room would be played again
                 torch.cuda.empty_cache()
                 share = (torch.cuda.memory_reserved() + room * 2**20) / total
                 torch.cuda.set_per_process_memory_fraction(share)

@@ -154,7 +154,8 @@ def train_core(
 
     Raises:
         FileNotFoundError: there are no pools in the folder.
-        InputError: they show what is in none of the training's splits.
+        InputError: they show what is in none of the training's splits, or the state that is there cannot be
+            gone on from.
         CheckpointError: `start_from` does not hold a learner's weights; every one that is missing, unexpected
             or of another shape is listed.
     """
@@ -177,12 +178,13 @@ def train_core(
     rates = [tool.param_groups[0]["lr"] for tool in tools]
     state = State(
         folder / "core_state.pt",
-        {"learner": learner, "average": average, **{type(tool).__name__: tool for tool in tools}},
+        {"learner": learner, "average": average, **dict(zip(("muon", "adamw"), tools, strict=True))},
         seconds=training.save_seconds,
     )
-    first = state.restore()
-    # minutes begin anew in each part of a run, so it decays anew too
-    decaying = training.steps is not None and training.steps - (first - 1) < training.decay_steps
+    kept = state.restore()
+    first = kept.get("step", 0)
+    # minutes begin anew in each part of a run, and so does their decay
+    decaying = bool(kept.get("decaying", False)) and training.steps is not None
     stream = DataLoader(
         _Stream(sources, training, first),
         batch_size=None,
@@ -226,9 +228,9 @@ def train_core(
             report(json.dumps(line | {n: round(torch.stack(v).mean().item(), 3) for n, v in sums_of.items()}))
             sums_of.clear()
         if state.due:
-            _keep(folder, average, state, step + 1)
+            _keep(folder, average, state, step=step + 1, decaying=decaying)
             report(json.dumps(single_look(average, sources)))
-    _keep(folder, average, state, step)
+    _keep(folder, average, state, step=step, decaying=decaying)
     report(json.dumps(single_look(average, sources)))
     return average
 
@@ -245,9 +247,9 @@ def _recognition_head(folder: Path, config: CoreConfig) -> RecognitionHead:
     return head
 
 
-def _keep(folder: Path, average: Learner, state: State, step: int) -> None:
+def _keep(folder: Path, average: Learner, state: State, **facts: int) -> None:
     """What a run goes on from, then the weights for use."""
-    state.keep(step)
+    state.keep(**facts)
     for name, weights in {"core": average.weights(), "core_learner": _half(average.state_dict())}.items():
         replace_weights(folder / f"{name}.safetensors", weights)
 

@@ -155,7 +155,11 @@ def train_critic(
     seed: int = 11,
     splits: Sequence[Split] = CHOOSING,
 ) -> Critic:
-    """Train the critic, go on where a run was cut off, or load it where one has ended."""
+    """Train the critic, go on where a run was cut off, or load it where one has ended.
+
+    Raises:
+        InputError: the state that is there cannot be gone on from.
+    """
     torch.manual_seed(seed)
     critic, file = Critic(), folder / "critic.safetensors"
     if file.exists():
@@ -166,7 +170,7 @@ def train_critic(
     state = State(
         folder / "critic_state.pt", {"critic": critic, "optimiser": optimiser}, seconds=save_seconds
     )
-    first = state.restore()
+    first = state.restore().get("step", 0)
     for step, (clean, noisy, _, objects) in enumerate(batches(seed, batch_size, first, splits), start=first):
         if step >= steps:
             break
@@ -189,7 +193,7 @@ def train_critic(
                 json.dumps({"critic": step, "loss": round(loss.item(), 4), "right": round(right.item(), 4)})
             )
         if state.due:
-            state.keep(step + 1)
+            state.keep(step=step + 1)
     replace_weights(file, critic.state_dict())
     state.remove()
     return _frozen(critic)
@@ -230,6 +234,7 @@ def train_image_tokenizer(
 
     Raises:
         CheckpointError: `repaint` does not hold a tokenizer's weights.
+        InputError: a state that is there cannot be gone on from.
     """
     folder.mkdir(parents=True, exist_ok=True)
     critic = train_critic(
@@ -250,7 +255,7 @@ def train_image_tokenizer(
         {"model": model, "average": average, "optimiser": optimiser},
         seconds=save_seconds,
     )
-    first = state.restore()
+    first = state.restore().get("step", 0)
     begun = time.monotonic()
     for step, (clean, noisy, alpha, objects) in enumerate(
         batches(seed, batch_size, first, splits), start=first
@@ -296,7 +301,7 @@ def train_image_tokenizer(
             report(json.dumps({k: round(v, 4) for k, v in line.items()}))
         if state.due or step == steps - 1:
             replace_weights(folder / "image_tokenizer.safetensors", average.state_dict())
-            state.keep(step + 1)
+            state.keep(step=step + 1)
     return average
 
 

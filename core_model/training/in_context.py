@@ -46,7 +46,7 @@ class InContextRun:
 def train_in_context(
     codec: TableCodec,
     utterances: Utterances,
-    state: Path,
+    state_file: Path,
     run: InContextRun = InContextRun(),
     *,
     report: Callable[[str], None] = print,
@@ -56,9 +56,12 @@ def train_in_context(
     Args:
         codec: its table is fitted.
         utterances: of the speaking voice.
-        state: the file of a run that was cut off, where it goes on from, and which it leaves.
+        state_file: of a run that was cut off, where it goes on from, and which it leaves.
         run: how long and how fast.
         report: told of the progress.
+
+    Raises:
+        InputError: the state that is there cannot be gone on from.
     """
     torch.manual_seed(run.seed)
     learner = InContext(codec.config.num_codes, codec.config.context_size, codec.spectra[0].numel())
@@ -66,10 +69,11 @@ def train_in_context(
     optimiser = torch.optim.AdamW(
         learner.parameters(), lr=run.learning_rate, betas=(0.9, 0.98), weight_decay=0.01
     )
-    going_on = State(
-        state, {"learner": learner, "average": average, "optimiser": optimiser}, seconds=run.save_every
+    state = State(
+        state_file, {"learner": learner, "average": average, "optimiser": optimiser}, seconds=run.save_every
     )
-    if step := going_on.restore():
+    step = state.restore().get("step", 0)
+    if step:
         report(f"going on from step {step}")
     like = torch.cdist(codec.codebook, codec.codebook).topk(_LIKE + 1, largest=False).indices[:, 1:]
     mels = mel_filters()
@@ -96,8 +100,8 @@ def train_in_context(
         step += 1
         if step % 200 == 0:
             report(f"step {step} of {run.steps}, loss {np.mean(losses[-200:]):.3f}")
-        if step == run.steps or going_on.due:
-            going_on.keep(step)
+        if step == run.steps or state.due:
+            state.keep(step=step)
     codec.in_context = average
 
 

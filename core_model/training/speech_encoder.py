@@ -184,6 +184,9 @@ def train_speech_encoder(
     what it learns to spell, all of the corpus among them; `start_from` is a folder with what an earlier
     training wrote for the same words; `held_out` names corpora that are measured at every save and never used
     otherwise.
+
+    Raises:
+        InputError: there is no corpus, or the state that is there cannot be gone on from.
     """
     folder.mkdir(parents=True, exist_ok=True)
     utterances = Utterances.open(corpus)
@@ -215,7 +218,8 @@ def train_speech_encoder(
         {"listener": listener, "average": average, "optimiser": optimiser},
         seconds=run.save_every,
     )
-    if step := state.restore():
+    step = state.restore().get("step", 0)
+    if step:
         schedule.last_epoch = step
         report(f"going on from step {step}")
 
@@ -254,10 +258,10 @@ def train_speech_encoder(
             report(f"step {step} of {run.steps}, loss {np.mean(losses[-100:]):.3f}, {seconds:.0f} s")
         if step == run.steps or state.due:
             _write(folder, average)
-            state.keep(step)
             errors = {name: _word_error(listened(average, each)) for name, each in others.items()}
             errors = {"training voices": _word_error(listened(average, aside)), **errors}
             report("word errors: " + ", ".join(f"{name} {rate:.1%}" for name, rate in errors.items()))
+            state.keep(step=step)
 
 
 def _word_error(pairs: Sequence[tuple[str, str]]) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,9 +11,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from omni_agent.errors import CheckpointError
+from omni_agent.errors import InputError
 
-__all__ = ["State", "chance_of", "replace_state", "replace_weights"]
+__all__ = ["State", "chance_of", "read_state", "replace_state", "replace_weights"]
 
 
 class _Part(Protocol):
@@ -24,7 +23,7 @@ class _Part(Protocol):
 
 
 class State:
-    """Everything a training goes on from, in one file: its parts, by name, and its step.
+    """Everything a training goes on from, in one file: its parts, by name, and plain facts such as its step.
 
     Args:
         path: of the file. One process at a time may write.
@@ -36,42 +35,65 @@ class State:
         self._path, self._parts, self._seconds = path, parts, seconds
         self._kept_at = time.monotonic()
 
-    def restore(self) -> int:
-        """Put the parts where a run that was cut off left them; the step it goes on with, 0 where none was.
+    def restore(self) -> dict[str, int]:
+        """Put the parts where a run that was cut off left them; its facts, none where there was no run.
 
         Raises:
-            CheckpointError: the file cannot be read, or is of parts of other names or sizes.
+            InputError: the file cannot be read, lacks a part, or has one that does not fit.
         """
         if not self._path.exists():
-            return 0
-        try:
-            saved = torch.load(self._path, weights_only=True, map_location="cpu")
-            step = int(saved["step"])
-            for name, part in self._parts.items():
+            return {}
+        saved = read_state(self._path)
+        if missing := sorted({*self._parts, "facts"} - saved.keys()):
+            raise InputError(
+                f"{self._path}: the state has no {', '.join(missing)}, so it is of another training or of an"
+                " earlier version; remove it to begin anew"
+            )
+        for name, part in self._parts.items():
+            try:
                 part.load_state_dict(saved[name])
-        except (KeyError, RuntimeError, TypeError, ValueError, EOFError, pickle.UnpicklingError) as error:
-            why = str(error).strip().partition("\n")[0] or type(error).__name__
-            raise CheckpointError(
-                f"given {self._path}, which is no state of this training ({why}); wanted one of"
-                " the same sizes: train with those, or remove it to begin anew"
-            ) from error
-        return step
+            except torch.OutOfMemoryError:
+                raise
+            except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+                raise InputError(
+                    f"{self._path}: its {name} does not fit this training's, which has other sizes; train"
+                    " with those it was kept with, or remove it to begin anew"
+                ) from error
+        return dict(saved["facts"])
 
     @property
     def due(self) -> bool:
         """Whether it is time to write again."""
         return time.monotonic() - self._kept_at > self._seconds
 
-    def keep(self, step: int) -> None:
-        """Write the state; a run goes on with that step."""
+    def keep(self, **facts: int) -> None:
+        """Write the state, with what is to be known when a run goes on from it."""
         replace_state(
-            self._path, {**{name: part.state_dict() for name, part in self._parts.items()}, "step": step}
+            self._path, {**{name: part.state_dict() for name, part in self._parts.items()}, "facts": facts}
         )
         self._kept_at = time.monotonic()
 
     def remove(self) -> None:
         """Where the training has ended, and nothing is to go on."""
         self._path.unlink(missing_ok=True)
+
+
+def read_state(path: Path, *, mapped: bool = False) -> dict[str, Any]:
+    """What `replace_state` wrote, on the CPU; `mapped`, its tensors stay in the file until they are used.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    why = None
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+    except MemoryError:
+        raise
+    except Exception as error:  # unpickling raises nothing narrower
+        why = error
+    if why is not None or not isinstance(state, dict):
+        raise InputError(f"{path}: the state cannot be read; remove it to begin anew") from why
+    return state
 
 
 def replace_state(path: Path, state: Mapping[str, Any]) -> None:

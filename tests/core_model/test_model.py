@@ -103,7 +103,7 @@ def test_a_task_that_must_say_something_never_ends_before_its_first_word(least: 
 
 @pytest.mark.parametrize("guided", [False, True])
 @pytest.mark.parametrize("temperature", [0.0, 0.8])
-def test_at_the_published_vocabulary_a_step_takes_64_mib_besides_its_model(
+def test_at_the_published_vocabulary_a_step_takes_less_than_64_mib_besides_its_model(
     guided: bool, temperature: float
 ) -> None:
     wide = TransformerConfig(

@@ -10,10 +10,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from omni_agent.core_model.training import states
 from omni_agent.core_model.training.published.config import TrainingConfig
-from omni_agent.core_model.training.states import replace_state
 from omni_agent.errors import InputError
 
 __all__ = ["FILE", "read_state", "write_state"]
@@ -34,7 +32,7 @@ def write_state(
         counts: how many samples each file has.
         state: tensors and plain values by name.
     """
-    replace_state(folder / FILE, {**state, "run": _fixed(config, counts)})
+    states.replace_state(folder / FILE, {**state, "run": _fixed(config, counts)})
 
 
 def read_state(folder: Path, config: TrainingConfig, counts: Mapping[Path, int]) -> dict[str, Any] | None:
@@ -46,13 +44,12 @@ def read_state(folder: Path, config: TrainingConfig, counts: Mapping[Path, int])
     path = folder / FILE
     if not path.exists():
         return None
-    try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        before = dict(_flat(state["run"]))
-    except Exception as error:  # unpickling raises nothing narrower
+    state = states.read_state(path, mapped=True)
+    if not isinstance(state.get("run"), Mapping):
         raise InputError(
-            f"{path}: the state cannot be read ({error}); remove it to begin anew, or give another out"
-        ) from error
+            f"{path}: the state does not say of which run it is; remove it to begin anew, or give another out"
+        )
+    before = dict(_flat(state["run"]))
     now = dict(_flat(_fixed(config, counts)))
     changes = [
         f"{name} was {before.get(name)!r} and is {now.get(name)!r}"

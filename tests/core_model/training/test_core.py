@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from tests.core_model.training.killing import killed_under_way
 STEPS = 40
 
 
-def small_run(folder: Path) -> None:
+def small_run(folder: Path, report: Callable[[str], None] = lambda line: None) -> None:
     """Forty steps of a core of one narrow layer and on tasks without pools, kept after every step."""
     tokenizer = tiny_tokenizer()
     config = tiny_config(tokenizer)
@@ -30,7 +31,7 @@ def small_run(folder: Path) -> None:
         config.model_copy(update={"transformer": narrow}),
         tokenizer,
         training,
-        report=lambda line: None,
+        report=report,
     )
 
 
@@ -51,6 +52,25 @@ def test_a_run_that_is_killed_five_times_ends_as_one_left_alone(tmp_path: Path) 
         assert all(torch.equal(wanted[key], given[key]) for key in wanted), name
 
 
+@pytest.mark.parametrize("stopped", [20, 25, 26, 33])
+def test_what_is_kept_from_before_the_decay_is_from_before_it(tmp_path: Path, stopped: int) -> None:
+    alone, parted = tmp_path / "alone", tmp_path / "parted"
+    alone.mkdir()
+    parted.mkdir()
+    small_run(alone)
+
+    def stop(line: str) -> None:
+        """Where a state was just kept; the line after it is what one look gets right."""
+        if _step(parted) == stopped:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        small_run(parted, report=stop)
+    small_run(parted)
+    wanted, given = (load_file(folder / "core_constant.safetensors") for folder in (alone, parted))
+    assert all(torch.equal(wanted[key], given[key]) for key in wanted)
+
+
 def _step(folder: Path) -> int:
     file = folder / "core_state.pt"
-    return int(torch.load(file, weights_only=True)["step"]) if file.exists() else 0
+    return int(torch.load(file, weights_only=True)["facts"]["step"]) if file.exists() else 0

@@ -50,7 +50,7 @@ def reached(folder: Path) -> int:
 
 
 def _step(file: Path) -> int:
-    return int(torch.load(file, weights_only=True)["step"])
+    return int(torch.load(file, weights_only=True)["facts"]["step"])
 
 
 def test_repainting_leaves_the_codes_what_they_are(tmp_path: Path) -> None:

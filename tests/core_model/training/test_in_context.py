@@ -60,7 +60,7 @@ def small_run(folder: Path) -> None:
 
 def reached(folder: Path) -> int:
     state = folder / "state"
-    return int(torch.load(state, weights_only=True)["step"]) if state.exists() else 0
+    return int(torch.load(state, weights_only=True)["facts"]["step"]) if state.exists() else 0
 
 
 def test_untrained_it_adds_nothing_and_trained_it_nears_the_sound(tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ def small_run(folder: Path) -> None:
 
 def reached(folder: Path) -> int:
     state = folder / "speech_encoder.state"
-    return int(torch.load(state, weights_only=True)["step"]) if state.exists() else 0
+    return int(torch.load(state, weights_only=True)["facts"]["step"]) if state.exists() else 0
 
 
 @pytest.mark.timeout(300)
