@@ -44,6 +44,8 @@ __all__ = ["Engine"]
 QUEUE_SIZE = 256
 IN_FLIGHT = 16
 
+_THREAD = "omni-agent engine"
+
 # An idle engine looks this often whether the program has ended: one never closed must not keep it alive.
 _IDLE_SECONDS = 1.0
 
@@ -117,12 +119,12 @@ class Engine:
         # The engine thread's own.
         self._in_flight: list[Job] = []
         self._rounds = self._turns = self._turns_before = 0
-        self._admitted = 0
+        self._places = 0  # in flight, that were given
         self._hurry = Hurry()
         self._launch: _Launch | None = None
         self._looked = 0.0
         # Not a daemon: a thread killed inside a model call takes the interpreter with it.
-        self._thread = threading.Thread(target=self._serve, name="omni-agent engine", daemon=False)
+        self._thread = threading.Thread(target=self._serve, name=_THREAD, daemon=False)
         self._thread.start()
 
     def submit(self, request: Request, *, wait: bool = True, snapshot: Snapshot | None = None) -> Ticket:
@@ -185,8 +187,14 @@ class Engine:
         self._thread.join()
 
     def status(self) -> Status:
-        """What the engine is doing, and what it has done."""
+        """What the engine is doing, and what it has done.
+
+        Raises:
+            CoreClosed: it broke down.
+        """
         with self._condition:
+            if self._broken is not None:
+                raise self._closed()
             queued = sum(not job.is_value for job in self._queue.values())
             return self._counters.status(queued=queued, active=len(self._unfinished) - len(self._queue))
 
@@ -254,12 +262,12 @@ class Engine:
         with self._condition:
             while not (self._in_flight or self._queue or self._closing or self._has_sound_left()):
                 self._condition.wait(_IDLE_SECONDS)
-                if not threading.main_thread().is_alive():
-                    self._closing = True
+                self._closing |= _is_program_over()
+            self._closing |= _is_program_over()
             while job := jobs.next_waiting(
-                list(self._queue.values()), self._in_flight, self._in_flight_limit, self._admitted
+                waiting := list(self._queue.values()), self._in_flight, self._in_flight_limit, self._places
             ):
-                self._admitted += jobs.needs_room(job)
+                self._places += jobs.took_its_turn(job, waiting, self._places)
                 if job.due is not None and any(other.due is not None for other in self._in_flight):
                     self._hurry.comes(job, time.monotonic())
                 self._in_flight.append(self._queue.pop(job.ticket.number))
@@ -469,6 +477,14 @@ class Engine:
             if job.ticket is source and source.state is not None:
                 return self._model.spoken(source.state)
         return (), False
+
+
+def _is_program_over() -> bool:
+    """Whether nothing of the program runs any more but engines that nobody closed."""
+    main = threading.main_thread()
+    return not main.is_alive() and all(
+        each is main or each.daemon or each.name == _THREAD for each in threading.enumerate()
+    )
 
 
 def _decoding(job: Job) -> Decoding:

@@ -12,7 +12,7 @@ from omni_agent.core_model.grouping import Shape
 from omni_agent.core_model.prompting import given
 from omni_agent.core_model.ticket import Ticket
 
-__all__ = ["Job", "for_turn", "needs_room", "next_waiting"]
+__all__ = ["Job", "for_turn", "needs_room", "next_waiting", "took_its_turn"]
 
 LESSER_EVERY = 4
 """One in so many is for those of lower priority: of the places that become free, for who waits longest, and
@@ -61,7 +61,10 @@ class Job:
         """What takes about as long."""
         if not isinstance(self.work, Request):
             return type(self.work)
-        return (self.work.task, *given(self.work.content), self.work.settings.length)
+        how = self.work.settings
+        guided = None if how.guidance_scale is None else how.guidance_scale > 0
+        ways = (how.length, how.mode, how.algorithm, guided, how.block_length, how.prompt_cache)
+        return (self.work.task, *given(self.work.content), *ways)
 
     @cached_property
     def yields(self) -> Hashable:
@@ -71,7 +74,7 @@ class Job:
 
 def next_waiting(waiting: Sequence[Job], in_flight: Sequence[Job], most: int, number: int) -> Job | None:
     """The next that comes in flight: of the highest priority, equals as they came; each `LESSER_EVERY`th is
-    the one that came first. None while there is no room.
+    the one that came first, where there is room for it. None while there is none.
 
     Room is counted among those of at least its priority. What completes a request, and what has a deadline,
     needs none.
@@ -80,18 +83,25 @@ def next_waiting(waiting: Sequence[Job], in_flight: Sequence[Job], most: int, nu
         waiting: who is queued, in any order.
         in_flight: who is advanced.
         most: how many there is room for.
-        number: of those that came before and needed room.
+        number: of the places that were given before.
     """
-    free = [job for job in waiting if not needs_room(job)]
-    if free:
+    if free := [job for job in waiting if not needs_room(job)]:
         return min(free, key=_came)
-    first = min(waiting, key=_came, default=None)
-    if first is not None and number % LESSER_EVERY:
-        first = min(waiting, key=lambda job: (-job.priority, _came(job)))
-    if first is None:
+    if not waiting:
         return None
-    held = sum(needs_room(job) and job.priority >= first.priority for job in in_flight)
-    return first if held < most else None
+    urgent = min(waiting, key=lambda job: (-job.priority, _came(job)))
+    for job in [urgent] if number % LESSER_EVERY else [min(waiting, key=_came), urgent]:
+        held = sum(needs_room(other) and other.priority >= job.priority for other in in_flight)
+        if held < most:
+            return job
+    return None
+
+
+def took_its_turn(job: Job, waiting: Sequence[Job], number: int) -> bool:
+    """Whether one that comes in flight uses up the place of that number: not what needs no room, nor who
+    goes past the one that came first, whose place it is and who has no room yet.
+    """
+    return needs_room(job) and (number % LESSER_EVERY != 0 or job is min(waiting, key=_came))
 
 
 def needs_room(job: Job) -> bool:

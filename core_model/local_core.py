@@ -80,6 +80,8 @@ class LocalCore(Core):
         voice: VoiceSettings | None = None,
     ) -> LocalCore:
         """A core on a checkpoint; see `Core.load`. Nothing is read yet."""
+        if not isinstance(voice, VoiceSettings | None):
+            raise InputError(f"the voice was {type(voice).__name__}; wanted VoiceSettings(...)")
         loading = checkpoints.Loading.of(device, dtype, padding)
         return LocalCore(partial(checkpoints.load, checkpoints.find(name_or_path), loading), voice=voice)
 

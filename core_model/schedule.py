@@ -128,8 +128,9 @@ def check_blocks(steps: Sequence[BlockStep], length: int, num_steps: int, block_
     without = [start for start in range(0, length, block) if start not in starts]
     if without:
         raise InputError(
-            f"num_steps={num_steps} was given for {-(-length // block)} blocks of {block} places; that from"
-            f" {without[0]} on gets no step and would stay masked: give more steps or longer blocks"
+            f"{num_steps} steps are too few for {-(-length // block)} blocks of {block} places; that from"
+            f" {without[0]} on gets no step and would stay masked: give more (num_steps=...) or longer"
+            " blocks (block_length=...)"
         )
 
 

@@ -122,9 +122,14 @@ def request_of(snapshot: Snapshot, media: Iterable[Image | Speech]) -> Request:
     """The request of a snapshot. What has gone into its ids may be missing and is then left out.
 
     Raises:
-        InputError: what it takes to go on is missing.
+        InputError: what it takes to go on is missing, or the media is none.
     """
-    by_hash: dict[str, Image | Speech] = {value.content_hash: value for value in media}
+    by_hash: dict[str, Image | Speech] = {}
+    given: object = media
+    for value in given if isinstance(given, Iterable) else [given]:
+        if not isinstance(value, Image | Speech):
+            raise InputError(f"the media holds {type(value).__name__}; wanted Image or Speech, media=[...]")
+        by_hash[value.content_hash] = value
     content: list[Value] = []
     for modality, text in snapshot.content:
         if modality is Modality.TEXT:

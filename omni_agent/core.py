@@ -6,8 +6,8 @@ Both sides know this file and not each other. `Core` is the face of a resident m
 
 from __future__ import annotations
 
-import math
 import os
+import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Mapping
 from contextvars import ContextVar
@@ -20,7 +20,7 @@ from typing import Any, Literal, Self, TypeAlias, TypeVar, get_args
 
 from pydantic import TypeAdapter
 
-from omni_agent.errors import InputError, NotAvailable, OmniError
+from omni_agent.errors import DeadlineExceeded, InputError, NotAvailable, OmniError
 from omni_agent.values import Conversation, GrowingSpeech, Image, Reply, Speech, Text
 
 __all__ = [
@@ -71,11 +71,21 @@ def _check_integer(name: str, value: object, *, least: int) -> None:
         raise InputError(f"{name} was {value!r}; wanted an integer of {least} or more, below 2**63")
 
 
-def _check_number(name: str, value: object, *, least: float = 0, most: float) -> None:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+def _check_number(name: str, value: object, *, least: float = 0, most: float, above: bool = False) -> None:
+    """A number from `least`, or `above` it, to `most`."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or value != value:
         raise InputError(f"{name} was {value!r}; wanted a number")
-    if not least <= value <= most:
-        raise InputError(f"{name} was {value!r}; wanted a number from {least:g} to {most:g}")
+    if not least <= value <= most or (above and value == least):
+        span = f"above {least:g}, {most:g} at most" if above else f"from {least:g} to {most:g}"
+        raise InputError(f"{name} was {value!r}; wanted a number {span}")
+
+
+def _of_enum(request: Request, field: str, kind: type[StrEnum]) -> None:
+    """Make a name what it names."""
+    value = getattr(request, field)
+    if value not in list(kind):
+        raise InputError(f"the {field} was {value!r}; wanted one of {', '.join(kind)}")
+    object.__setattr__(request, field, kind(value))
 
 
 def _value(given: object, task: Task) -> Value:
@@ -140,7 +150,8 @@ class Settings:
         schedule: how many places each step commits, each 1 or more; instead of `num_steps`. What
             `Generation.schedule` says was run, given here, gives the same tokens.
         deadline: seconds from asking to the decoded value, above 0: there will be fewer and larger steps
-            rather than a late answer, and `DeadlineExceeded` where not even one step is in time.
+            rather than a late answer, and `DeadlineExceeded` where not even one step is in time. What takes
+            longer than it took before can still be late, and is then given all the same.
         priority: those of higher priority go first, -100 to 100; those of lower wait, but not for ever.
 
     Raises:
@@ -198,15 +209,12 @@ class Settings:
         for name in ("prompt_cache", "early_end"):
             if not isinstance(given := getattr(self, name), bool | None):
                 raise InputError(f"{name} was {given!r}; wanted True, False or None")
-        for name in ("threshold", "guidance_until"):
-            if (share := getattr(self, name)) is not None:
-                _check_number(name, share, most=1)
-        if self.threshold == 0:
-            raise InputError("threshold was 0; wanted a number above 0 and up to 1")
+        if self.guidance_until is not None:
+            _check_number("guidance_until", self.guidance_until, most=1)
+        if self.threshold is not None:
+            _check_number("threshold", self.threshold, most=1, above=True)
         if self.deadline is not None:
-            _check_number("deadline", self.deadline, most=86_400)
-            if self.deadline == 0:
-                raise InputError("deadline was 0; wanted seconds above 0")
+            _check_number("deadline", self.deadline, most=86_400, above=True)
         if type(self.priority) is not int or not -100 <= self.priority <= 100:
             raise InputError(f"priority was {self.priority!r}; wanted an integer from -100 to 100")
         if self.schedule is None:
@@ -274,7 +282,8 @@ class Request:
         settings: how the blank is filled.
 
     Raises:
-        InputError: no content, or content that is not Text, Image or Speech.
+        InputError: no content, or content that is not Text, Image or Speech; a task, blank, history or
+            settings that are none.
     """
 
     task: Task
@@ -284,6 +293,15 @@ class Request:
     settings: Settings = Settings()
 
     def __post_init__(self) -> None:
+        _of_enum(self, "task", Task)
+        _of_enum(self, "blank", Modality)
+        content: object = self.content
+        if isinstance(content, str) or not isinstance(content, Iterable):
+            raise InputError(
+                f"the content was {type(content).__name__}; wanted a tuple of values: content=(value,)"
+            )
+        if not isinstance(self.history, Conversation | None):
+            raise InputError(f"the history was {type(self.history).__name__}; wanted Conversation(...)")
         if not self.content:
             raise InputError(f"a request to {self.task} has no content; wanted Text, Image or Speech")
         if not isinstance(self.settings, Settings):
@@ -318,7 +336,9 @@ class Snapshot:
     """A request between two model calls, as plain data: what is decided, and what it takes to go on.
 
     `Core.resume` goes on from it, in another process too, and ends in the same tokens on the same machine
-    with the same weights. It holds texts, token ids and numbers, and media by their hashes only.
+    with the same weights. One with a deadline plans its further steps anew, as the time left allows: it ends
+    in the tokens of the schedule that it says was run. It holds texts, token ids and numbers, and media by
+    their hashes only.
 
     Attributes:
         version: of this form.
@@ -706,9 +726,36 @@ class Core(ABC):
         history: Conversation | None = None,
         settings: Settings | None = None,
     ) -> Reply:
-        """The answer to a question, written, and then the same spoken."""
-        text = await self.answer(question, picture, history=history, settings=settings)
-        return Reply(text=text, speech=await self.speak(text, settings=settings))
+        """The answer to a question, written, and then the same spoken.
+
+        A deadline is for both: a quarter of the time is for the words at most, and what is left then for the
+        sound.
+
+        Raises:
+            InputError: settings of one blank, as here are two: `length` or `schedule`.
+        """
+        asked = Settings() if settings is None else settings
+        if not isinstance(asked, Settings):
+            raise InputError(f"the settings were {type(asked).__name__}; wanted Settings(...)")
+        for name in ("length", "schedule"):
+            if getattr(asked, name) is not None:
+                raise InputError(
+                    f"reply was given {name}={getattr(asked, name)}, which is of one blank, and here are two,"
+                    " of text and of speech: leave it out, or call answer and speak"
+                )
+        if asked.deadline is None:
+            text = await self.answer(question, picture, history=history, settings=asked)
+            return Reply(text=text, speech=await self.speak(text, settings=asked))
+        due = time.monotonic() + asked.deadline
+        first = replace(asked, deadline=asked.deadline / 4)
+        text = await self.answer(question, picture, history=history, settings=first)
+        left = due - time.monotonic()
+        if left <= 0:
+            raise DeadlineExceeded(
+                f"the words of a reply due after {asked.deadline:g} s took {asked.deadline - left:.3f} s:"
+                " give it more time, or ask when less goes on"
+            )
+        return Reply(text=text, speech=await self.speak(text, settings=replace(asked, deadline=left)))
 
     async def _fill(
         self,
@@ -725,7 +772,7 @@ class Core(ABC):
             content=tuple(_value(each, task) for each in content),
             blank=blank,
             history=history,
-            settings=settings or Settings(),
+            settings=Settings() if settings is None else settings,
         )
         async with self.generate(request) as generation:
             value = await generation

@@ -99,7 +99,7 @@ def _metrics(status: Status) -> Iterator[Metric]:
 
 
 def _up(is_up: int) -> Metric:
-    return GaugeMetricFamily("omni_agent_up", "Whether the core is entered.", is_up)
+    return GaugeMetricFamily("omni_agent_up", "Whether the core is entered and its engine runs.", is_up)
 
 
 def _calls_up_to(status: Status, most: int) -> int:

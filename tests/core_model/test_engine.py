@@ -636,6 +636,40 @@ engine.submit(ask())
     assert 0 <= float(ended.stdout) <= 1
 
 
+def test_a_program_that_ends_leaves_what_nobody_awaits_undone() -> None:
+    program = """
+from tests.core_model.random_core import ask, random_model
+from omni_agent.core_model.engine import Engine
+model = random_model()
+engine = Engine(model, queue_size=100_000)
+engine.submit(ask()).result(20)
+tickets = [engine.submit(ask(seed=seed)) for seed in range(20_000)]
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, cwd=ROOT, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_a_thread_that_still_waits_gets_its_results_after_the_main_one_has_ended() -> None:
+    program = """
+import threading, time
+from tests.core_model.random_core import ask, random_model
+from omni_agent.core_model.engine import Engine
+engine = Engine(random_model())
+def late():
+    while threading.main_thread().is_alive():
+        time.sleep(0.01)
+    time.sleep(1.5)
+    print(sum(engine.submit(ask(seed=seed)).result(20).confidence >= 0 for seed in range(5)))
+threading.Thread(target=late).start()
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, cwd=ROOT, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (0, "5\n"), ended.stderr
+
+
 def engine_threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "omni-agent engine"]
 
@@ -699,6 +733,8 @@ def test_an_engine_that_breaks_down_fails_a_hundred_who_wait_with_the_cause(
             assert isinstance(failed.value.__cause__, MemoryError)
         with pytest.raises(CoreClosed, match="MemoryError"):
             engine.submit(ask())
+        with pytest.raises(CoreClosed, match="MemoryError"):
+            engine.status()
 
 
 def test_closing_while_a_hundred_wait_ends_them_all_at_once(model: Model, calls: Calls) -> None:

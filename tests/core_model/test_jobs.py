@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omni_agent.core_model.jobs import LESSER_EVERY, Job, for_turn, next_waiting
+from omni_agent.core_model.jobs import LESSER_EVERY, Job, for_turn, next_waiting, took_its_turn
 from omni_agent.core_model.ticket import Ticket
 from tests.core_model.random_core import ask, picture
 
@@ -60,6 +63,41 @@ def test_room_is_counted_among_those_of_at_least_its_priority(
     others = [job(index, each) for index, each in enumerate(in_flight)]
     came = next_waiting([job(100, priority)], others, most, number)
     assert (came is not None) == (sum(each >= priority for each in in_flight) < most)
+
+
+@given(st.integers(0, 8), st.integers(1, 8))
+def test_one_of_high_priority_comes_past_others_that_came_first_and_have_no_room(
+    number: int, most: int
+) -> None:
+    held = [job(index) for index in range(most)]
+    first, urgent = job(100), job(101, 3)
+    assert next_waiting([first, urgent], held, most, number) is urgent
+    assert next_waiting([first], held, most, number) is None
+
+
+def test_who_has_no_room_yet_keeps_the_place_that_is_its() -> None:
+    first, urgent = job(100), job(101, 3)
+    assert not took_its_turn(urgent, [first, urgent], 0)
+    assert took_its_turn(first, [first, urgent], 0)
+    assert took_its_turn(urgent, [first, urgent], 1)
+    assert not took_its_turn(value(102), [first], 1)
+    assert next_waiting([first, job(103, 3)], [], 1, 0) is first  # as soon as there is room
+
+
+def test_what_costs_more_is_of_another_kind() -> None:
+    def kind(**settings: Any) -> Hashable:
+        return Job(ticket=Ticket(1, lambda _: None), work=ask(**settings)).kind
+
+    assert kind(seed=1, temperature=0.5) == kind() == kind(priority=3, deadline=1.0)
+    assert kind(guidance_scale=1.0) == kind(guidance_scale=2.0)
+    others = [
+        {"guidance_scale": 1.0},
+        {"guidance_scale": 0.0},
+        {"mode": "fast"},
+        {"length": 3},
+        {"block_length": 2},
+    ]
+    assert len({kind(), *(kind(**other) for other in others)}) == 6
 
 
 def test_a_value_and_a_deadline_need_no_room() -> None:

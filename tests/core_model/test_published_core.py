@@ -412,14 +412,10 @@ async def test_settings_of_the_published_reading_belong_to_it() -> None:
 
 async def test_a_block_that_would_get_no_step_is_refused() -> None:
     async with LocalCore(lambda: published_model()) as core:
-        with pytest.raises(
-            InputError, match=r"num_steps=3 was given for 8 blocks of 8 places; that from 0 on"
-        ):
+        with pytest.raises(InputError, match=r"3 steps are too few for 8 blocks of 8 places; that from 0 on"):
             await core.answer("A dog?", settings=Settings(num_steps=3, block_length=8))
     async with LocalCore(lambda: random_model()) as core:
-        with pytest.raises(
-            InputError, match=r"num_steps=2 was given for 3 blocks of 3 places; that from 0 on"
-        ):
+        with pytest.raises(InputError, match=r"2 steps are too few for 3 blocks of 3 places; that from 0 on"):
             await core.answer("a dog", settings=Settings(num_steps=2, block_length=3))
 
 

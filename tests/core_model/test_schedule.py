@@ -76,5 +76,5 @@ def test_a_schedule_that_does_not_fit_the_blank_is_refused() -> None:
 
 
 def test_too_few_steps_for_the_blocks_are_refused() -> None:
-    with pytest.raises(InputError, match="num_steps=1 was given for 2 blocks of 4 places"):
+    with pytest.raises(InputError, match="1 steps are too few for 2 blocks of 4 places"):
         check_blocks(even(8, 1, 4), 8, 1, 4)

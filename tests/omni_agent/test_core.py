@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from omni_agent import (
     CanvasChange,
     Conversation,
     Core,
+    DeadlineExceeded,
     Image,
     InputError,
     Modality,
@@ -183,3 +185,96 @@ async def test_verbs_refuse_what_is_no_value_before_asking_the_core() -> None:
 def test_remote_cores_say_that_there_are_none_yet() -> None:
     with pytest.raises(NotAvailable, match=r"use Core\.load\(\) instead"):
         Core.connect("mqtt://somewhere")
+
+
+class Slow(ScriptedCore):
+    """Each request takes so many seconds."""
+
+    seconds = 0.0
+
+    def generate(self, request: Request, *, wait: bool = True) -> Any:
+        time.sleep(self.seconds)
+        return super().generate(request, wait=wait)
+
+
+async def test_a_deadline_of_a_reply_is_for_its_words_and_its_sound_together() -> None:
+    async with Slow(SCRIPT) as core:
+        core.seconds = 0.1
+        await core.reply("what?", settings=Settings(deadline=8.0, seed=3))
+        answer, speak = core.requests
+        assert answer.settings == Settings(deadline=2.0, seed=3)
+        assert speak.settings.seed == 3
+        assert speak.settings.deadline is not None
+        assert 5.0 < speak.settings.deadline <= 7.9
+
+
+async def test_where_the_words_take_all_of_the_time_nothing_is_spoken() -> None:
+    async with Slow(SCRIPT) as core:
+        core.seconds = 0.05
+        with pytest.raises(DeadlineExceeded, match=r"due after 0\.02 s took 0\."):
+            await core.reply("what?", settings=Settings(deadline=0.02))
+        assert [each.task for each in core.requests] == [Task.ANSWER]
+
+
+@pytest.mark.parametrize("settings", [Settings(length=3), Settings(schedule=(5, 5))])
+async def test_settings_of_one_blank_are_refused_for_a_reply_of_two(settings: Settings) -> None:
+    async with ScriptedCore(SCRIPT) as core:
+        with pytest.raises(InputError, match="is of one blank, and here are two"):
+            await core.reply("what?", settings=settings)
+        assert not core.requests
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"task": "nope"}, "the task was 'nope'; wanted one of transcribe, speak"),
+        ({"blank": 5}, "the blank was 5; wanted one of text, speech, image"),
+        ({"history": 5}, "the history was int; wanted Conversation"),
+        ({"history": "h"}, "the history was str; wanted Conversation"),
+        ({"content": 5}, "the content was int; wanted a tuple of values"),
+        ({"content": "draw a cat"}, "the content was str; wanted a tuple of values"),
+        ({"content": Text("draw a cat")}, "the content was Text; wanted a tuple of values"),
+    ],
+)
+def test_what_makes_no_request_says_what_is_wrong(changed: dict[str, Any], said: str) -> None:
+    right: dict[str, Any] = {"task": Task.DRAW, "content": (Text("draw a cat"),), "blank": Modality.IMAGE}
+    with pytest.raises(InputError, match=said):
+        Request(**right | changed)
+
+
+def test_names_of_a_task_and_of_a_blank_are_taken() -> None:
+    named: dict[str, Any] = {"task": "draw", "content": ("draw a cat",), "blank": "image"}
+    request = Request(**named)
+    assert request == Request(task=Task.DRAW, content=(Text("draw a cat"),), blank=Modality.IMAGE)
+    assert type(request.task) is Task
+    assert type(request.blank) is Modality
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"temperature": 10**400}, "temperature was 1000.*; wanted a number from 0 to"),
+        ({"guidance_scale": float("inf")}, "guidance_scale was inf; wanted a number from 0 to"),
+        ({"deadline": -1}, "deadline was -1; wanted a number above 0, 86400 at most"),
+        ({"deadline": 0}, "deadline was 0; wanted a number above 0, 86400 at most"),
+        ({"threshold": 0}, "threshold was 0; wanted a number above 0, 1 at most"),
+    ],
+)
+def test_a_number_out_of_range_is_told_with_the_range(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        Settings(**settings)
+
+
+async def test_settings_that_are_none_are_refused_though_they_are_empty() -> None:
+    async with ScriptedCore(SCRIPT) as core:
+        nothing: Any = {}
+        with pytest.raises(InputError, match="the settings were dict"):
+            await core.speak("hello", settings=nothing)
+        with pytest.raises(InputError, match="the settings were dict"):
+            await core.reply("hello", settings=nothing)
+
+
+def test_a_voice_that_is_none_is_refused_at_once() -> None:
+    voice: Any = 3
+    with pytest.raises(InputError, match="the voice was int; wanted VoiceSettings"):
+        Core.load("omni-tiny", voice=voice)

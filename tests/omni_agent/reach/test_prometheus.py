@@ -8,6 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from omni_agent.core import Modality, Request, Settings, Task
 from omni_agent.core_model.local_core import LocalCore
+from omni_agent.errors import CoreClosed
 from omni_agent.reach.prometheus import register
 from omni_agent.testing import ScriptedCore
 from omni_agent.values import Text
@@ -66,6 +67,21 @@ async def test_a_core_that_is_not_entered_is_down_and_comes_up() -> None:
     assert shown(registry) == {"omni_agent_up": 0}
     registry.unregister(collector)
     assert shown(registry) == {}
+
+
+async def test_a_core_that_broke_down_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise MemoryError("the machine's own")
+
+    registry = CollectorRegistry()
+    async with LocalCore(random_model) as core:
+        register(core, registry=registry)
+        await core.answer("what is this")
+        assert shown(registry)["omni_agent_up"] == 1
+        monkeypatch.setattr("omni_agent.core_model.engine.Engine._round", broken)
+        with pytest.raises(CoreClosed, match="broke down"):
+            await core.answer("what is this")
+        assert shown(registry) == {"omni_agent_up": 0}
 
 
 async def test_names_follow_the_conventions_and_each_is_explained() -> None:
