@@ -51,13 +51,14 @@ class Hurry:
             job.left_out = at in unsure
         for index in unsure.intersection(deadlines.hopeless(now, needs, deadlines.DOUBT)):
             job, need = pressed[index], needs[index]
-            job.ticket.fail(
-                DeadlineExceeded(
-                    f"{need.due - now:.3f} s are left until the deadline; one denoising step and decoding"
-                    f" take {need.least:.3f} s, and others may be due before: give it more time, or ask when"
-                    " less goes on"
-                )
+            left = need.due - now
+            why = (
+                f"the deadline was over before there was a turn, {-left:.3f} s ago"
+                if left <= 0
+                else f"{left:.3f} s are left until the deadline; one denoising step and decoding take"
+                f" {need.least:.3f} s, and others may be due before"
             )
+            job.ticket.fail(DeadlineExceeded(f"{why}: give it more time, or ask when less goes on"))
         going = [job for index, job in enumerate(pressed) if index not in unsure]
         needs = [need for index, need in enumerate(needs) if index not in unsure]
         if not going:

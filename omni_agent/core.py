@@ -488,7 +488,8 @@ class Generation(ABC):
     Leaving its ``async with`` cancels it, with whatever sound of it is still being made.
 
     Awaiting again gives the same value or error again. A failed request raises its error when awaited; a
-    cancelled one raises `asyncio.CancelledError`.
+    cancelled one raises `asyncio.CancelledError`. A task that is cancelled while it awaits cancels the
+    request, also for others who await it.
     """
 
     @abstractmethod
@@ -497,7 +498,8 @@ class Generation(ABC):
 
     @abstractmethod
     def __aiter__(self) -> AsyncIterator[CanvasChange]:
-        """The changes from now on, until the request ends; never raises.
+        """The present state, then the changes until the request ends; of one that is over its last one. Never
+        raises.
 
         A slow reader sees fewer of them, but always the last.
         """
@@ -552,6 +554,7 @@ class Generation(ABC):
         Raises:
             InputError: the blank holds no picture.
             NotAvailable: this core has no previews.
+            CoreClosed: the core was left.
         """
         raise NotAvailable(f"{type(self).__name__} has no previews")
 
