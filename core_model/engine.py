@@ -260,10 +260,8 @@ class Engine:
         if not self._in_flight:
             self._launch = None  # of those who are done, nobody looks at it
         with self._condition:
-            while not (self._in_flight or self._queue or self._closing or self._has_sound_left()):
+            while not (self._in_flight or self._queue or self._is_to_stop() or self._has_sound_left()):
                 self._condition.wait(_IDLE_SECONDS)
-                self._closing |= _is_program_over()
-            self._closing |= _is_program_over()
             while job := jobs.next_waiting(
                 waiting := list(self._queue.values()), self._in_flight, self._in_flight_limit, self._places
             ):
@@ -271,7 +269,10 @@ class Engine:
                 if job.due is not None and any(other.due is not None for other in self._in_flight):
                     self._hurry.comes(job, time.monotonic())
                 self._in_flight.append(self._queue.pop(job.ticket.number))
-            return not self._closing
+            return not self._is_to_stop()
+
+    def _is_to_stop(self) -> bool:
+        return self._closing or _is_program_over()
 
     def _has_sound_left(self) -> bool:
         """Whether somebody listens to a request that is done: who listens to others waits for them."""

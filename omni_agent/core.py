@@ -230,6 +230,11 @@ class Settings:
             )
 
 
+def _check_settings(given: object) -> None:
+    if not isinstance(given, Settings):
+        raise InputError(f"the settings were {type(given).__name__}; wanted Settings(...)")
+
+
 @dataclass(frozen=True, kw_only=True)
 class VoiceSettings:
     """How sound is made of speech tokens. None leaves a choice to the core's voice.
@@ -304,8 +309,7 @@ class Request:
             raise InputError(f"the history was {type(self.history).__name__}; wanted Conversation(...)")
         if not self.content:
             raise InputError(f"a request to {self.task} has no content; wanted Text, Image or Speech")
-        if not isinstance(self.settings, Settings):
-            raise InputError(f"the settings were {type(self.settings).__name__}; wanted Settings(...)")
+        _check_settings(self.settings)
         object.__setattr__(self, "content", tuple(_value(each, self.task) for each in self.content))
 
 
@@ -737,28 +741,27 @@ class Core(ABC):
         Raises:
             InputError: settings of one blank, as here are two: `length` or `schedule`.
         """
-        asked = Settings() if settings is None else settings
-        if not isinstance(asked, Settings):
-            raise InputError(f"the settings were {type(asked).__name__}; wanted Settings(...)")
+        asked = first = then = Settings() if settings is None else settings
+        _check_settings(asked)
         for name in ("length", "schedule"):
             if getattr(asked, name) is not None:
                 raise InputError(
                     f"reply was given {name}={getattr(asked, name)}, which is of one blank, and here are two,"
                     " of text and of speech: leave it out, or call answer and speak"
                 )
-        if asked.deadline is None:
-            text = await self.answer(question, picture, history=history, settings=asked)
-            return Reply(text=text, speech=await self.speak(text, settings=asked))
-        due = time.monotonic() + asked.deadline
-        first = replace(asked, deadline=asked.deadline / 4)
+        begun = time.monotonic()
+        if asked.deadline is not None:
+            first = replace(asked, deadline=asked.deadline / 4)
         text = await self.answer(question, picture, history=history, settings=first)
-        left = due - time.monotonic()
-        if left <= 0:
-            raise DeadlineExceeded(
-                f"the words of a reply due after {asked.deadline:g} s took {asked.deadline - left:.3f} s:"
-                " give it more time, or ask when less goes on"
-            )
-        return Reply(text=text, speech=await self.speak(text, settings=replace(asked, deadline=left)))
+        if asked.deadline is not None:
+            left = asked.deadline - (time.monotonic() - begun)
+            if left <= 0:
+                raise DeadlineExceeded(
+                    f"the words of a reply due after {asked.deadline:g} s took {asked.deadline - left:.3f} s:"
+                    " give it more time, or ask when less goes on"
+                )
+            then = replace(asked, deadline=left)
+        return Reply(text=text, speech=await self.speak(text, settings=then))
 
     async def _fill(
         self,

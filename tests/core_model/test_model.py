@@ -9,7 +9,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from omni_agent.core import Modality, Request, Settings, Task
-from omni_agent.core_model.config import TaskConfig, TransformerConfig
+from omni_agent.core_model.config import TaskConfig
 from omni_agent.core_model.denoising import after_step
 from omni_agent.core_model.model import Model
 from omni_agent.errors import InputError
@@ -106,15 +106,7 @@ def test_a_task_that_must_say_something_never_ends_before_its_first_word(least: 
 def test_at_the_published_vocabulary_a_step_takes_less_than_64_mib_besides_its_model(
     guided: bool, temperature: float
 ) -> None:
-    wide = TransformerConfig(
-        vocab_size=176_264,
-        hidden_size=16,
-        num_layers=1,
-        num_heads=2,
-        num_key_value_heads=2,
-        intermediate_size=32,
-        rope_theta=1e4,
-    )
+    wide = random_model().config.transformer.model_copy(update={"vocab_size": 176_264})
     model = random_model(transformer=wide)
     request = Request(
         task=Task.SPEAK,

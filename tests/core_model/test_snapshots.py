@@ -242,9 +242,10 @@ async def test_media_that_is_missing_is_asked_for_by_its_hash() -> None:
         not_begun = snapshots.taken(Origin.of(MODEL), request, None)
         with pytest.raises(InputError, match=f"needs a picture of content hash {seen.content_hash}"):
             core.resume(not_begun, media=[heard])
-        for nothing in (5, [5], [heard, "a"]):
+        none_of_it: tuple[Any, ...] = (5, [5], [heard, "a"])
+        for nothing in none_of_it:
             with pytest.raises(InputError, match=r"the media holds (int|str); wanted Image or Speech"):
-                core.resume(begun, media=nothing)  # type: ignore[arg-type]
+                core.resume(begun, media=nothing)
 
 
 @pytest.mark.parametrize(
