@@ -7,6 +7,7 @@ rows. Neither can be told beforehand, so both are found out.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 
@@ -20,6 +21,13 @@ TRIES = 3
 
 FORGOTTEN_AFTER = 2000
 """Groups judged not to pay are tried again after so many decisions: the machine may have been busy."""
+
+LONG_CALL = 0.1
+"""Seconds. Nobody is stopped, hurried or begun within a call: of one that takes longer, half as many share it
+where that takes about as long for each."""
+
+AS_FAST = 1.1
+"""Up to this ratio of their times, half as many take about as long for each."""
 
 _WEIGHT = 0.2
 
@@ -90,7 +98,7 @@ class Paying:
     """Groups that were found to pay. It belongs to the engine's thread and learns from its calls."""
 
     def __init__(self) -> None:
-        self._times: dict[Hashable, _Times] = {}
+        self._times: defaultdict[Hashable, _Times] = defaultdict(_Times)
         self._decisions = 0
         self._most = MOST_TOGETHER
 
@@ -110,13 +118,12 @@ class Paying:
         for indices in same_shape(shapes):
             for at in range(0, len(indices), self._most):
                 group = indices[at : at + self._most]
-                together = len(group) > 1 and self._pays(shapes[group[0]], group, alike)
-                result += [group] if together else [[index] for index in group]
+                result += self._parts(shapes[group[0]], group, alike)
         return result
 
     def took(self, shape: Shape, rows: int, seconds: float) -> None:
         """A call for so many rows of a shape took so long."""
-        times = self._times.setdefault(shape, _Times())
+        times = self._times[shape]
         each = seconds / rows
         if rows == 1:
             times.alone = each if times.alone is None else times.alone + _WEIGHT * (each - times.alone)
@@ -130,8 +137,30 @@ class Paying:
         """A call for so many rows did not fit the device's memory."""
         self._most = max(1, min(self._most, rows // 2))
 
+    def _parts(
+        self, shape: Shape, group: list[int], alike: Callable[[Sequence[int]], bool]
+    ) -> list[list[int]]:
+        """A group that may share one call, as those that do."""
+        if len(group) == 1 or not self._pays(shape, group, alike):
+            return [[index] for index in group]
+        if not self._half_will_do(shape, len(group)):
+            return [group]
+        half = len(group) // 2
+        return self._parts(shape, group[:half], alike) + self._parts(shape, group[half:], alike)
+
+    def _half_will_do(self, shape: Shape, rows: int) -> bool:
+        """Whether a call for so many is long, and one for half as many takes each about as long or has to be
+        tried.
+        """
+        times, half = self._times[shape], rows // 2
+        count, each = times.together.get(rows, (0, 0.0))
+        if count < TRIES or each * rows <= LONG_CALL or not times.alike.get(half, True):
+            return False
+        tried, of_half = (TRIES, times.alone) if half == 1 else times.together.get(half, (0, 0.0))
+        return tried < TRIES or (of_half is not None and of_half <= AS_FAST * each)
+
     def _pays(self, shape: Shape, group: Sequence[int], alike: Callable[[Sequence[int]], bool]) -> bool:
-        times, rows = self._times.setdefault(shape, _Times()), len(group)
+        times, rows = self._times[shape], len(group)
         if times.alone is None:
             return False
         if shape.exact:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,7 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from omni_agent.core_model.engine import Engine
-from omni_agent.core_model.grouping import FORGOTTEN_AFTER, MOST_TOGETHER, TRIES, Paying, Shape
+from omni_agent.core_model.grouping import (
+    AS_FAST,
+    FORGOTTEN_AFTER,
+    LONG_CALL,
+    MOST_TOGETHER,
+    TRIES,
+    Paying,
+    Shape,
+)
 from omni_agent.core_model.model import Decoding
 from omni_agent.values import Text
 from tests.core_model.random_core import STEPS, Calls, ask, decoded, one_of_each, random_model
@@ -30,7 +39,7 @@ def told(paying: Paying, shape: Shape, rows: int, seconds: float, times: int = T
         paying.took(shape, rows, seconds)
 
 
-@given(st.floats(1e-4, 1), st.floats(1e-4, 10), st.integers(2, MOST_TOGETHER))
+@given(st.floats(1e-4, 1), st.floats(1e-4, LONG_CALL), st.integers(2, MOST_TOGETHER))
 def test_after_its_tries_a_group_is_one_that_pays(alone: float, together: float, rows: int) -> None:
     paying = Paying()
     told(paying, ROUGH, 1, alone)
@@ -39,6 +48,50 @@ def test_after_its_tries_a_group_is_one_that_pays(alone: float, together: float,
         paying.took(ROUGH, rows, together)
     shares = paying.groups([ROUGH] * rows, never)
     assert shares == ([list(range(rows))] if together / rows < alone else [[at] for at in range(rows)])
+
+
+def sizes(paying: Paying, rows: int) -> list[int]:
+    return [len(group) for group in paying.groups([ROUGH] * rows, never)]
+
+
+def test_of_a_long_call_half_as_many_share_it_where_that_is_about_as_fast_for_each() -> None:
+    paying = Paying()
+    told(paying, ROUGH, 1, 0.04)
+    told(paying, ROUGH, 16, 16 * 0.02)
+    told(paying, ROUGH, 8, 8 * 0.021)
+    told(paying, ROUGH, 4, 4 * 0.03)
+    assert sizes(paying, 16) == [8, 8]
+
+
+def test_of_a_long_call_half_as_many_are_tried() -> None:
+    paying = Paying()
+    told(paying, ROUGH, 1, 0.04)
+    told(paying, ROUGH, 16, 16 * 0.02)
+    assert sizes(paying, 16) == [8, 8]
+    told(paying, ROUGH, 8, 8 * 0.03)
+    assert sizes(paying, 16) == [16]
+
+
+def test_a_long_call_is_shared_where_half_as_many_take_as_long() -> None:
+    paying = Paying()
+    told(paying, ROUGH, 1, 0.3)
+    told(paying, ROUGH, 4, 0.32)
+    told(paying, ROUGH, 2, 0.31)
+    assert sizes(paying, 4) == [4]
+
+
+@given(st.floats(1e-4, 1), st.floats(0.1, 1), st.floats(0.1, 1), st.floats(0.1, 1), st.floats(0.1, 1))
+def test_no_split_costs_more_than_it_may(
+    alone: float, of_two: float, of_four: float, of_eight: float, of_all: float
+) -> None:
+    each = {1: alone, 2: of_two * alone, 4: of_four * alone, 8: of_eight * alone, 16: of_all * alone}
+    paying = Paying()
+    for rows, seconds in each.items():
+        told(paying, ROUGH, rows, rows * seconds)
+    parts = sizes(paying, 16)
+    spent = sum(rows * each[rows] for rows in parts) / (16 * alone)
+    halvings = math.log2(16 / min(parts))
+    assert spent <= 1.001 * (of_all * AS_FAST**halvings if of_all < 1 else 1)
 
 
 def test_nobody_shares_before_it_is_known_what_one_takes() -> None:
@@ -73,6 +126,18 @@ def test_what_is_exact_shares_only_where_the_comparison_was_passed_which_is_made
         assert paying.groups([EXACT] * 3, alike) == [[0], [1], [2]]
         assert paying.groups([EXACT] * 2, alike) == [[0, 1]]
     assert compared == [3, 2]
+
+
+def test_a_long_exact_call_is_shared_by_all_where_half_as_many_did_not_pass_the_comparison() -> None:
+    paying = Paying()
+    told(paying, EXACT, 1, 0.04)
+    told(paying, EXACT, 8, 8 * 0.03)
+
+    def alike(indices: Sequence[int]) -> bool:
+        return len(indices) == 8
+
+    assert len(paying.groups([EXACT] * 8, alike)) == 8
+    assert paying.groups([EXACT] * 8, alike) == [list(range(8))]
 
 
 def test_what_did_not_fit_the_memory_is_not_tried_again() -> None:
