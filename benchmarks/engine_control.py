@@ -5,9 +5,10 @@
 On omni-tiny, as it comes. *Cancel*: a request waits for the one place while a drawing is in flight; from the
 cancel of that to the first step of the other. *Deadlines*: a hundred mixed requests, each due as a draw of
 chance says, met as a share of those that a plan of one call each, the earliest deadline first, meets at costs
-measured just before and after; asked all at once, and as they come. *Fairness*: the last one's wait of eight
-at once, against eight one after the other. *Quality*: rows of the evaluation, held out, by number
-of steps (`--questions 50` a row).
+measured just before and after; asked all at once, and as they come; beside it, what the plan itself, at costs
+one percent higher or lower, meets of its own. *Fairness*: the last one's wait of eight at once, against
+eight one after the other. *Quality*: rows of the evaluation, held out, by number of steps (`--questions 50`
+a row).
 """
 
 from __future__ import annotations
@@ -136,12 +137,16 @@ async def deadlines() -> dict[str, Any]:
                 met, steps, wanted = await run_hundred(core, asked, kinds)
                 after = await costs_of(core, kinds)
                 costs = {kind: (before[kind] + after[kind]) / 2 for kind in kinds}
-                could = one_call_plan(asked, costs)
-                rounds.append((len(met & could), len(could), len(met), steps, wanted))
+                could, slow, quick = (
+                    one_call_plan(asked, {kind: factor * cost for kind, cost in costs.items()})
+                    for factor in (1, 1.01, 0.99)
+                )
+                own = (len(could & slow) + len(could & quick)) / 2
+                rounds.append((len(met & could), len(could), len(met), steps, wanted, own))
                 drift = sum(after.values()) / sum(before.values())
                 print(f"    {seed}: {len(met & could)} of {len(could)}; costs after by before {drift:.2f}")
                 result[f"costs, {name}, {seed}"] = {"before": before, "after": after}
-            both, could_be, met_all, steps, wanted = (sum(each) for each in zip(*rounds, strict=True))
+            both, could_be, met_all, steps, wanted, own = (sum(each) for each in zip(*rounds, strict=True))
             result[name] = {
                 "asked": 300,
                 "plan": could_be,
@@ -149,12 +154,14 @@ async def deadlines() -> dict[str, Any]:
                 "met": met_all,
                 "share": both / could_be,
                 "met_by_plan": met_all / could_be,
+                "plan_of_its_own": own / could_be,
                 "steps": steps / max(wanted, 1),
             }
             print(
                 f"  {name:<14} the plan meets {could_be} of 300; of those {both} met ({both / could_be:.1%});"
                 f" {met_all} met in all ({met_all / could_be:.1%}), with {steps / max(wanted, 1):.0%} of the"
-                " steps they asked for"
+                f" steps they asked for; the plan at costs 1 % higher or lower meets {own / could_be:.1%} of"
+                " its own"
             )
     return result
 
