@@ -36,11 +36,12 @@ format:
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Measures omni-tiny (about an hour on one core) and writes the table into README.md and the model card.
+# Measures omni-tiny (about an hour on one core), writes the table into README.md and the model card, and draws its pages.
 scores: setup
 	$(BIN)/omni-agent evaluate omni-tiny --questions 500 --json docs/omni-tiny-scores.json
 	$(BIN)/python docs/write_scores.py
 	$(BIN)/python docs/write_card.py
+	$(BIN)/python docs/draw_pages.py 3
 
 $(VENV)/.complete: pyproject.toml constraints.txt setup.py
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed: make PYTHON=...')"

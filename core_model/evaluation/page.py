@@ -21,7 +21,7 @@ from omni_agent.values.image import SUFFIXES
 
 __all__ = ["write_page"]
 
-PAGE, SOUNDS = "index.html", "sounds"
+PAGE, SOUNDS = "index.html", "index-sounds"
 MOST_SIDE = 320
 """Pixels: larger pictures are shown smaller, so that a page of hundreds can still be sent around."""
 
@@ -35,7 +35,7 @@ def write_page(table: Table, folder: Path) -> Path:
     sounds = folder / SOUNDS
     try:
         sounds.mkdir(exist_ok=True)
-        for old in sounds.glob("*.wav"):
+        for old in sounds.glob("[0-9][0-9][0-9][0-9].wav"):
             old.unlink()
     except OSError as error:
         raise InputError(f"{sounds}: the folder cannot be written ({error.strerror})") from error

@@ -93,6 +93,7 @@ class Table:
 
     Attributes:
         rows: what was measured.
+        model: its name or path, where it was asked for by that.
         suite: which suite they are of.
         source: the folder or file that was asked from; of the world, which makes its own questions, empty.
         split: of the world.
@@ -106,6 +107,7 @@ class Table:
     """
 
     rows: tuple[Row, ...]
+    model: str = ""
     suite: str = "world"
     source: str = ""
     split: str = ""
@@ -126,7 +128,8 @@ class Table:
             )
         else:
             asked = f"{self.suite}, {self.source}: {self.questions} questions"
-        return ", ".join([asked, *(f"{name} {value}" for name, value in self.settings.items())])
+        what = ", ".join([asked, *(f"{name} {value}" for name, value in self.settings.items())])
+        return f"{self.model}: {what}" if self.model else what
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -140,6 +143,7 @@ class Table:
     def as_dict(self) -> dict[str, Any]:
         """The table as JSON values, without the cases."""
         return {
+            "model": self.model,
             "suite": self.suite,
             "source": self.source,
             "split": self.split,

@@ -10,7 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -125,14 +125,15 @@ def evaluate(
         recogniser=None if recogniser is None else _function(recogniser),
         spelling=None if spelling is None else _spellings(spelling),
     )
-    table = asyncio.run(_measured(context.obj, model, given, settings or [], compared or []))
+    measured = asyncio.run(_measured(context.obj, model, given, settings or [], compared or []))
+    table = replace(measured, model=model)
+    Console().print(table)
     if json_file is not None:
         write_text(json_file, table.to_json())
     if page is not None:
         from omni_agent.core_model.evaluation import write_page
 
         write_page(table, page)
-    Console().print(table)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,18 +7,18 @@ from pathlib import Path
 
 from omni_agent.errors import InputError
 
-__all__ = ["read_file", "write_file"]
+__all__ = ["check_file", "read_file", "write_file"]
 
 
-def read_file(path: str | os.PathLike[str], *, what: str, most_bytes: int) -> bytes:
-    """The bytes of a regular file.
+def check_file(path: str | os.PathLike[str], *, what: str, most_bytes: int) -> Path:
+    """The path of a regular file that is neither empty nor too large; nothing is read.
 
     Args:
         what: what the file should be, for the error ("picture").
-        most_bytes: larger files are refused before they are read.
+        most_bytes: larger files are refused.
 
     Raises:
-        InputError: no path, no such file, not a regular file, not readable, empty, or too large.
+        InputError: no path, no such file, not a regular file, empty, or too large.
     """
     if not isinstance(path, str | os.PathLike):
         raise InputError(f"the path of a {what} was {type(path).__name__}; wanted a str or a Path")
@@ -33,20 +33,29 @@ def read_file(path: str | os.PathLike[str], *, what: str, most_bytes: int) -> by
             raise InputError(f"{file}: no such file; wanted the path of a {what}")
         if not file.is_file():
             raise InputError(f"{file}: not a regular file; wanted the path of a {what}")
-        with file.open("rb") as stream:
-            data = stream.read(most_bytes + 1) if file.stat().st_size <= most_bytes else None
+        size = file.stat().st_size
     except (OSError, ValueError) as error:
         if isinstance(error, InputError):
             raise
-        reason = getattr(error, "strerror", None) or str(error)
-        raise InputError(f"{str(path)!r} could not be read ({reason})") from error
-    if data is None or len(data) > most_bytes:
-        raise InputError(
-            f"{file}: {file.stat().st_size:,} bytes; the limit for a {what} is {most_bytes:,} bytes"
-        )
-    if not data:
+        raise _unreadable(path, error) from error
+    if size > most_bytes:
+        raise InputError(f"{file}: {size:,} bytes; the limit for a {what} is {most_bytes:,} bytes")
+    if not size:
         raise InputError(f"{file}: the file is empty (0 bytes); wanted a {what}")
-    return data
+    return file
+
+
+def read_file(path: str | os.PathLike[str], *, what: str, most_bytes: int) -> bytes:
+    """The bytes of a regular file; the rest as `check_file`.
+
+    Raises:
+        InputError: as `check_file`, or it is not readable.
+    """
+    file = check_file(path, what=what, most_bytes=most_bytes)
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise _unreadable(path, error) from error
 
 
 def write_file(path: str | os.PathLike[str], data: bytes) -> None:
@@ -60,3 +69,8 @@ def write_file(path: str | os.PathLike[str], data: bytes) -> None:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(f"{str(path)!r} could not be written ({reason})") from error
+
+
+def _unreadable(path: str | os.PathLike[str], error: OSError | ValueError) -> InputError:
+    reason = getattr(error, "strerror", None) or str(error)
+    return InputError(f"{str(path)!r} could not be read ({reason})")

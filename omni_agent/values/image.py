@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 import PIL
@@ -15,11 +17,11 @@ from PIL import Image as PilImage
 from PIL import ImageOps
 
 from omni_agent.errors import InputError
-from omni_agent.values.files import read_file, write_file
+from omni_agent.values.files import check_file, read_file, write_file
 from omni_agent.values.media import Media
 from omni_agent.values.tokens import Tokens
 
-__all__ = ["Image"]
+__all__ = ["Image", "picture_size"]
 
 MOST_SIDE = 8192
 MOST_PIXELS = 64_000_000
@@ -139,6 +141,21 @@ class Image(Media):
         return f"{self.width}x{self.height}"
 
 
+def picture_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """The width and height of a picture's file, in pixels, by its header alone.
+
+    Raises:
+        InputError: as `Image.open`, but for damage behind the header.
+    """
+    file = check_file(path, what="picture", most_bytes=Image.MOST_BYTES)
+    try:
+        with file.open("rb") as stream, _quiet(), _opened(stream, str(path)) as picture:
+            _check_size(picture.width, picture.height, str(path))
+            return picture.size
+    except OSError as error:
+        raise InputError(f"{str(path)!r} could not be read ({error.strerror})") from error
+
+
 def _check_size(width: int, height: int, name: str) -> None:
     if width > MOST_SIDE or height > MOST_SIDE:
         raise InputError(
@@ -167,17 +184,22 @@ def _decode(encoded: bytes, name: str) -> NDArray[np.uint8]:
         raise InputError(f"{name}: {len(encoded):,} bytes; the limit is {Image.MOST_BYTES:,} bytes")
     if not encoded:
         raise InputError(f"{name}: empty (0 bytes); wanted an encoded picture")
-    # Pillow's warnings, about large pictures and damaged tags, would only repeat the errors below
+    with _quiet(), _opened(io.BytesIO(encoded), name) as picture:
+        _check_size(picture.width, picture.height, name)
+        return _rgb(picture, name)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without Pillow's warnings about large pictures and damaged tags, which would only repeat the errors."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")
-        with _opened(encoded, name) as picture:
-            _check_size(picture.width, picture.height, name)
-            return _rgb(picture, name)
+        yield
 
 
-def _opened(encoded: bytes, name: str) -> PilImage.Image:
+def _opened(encoded: BinaryIO, name: str) -> PilImage.Image:
     try:
-        return PilImage.open(io.BytesIO(encoded), formats=FORMATS)
+        return PilImage.open(encoded, formats=FORMATS)
     except PilImage.DecompressionBombError as error:
         raise InputError(
             f"{name}: too many pixels; the limit is {MOST_SIDE:,} a side and {MOST_PIXELS:,} in all"

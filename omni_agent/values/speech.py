@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from omni_agent.errors import InputError
 from omni_agent.values.data_uri import DataURI
-from omni_agent.values.files import read_file, write_file
+from omni_agent.values.files import check_file, read_file, write_file
 from omni_agent.values.media import Media
 from omni_agent.values.tokens import Tokens
 
-__all__ = ["Speech"]
+__all__ = ["Speech", "sound_seconds"]
 
 MOST_SECONDS = 300
 LEAST_RATE = 1_000
@@ -165,6 +165,17 @@ class Speech(Media):
         return f"{self.seconds:.2f} s at {self._rate} Hz"
 
 
+def sound_seconds(path: str | os.PathLike[str]) -> float:
+    """How long a sound's file lasts, by its header alone.
+
+    Raises:
+        InputError: as `Speech.open`, but for damage behind the header.
+    """
+    file = check_file(path, what="sound file", most_bytes=Speech.MOST_BYTES)
+    with _opened(file, str(path)) as sound:
+        return int(sound.frames) / int(sound.samplerate)
+
+
 def _check_rate(rate: object, name: str) -> None:
     if (
         not isinstance(rate, int | np.integer)
@@ -212,16 +223,8 @@ def _decode(encoded: bytes, name: str) -> tuple[NDArray[np.float32], int]:
         raise InputError(f"{name}: {len(encoded):,} bytes; the limit is {Speech.MOST_BYTES:,} bytes")
     if not encoded:
         raise InputError(f"{name}: empty (0 bytes); wanted an encoded sound")
-    try:
-        file = soundfile.SoundFile(_Encoded(encoded))
-    except (soundfile.LibsndfileError, TypeError) as error:
-        raise InputError(f"{name}: not a sound file; wanted WAV, FLAC, Ogg or MP3") from error
-    with file:
+    with _opened(_Encoded(encoded), name) as file:
         rate = int(file.samplerate)
-        _check_rate(rate, name)
-        if file.channels > MOST_CHANNELS:
-            raise InputError(f"{name}: {file.channels} channels; the limit is {MOST_CHANNELS}")
-        _check_length(int(file.frames), rate, name)
         blocks: list[NDArray[np.float32]] = []
         count = 0
         try:
@@ -238,6 +241,23 @@ def _decode(encoded: bytes, name: str) -> tuple[NDArray[np.float32], int]:
         raise InputError(f"{name}: the sound holds infinities or not-a-numbers; wanted finite samples")
     # lossy codecs overshoot full scale
     return np.clip(samples, -1, 1), rate
+
+
+def _opened(source: Path | _Encoded, name: str) -> soundfile.SoundFile:
+    """A sound's file whose header is as wanted."""
+    try:
+        file = soundfile.SoundFile(source)
+    except (soundfile.LibsndfileError, TypeError) as error:
+        raise InputError(f"{name}: not a sound file; wanted WAV, FLAC, Ogg or MP3") from error
+    try:
+        _check_rate(int(file.samplerate), name)
+        if file.channels > MOST_CHANNELS:
+            raise InputError(f"{name}: {file.channels} channels; the limit is {MOST_CHANNELS}")
+        _check_length(int(file.frames), int(file.samplerate), name)
+    except InputError:
+        file.close()
+        raise
+    return file
 
 
 class _Encoded(io.BytesIO):

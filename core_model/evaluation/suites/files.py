@@ -5,21 +5,23 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from omni_agent.errors import InputError
 
-__all__ = ["Folder", "json_lines", "lines_of", "text_field"]
+__all__ = ["Folder", "checked", "json_lines", "lines_of", "text_field"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Folder:
     """A folder, in which files are found by path or by name."""
 
     path: Path
+    _found: dict[Path, str] = field(default_factory=dict, repr=False)
+    """The files found so far, by what they were first asked for as."""
 
     @staticmethod
     def of(source: Path) -> Folder:
@@ -42,12 +44,39 @@ class Folder:
             if path.is_file() and path.suffix.lower() in endings and fits(path)
         )
 
-    def find(self, name: str, place: str, *, what: str) -> Path:
+    def find(self, name: str, place: str, *, what: str, check: Callable[[Path], object]) -> Path:
         """The file of that path, seen from the folder; where there is none, the one of that name in it.
 
+        Args:
+            name: its path, as the suite's file has it.
+            place: where that is written, for errors.
+            what: what it should be, for errors.
+            check: reads the file's header, once for each file.
+
         Raises:
-            InputError: there is none, or several lie in different folders, or it lies outside.
+            InputError: there is none, or several lie in different folders, it lies outside, was found for
+                another path before, or is not as wanted.
         """
+        path = self._path_of(name, place, what)
+        if path not in self._found:
+            self._found[path] = name
+            return checked(path, place, check)
+        if not _are_one(Path(name), Path(self._found[path])):
+            raise InputError(
+                f"{place}: there is one {path.name} in {self.path}, for {self._found[path]!r} and for"
+                f" {name!r}: put each {what} at its path"
+            )
+        return path
+
+    def holds(self, name: str) -> bool:
+        """Whether there is one file that `find` would take."""
+        try:
+            self._path_of(name, "", "")
+        except InputError:
+            return False
+        return True
+
+    def _path_of(self, name: str, place: str, what: str) -> Path:
         path = self.path / name
         if path.is_file() and path.resolve().is_relative_to(self.path.resolve()):
             return path
@@ -57,6 +86,8 @@ class Folder:
         if named:
             listed = ", ".join(str(each.relative_to(self.path)) for each in named[:3])
             raise InputError(f"{place}: {name!r} may be each of {listed}; give the path from {self.path}")
+        if path.is_file():
+            raise InputError(f"{place}: the {what} {name!r} lies outside of {self.path}; put it there")
         raise InputError(f"{place}: there is no {what} {name!r} in {self.path}; put it there")
 
     @cached_property
@@ -66,6 +97,25 @@ class Folder:
             if path.is_file():
                 named[path.name].append(path)
         return dict(named)
+
+
+def checked(path: Path, place: str, check: Callable[[Path], object]) -> Path:
+    """A file whose header is as wanted.
+
+    Raises:
+        InputError: it is not; says at which place it is asked for.
+    """
+    try:
+        check(path)
+    except InputError as error:
+        raise InputError(f"{place}: {error}") from error
+    return path
+
+
+def _are_one(name: Path, other: Path) -> bool:
+    """Whether two paths may be the same file: one is the other's end."""
+    count = min(len(name.parts), len(other.parts))
+    return name.parts[-count:] == other.parts[-count:]
 
 
 def lines_of(file: Path) -> Iterator[tuple[str, str]]:

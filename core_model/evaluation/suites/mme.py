@@ -18,11 +18,11 @@ import numpy as np
 from omni_agent.core_model.evaluation.bench import Bench
 from omni_agent.core_model.evaluation.case import Case
 from omni_agent.core_model.evaluation.scores import Estimate, Share, drawn_anew
-from omni_agent.core_model.evaluation.suites.files import lines_of
+from omni_agent.core_model.evaluation.suites.files import checked, lines_of
 from omni_agent.core_model.evaluation.table import Row
 from omni_agent.errors import InputError
 from omni_agent.values import Image
-from omni_agent.values.image import SUFFIXES
+from omni_agent.values.image import SUFFIXES, picture_size
 
 __all__ = ["COGNITION", "PERCEPTION", "MmePicture", "mme", "read_answer", "read_mme"]
 
@@ -127,7 +127,7 @@ def _picture(folder: Path, text: Path) -> Path:
         for ending in (suffix, suffix.upper()):
             path = folder / f"{text.stem}{ending}"
             if path.is_file():
-                return path
+                return checked(path, str(text), picture_size)
     raise InputError(f"{text}: there is no picture {text.stem} in {folder}; put it there")
 
 
@@ -149,11 +149,13 @@ async def _asked(bench: Bench, name: str, pictures: Sequence[MmePicture]) -> tup
     nor no.
     """
 
+    async def said_of(picture: Path, question: str) -> str:
+        return await bench.core.answer(question, await asyncio.to_thread(Image.open, picture))
+
     async def answered(turn: int, one: MmePicture) -> tuple[int, int]:
-        picture = await asyncio.to_thread(Image.open, one.picture)
         right = others = 0
         for number, (question, label) in enumerate(one.questions):
-            answer = await bench.attempt(bench.core.answer(question, picture))
+            answer = await bench.attempt(said_of(one.picture, question))
             read = read_answer(answer or "")
             right += read == label
             others += read == "other"

@@ -22,6 +22,7 @@ from omni_agent.core_model.evaluation.suites.files import Folder, json_lines, te
 from omni_agent.core_model.evaluation.table import Row
 from omni_agent.errors import InputError
 from omni_agent.values import Image
+from omni_agent.values.image import picture_size
 
 __all__ = ["PopeQuestion", "pope", "read_pope", "says_yes"]
 
@@ -58,7 +59,8 @@ def read_pope(source: Path) -> dict[str, list[PopeQuestion]]:
             folder, at whatever depth.
 
     Raises:
-        InputError: no such file or folder, a line that is none of POPE's, or a picture that is not there.
+        InputError: no such file or folder, a line that is none of POPE's, or a picture that is not there, is
+            none, or is another line's.
     """
     folder = Folder.of(source)
     files = folder.files(source, lambda path: "pope" in path.name.lower(), (".json", ".jsonl"))
@@ -84,7 +86,9 @@ def _questions(folder: Folder, file: Path) -> list[PopeQuestion]:
             raise InputError(f"{place}: the label was {label!r}; wanted 'yes' or 'no'")
         questions.append(
             PopeQuestion(
-                picture=folder.find(text_field(line, "image", place), place, what="picture"),
+                picture=folder.find(
+                    text_field(line, "image", place), place, what="picture", check=picture_size
+                ),
                 text=text_field(line, "text", place),
                 label="yes" if label == "yes" else "no",
             )
@@ -95,9 +99,12 @@ def _questions(folder: Folder, file: Path) -> list[PopeQuestion]:
 
 
 async def _rows(bench: Bench, name: str, questions: Sequence[PopeQuestion]) -> list[Row]:
-    async def answered(turn: int, question: PopeQuestion) -> bool:
+    async def said_of(question: PopeQuestion) -> str:
         picture = await asyncio.to_thread(Image.open, question.picture)
-        answer = await bench.attempt(bench.core.answer(question.text, picture))
+        return await bench.core.answer(question.text, picture)
+
+    async def answered(turn: int, question: PopeQuestion) -> bool:
+        answer = await bench.attempt(said_of(question))
         yes = says_yes(answer or "")
         bench.gallery.add(
             Case(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from pathlib import Path
 
 from omni_agent.core_model.evaluation.bench import Bench
 from omni_agent.core_model.evaluation.case import Case
@@ -30,10 +31,12 @@ async def recognition(
         normalise: what is counted as the same.
     """
 
+    async def heard(sound: Path) -> str:
+        return await bench.core.transcribe(await asyncio.to_thread(Speech.open, sound))
+
     async def written(turn: int, utterance: Utterance) -> WordErrors:
         assert utterance.sound is not None
-        sound = await asyncio.to_thread(Speech.open, utterance.sound)
-        text = await bench.attempt(bench.core.transcribe(sound))
+        text = await bench.attempt(heard(utterance.sound))
         errors = word_errors([utterance.text], [text or ""], normalise=normalise)
         bench.gallery.add(
             Case(

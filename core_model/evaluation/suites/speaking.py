@@ -60,7 +60,7 @@ async def speaking(
 
     async def originally(turn: int, utterance: Utterance) -> WordErrors:
         assert utterance.sound is not None
-        understood = await heard(await asyncio.to_thread(Speech.open, utterance.sound))
+        understood = await heard(await bench.attempt(asyncio.to_thread(Speech.open, utterance.sound)))
         return word_errors([utterance.text], [understood], normalise=normalise)
 
     share = WordErrors.together(await bench.each(name, utterances, said))

@@ -3,8 +3,8 @@
 - `*.trans.txt`, anywhere in the folder: a line is an id, a space and the text; the sound lies beside it and
   is named by the id (LibriSpeech, openslr.org/12).
 - `*.tsv`: a line is a sound's file, a tab and its text.
-- `*.jsonl`: a line is `{"audio": "a.wav", "text": "..."}`, or a sample of the published training format:
-  `messages` of a user and an assistant, and `audios`.
+- `*.jsonl`: a line is `{"audio": "a.wav", "text": "..."}`, or a sample of the published training format, of
+  which the last question and answer count.
 - `*.txt`, for speaking alone: a line is a text.
 """
 
@@ -15,14 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omni_agent.core_model.evaluation.suites.files import Folder, json_lines, lines_of, text_field
+from omni_agent.core import Modality
+from omni_agent.core_model.evaluation.suites.files import Folder, checked, json_lines, lines_of, text_field
+from omni_agent.core_model.training.sample_lines import Medium, Said, parse_sample
 from omni_agent.errors import InputError
+from omni_agent.values.speech import sound_seconds
 
 __all__ = ["Utterance", "read_texts", "read_utterances"]
 
 SOUNDS = (".flac", ".wav", ".ogg", ".mp3")
 TRANSCRIPTS = ".trans.txt"
-TAG = "<|audio|>"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +95,7 @@ def _transcripts(file: Path, *, sounds: bool) -> Iterator[Utterance]:
         sound = next((path for end in SOUNDS if (path := file.parent / f"{name}{end}").is_file()), None)
         if sound is None and sounds:
             raise InputError(f"{place}: there is no sound {name}{SOUNDS[0]} in {file.parent}; put it there")
-        yield Utterance(text=text.strip(), sound=sound)
+        yield Utterance(text=text.strip(), sound=sound and checked(sound, place, sound_seconds))
 
 
 def _table(folder: Folder, file: Path, *, sounds: bool) -> Iterator[Utterance]:
@@ -103,12 +105,15 @@ def _table(folder: Folder, file: Path, *, sounds: bool) -> Iterator[Utterance]:
             raise InputError(
                 f"{place}: given {len(fields)} fields; wanted two: a sound's file, a tab, a text"
             )
+        if Path(fields[1].strip()).suffix.lower() in SOUNDS:
+            raise InputError(f"{place}: given the text {fields[1]!r}; wanted a sound's file, a tab, a text")
         yield Utterance(text=fields[1].strip(), sound=_sound(folder, fields[0], place, sounds=sounds))
 
 
 def _samples(folder: Folder, file: Path, *, sounds: bool) -> Iterator[Utterance]:
     for place, line in json_lines(file):
-        if "messages" in line:
+        audio: str | None
+        if "messages" in line or "conversations" in line:
             text, audio = _of_training(line, place)
         else:
             text = text_field(line, "text", place)
@@ -119,26 +124,28 @@ def _samples(folder: Folder, file: Path, *, sounds: bool) -> Iterator[Utterance]
         )
 
 
-def _of_training(line: dict[str, Any], place: str) -> tuple[str, str | None]:
-    """The text and the sound of a training sample: what is written down of a sound, or is said."""
-    try:
-        user, assistant = (message["content"] for message in line["messages"][-2:])
-        audios = line.get("audios") or [None]
-        # One of the two is the sound's tag; an instruction stands on the user's first line.
-        said = user.partition("\n")[2] if TAG in assistant else assistant
-        if not said.strip() or not isinstance(audios[0], str | None) or (TAG in user) == (TAG in assistant):
-            raise ValueError
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+def _of_training(line: dict[str, Any], place: str) -> tuple[str, str]:
+    """The text and the sound of a training sample's end: what is written down of a sound, or is said."""
+    user, assistant = parse_sample(line, where=place, folder=Path()).said[-2:]
+    if assistant.modalities == [Modality.TEXT]:
+        sounds, text = user, _words(assistant)
+    else:
+        # an instruction stands on the user's first line
+        sounds, text = assistant, _words(user).partition("\n")[2]
+    media = [part for part in (*user.content, *assistant.content) if isinstance(part, Medium)]
+    if sounds.modalities.count(Modality.SPEECH) != 1 or len(media) != 1 or not text.strip():
         raise InputError(
-            f"{place}: wanted a user's and an assistant's message, one with {TAG} and one with the text"
-        ) from error
-    return said, audios[0]
+            f"{place}: wanted a user's and an assistant's message at its end, of one a sound and of the other"
+            " its text"
+        )
+    return text, str(media[0].path)
+
+
+def _words(said: Said) -> str:
+    return "".join(part for part in said.content if isinstance(part, str))
 
 
 def _sound(folder: Folder, name: str, place: str, *, sounds: bool) -> Path | None:
-    try:
-        return folder.find(name.strip(), place, what="sound")
-    except InputError:
-        if sounds:
-            raise
+    if not sounds and not folder.holds(name.strip()):
         return None  # a text can be spoken without anybody having said it
+    return folder.find(name.strip(), place, what="sound", check=sound_seconds)

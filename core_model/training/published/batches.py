@@ -4,7 +4,7 @@ the step, however many devices share the rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +12,10 @@ import numpy as np
 from omni_agent.core_model.model import Model
 from omni_agent.core_model.training.published.config import StageConfig, TrainingConfig
 from omni_agent.core_model.training.published.data import DataFile, Drawn, open_file, plan
-from omni_agent.core_model.training.published.lines import Line
 from omni_agent.core_model.training.published.media import Media
 from omni_agent.core_model.training.published.packing import Batch, joined, packed
 from omni_agent.core_model.training.published.samples import Layouts, Sample
+from omni_agent.core_model.training.sample_lines import Line
 from omni_agent.errors import InputError, OmniError
 
 __all__ = ["Batches"]
@@ -49,9 +49,9 @@ class Batches:
         }
 
     @property
-    def counts(self) -> dict[Path, int]:
-        """How many samples each file has."""
-        return {path: len(file) for path, file in self._files.items()}
+    def files(self) -> Mapping[Path, DataFile]:
+        """The files of all stages."""
+        return self._files
 
     @property
     def skipped(self) -> dict[Path, int]:
@@ -85,7 +85,10 @@ class Batches:
         try:
             return self._layouts.sample(file.line(drawn.index), self._media.part, rng)
         except OmniError as error:
-            raise InputError(f"{file.where(drawn.index)}: {error}") from error
+            raise InputError(
+                f"{file.where(drawn.index)}: {error}. Put a whole file in its place and run the same again,"
+                " which goes on from the last state"
+            ) from error
 
     def _longest(self, line: Line) -> int:
         return self._layouts.longest(line, self._media.measured)

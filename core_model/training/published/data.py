@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 from jaxtyping import Int64
 from tqdm import tqdm
 
 from omni_agent.core_model.training.published.config import BatchConfig, StageConfig
-from omni_agent.core_model.training.published.lines import Line, parse_line
+from omni_agent.core_model.training.sample_lines import Line, parse_line
 from omni_agent.errors import InputError, OmniError
 
 __all__ = ["DataFile", "Drawn", "open_file", "plan"]
@@ -30,6 +31,7 @@ class DataFile:
         numbers: of each line, from 1.
         lengths: the most tokens of each.
         skipped: how many were longer than a row.
+        content: of all lines, a CRC.
     """
 
     path: Path
@@ -37,6 +39,7 @@ class DataFile:
     numbers: Int64[np.ndarray, " lines"]
     lengths: Int64[np.ndarray, " lines"]
     skipped: int
+    content: int
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -72,7 +75,7 @@ def open_file(path: Path, batch: BatchConfig, measure: Callable[[Line], int]) ->
         InputError: the file cannot be read or has no sample, or a line is none; says which line, what was
             given and what was wanted.
     """
-    offsets, numbers, lengths, skipped, at = [], [], [], 0, 0
+    offsets, numbers, lengths, skipped, at, content = [], [], [], 0, 0, 0
     try:
         with (
             path.open("rb") as file,
@@ -80,6 +83,7 @@ def open_file(path: Path, batch: BatchConfig, measure: Callable[[Line], int]) ->
         ):
             for number, line in enumerate(file, start=1):
                 bar.update(len(line))
+                content = crc32(line, content)
                 if line.strip():
                     length = _measured(line, _where(path, number), path.parent, measure)
                     if length <= batch.length:
@@ -105,6 +109,7 @@ def open_file(path: Path, batch: BatchConfig, measure: Callable[[Line], int]) ->
         numbers=np.array(numbers, dtype=np.int64),
         lengths=np.array(lengths, dtype=np.int64),
         skipped=skipped,
+        content=content,
     )
 
 

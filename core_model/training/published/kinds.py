@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from omni_agent.core import Modality, Task
 from omni_agent.core_model.config import CoreConfig, TaskConfig
-from omni_agent.core_model.training.published.lines import Line
+from omni_agent.core_model.training.sample_lines import Line
 
 __all__ = ["Kind", "kind_of", "task_of"]
 

@@ -12,8 +12,6 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
-import PIL.Image
-import soundfile
 from jaxtyping import Float
 from torch import Tensor
 
@@ -22,9 +20,11 @@ from omni_agent.core_model.checkpoints.files import replace_file
 from omni_agent.core_model.layout import Codes, Heard, Part
 from omni_agent.core_model.parts import Parts
 from omni_agent.core_model.speech_frontend import RATE, frame_count
-from omni_agent.core_model.training.published.lines import Medium
+from omni_agent.core_model.training.sample_lines import Medium
 from omni_agent.errors import InputError
 from omni_agent.values import Image, Speech
+from omni_agent.values.image import picture_size
+from omni_agent.values.speech import sound_seconds
 
 __all__ = ["Media"]
 
@@ -58,24 +58,16 @@ class Media:
         more or less.
 
         Raises:
-            InputError: the file is missing or unreadable, the sound too long, or the core has no such part.
+            InputError: the file is not there or its header is not as wanted, the sound is longer than the
+                core hears, or the core has no such part.
             NotAvailable: the core was loaded without its speech codec.
         """
         config = self._parts.config
-        if not medium.path.is_file():
-            raise InputError(f"there is no file {str(medium.path)!r}")
         if medium.modality is Modality.IMAGE:
             sizes = self._parts.eyes.config
-            try:
-                PIL.Image.open(medium.path).close()
-            except OSError as error:
-                raise InputError(f"{str(medium.path)!r} is no picture that can be read: {error}") from error
+            picture_size(medium.path)
             return Codes(Modality.IMAGE, [0] * (sizes.codes_drawn if said else sizes.codes_seen))
-        try:
-            header = soundfile.info(medium.path)
-        except (soundfile.LibsndfileError, RuntimeError) as error:
-            raise InputError(f"{str(medium.path)!r} is no sound that can be read: {error}") from error
-        seconds = header.frames / header.samplerate
+        seconds = sound_seconds(medium.path)
         if said:
             _ = self._parts.voice  # says so, where it is not there
             assert config.speech_codec is not None

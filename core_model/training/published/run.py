@@ -47,7 +47,8 @@ def train(config: TrainingConfig, *, stop: bool = False, report: Callable[[str],
 
     Raises:
         InputError: a file or a line of the data is not what is wanted, the rows cannot be shared by the
-            devices, the state is of another run, or there is none and no step is to be made.
+            devices, the state is of another run, there is none and no step is to be made, or a gradient is
+            no number.
         CheckpointError: the model cannot be read, or the checkpoint not written.
         NotAvailable: accelerate was told to share out the weights, or speech is to be said and the core was
             loaded without its speech codec.
@@ -182,13 +183,25 @@ class _Run:
                 accelerator.backward((errors * batch.weights).sum())
                 self.tally.add(batch, errors.detach())
                 if accelerator.sync_gradients:
-                    norm = accelerator.clip_grad_norm_(self.weights, self.config.optimiser.clip)
-                    self.tally.add_gradient(torch.as_tensor(norm))
+                    norm = torch.as_tensor(
+                        accelerator.clip_grad_norm_(self.weights, self.config.optimiser.clip)
+                    )
+                    self._check_finite(norm, step)
+                    self.tally.add_gradient(norm)
                 self.optimiser.step()
                 self.optimiser.zero_grad()
         if self.average is not None and self.config.average is not None:
             weights = [each.detach().float() for each in self.weights]
             follow(self.average, weights, step=step, decay=self.config.average.decay)
+
+    def _check_finite(self, norm: torch.Tensor, step: int) -> None:
+        """Nothing is learnt from a gradient that is no number: it would make all weights none."""
+        if not norm.isfinite():
+            raise InputError(
+                f"step {step + 1}: the norm of the gradient is {float(norm)}: begin anew in another out with"
+                " a lower learning_rate or in float32; --stop writes a checkpoint of the last state, from"
+                " before"
+            )
 
     def _stage_at(self, step: int) -> tuple[StageConfig, int]:
         for stage in self.config.stages:
@@ -207,12 +220,12 @@ class _Run:
                 "optimiser": self.optimiser.optimizer.state_dict(),
                 "tally": sums,
             }
-            write_state(self.config.out, self.config, self.batches.counts, state)
+            write_state(self.config.out, self.config, self.batches.files, state)
         self.accelerator.wait_for_everyone()
 
     def _restored(self) -> int:
         """Take up the last state, and say how many steps it has done."""
-        state = read_state(self.config.out, self.config, self.batches.counts)
+        state = read_state(self.config.out, self.config, self.batches.files)
         if state is None:
             return 0
         with torch.no_grad():

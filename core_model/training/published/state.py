@@ -12,6 +12,7 @@ from typing import Any
 
 from omni_agent.core_model.training import states
 from omni_agent.core_model.training.published.config import TrainingConfig
+from omni_agent.core_model.training.published.data import DataFile
 from omni_agent.errors import InputError
 
 __all__ = ["FILE", "read_state", "write_state"]
@@ -22,20 +23,20 @@ FREE = ("out", "save_every", "report_every", "checkpoint_activations")
 
 
 def write_state(
-    folder: Path, config: TrainingConfig, counts: Mapping[Path, int], state: Mapping[str, Any]
+    folder: Path, config: TrainingConfig, files: Mapping[Path, DataFile], state: Mapping[str, Any]
 ) -> None:
     """Put a state in the place of the last one.
 
     Args:
         folder: of the run.
         config: of the run.
-        counts: how many samples each file has.
+        files: of its data.
         state: tensors and plain values by name.
     """
-    states.replace_state(folder / FILE, {**state, "run": _fixed(config, counts)})
+    states.replace_state(folder / FILE, {**state, "run": _fixed(config, files)})
 
 
-def read_state(folder: Path, config: TrainingConfig, counts: Mapping[Path, int]) -> dict[str, Any] | None:
+def read_state(folder: Path, config: TrainingConfig, files: Mapping[Path, DataFile]) -> dict[str, Any] | None:
     """The last state in the folder, its tensors mapped from the file; None where there is none yet.
 
     Raises:
@@ -50,7 +51,7 @@ def read_state(folder: Path, config: TrainingConfig, counts: Mapping[Path, int])
             f"{path}: the state does not say of which run it is; remove it to begin anew, or give another out"
         )
     before = dict(_flat(state["run"]))
-    now = dict(_flat(_fixed(config, counts)))
+    now = dict(_flat(_fixed(config, files)))
     changes = [
         f"{name} was {before.get(name)!r} and is {now.get(name)!r}"
         for name in sorted(before.keys() | now.keys())
@@ -64,16 +65,17 @@ def read_state(folder: Path, config: TrainingConfig, counts: Mapping[Path, int])
     return state
 
 
-def _fixed(config: TrainingConfig, counts: Mapping[Path, int]) -> dict[str, Any]:
-    """What must not change. Of files that is their names, as a run may be moved with them, and how many
-    samples they have.
+def _fixed(config: TrainingConfig, files: Mapping[Path, DataFile]) -> dict[str, Any]:
+    """What must not change. Of files that is their names, as a run may be moved with them, and what they
+    hold.
     """
     document = config.model_dump(mode="json", exclude=set(FREE))
     document["model"] = Path(config.model).name
     document["batch"].pop("rows_at_once")
     for stage, written in zip(config.stages, document["stages"], strict=True):
         for data, each in zip(stage.data, written["data"], strict=True):
-            each |= {"file": data.file.name, "samples": counts[data.file]}
+            each["file"] = data.file.name
+            each |= {"samples": len(files[data.file]), "content": files[data.file].content}
     return document
 
 

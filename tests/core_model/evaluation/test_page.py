@@ -107,7 +107,7 @@ def test_pictures_are_in_the_page_and_sounds_beside(tmp_path: Path) -> None:
     ]
     assert [picture.size for picture in pictures] == [(64, 64), (64, 64), (320, 32), (320, 32)]
     sounds = [attributes["src"] for tag, attributes in tags.seen if tag == "audio"]
-    assert sounds == ["sounds/0001.wav", "sounds/0002.wav", "sounds/0003.wav"]
+    assert sounds == [f"index-sounds/000{n}.wav" for n in (1, 2, 3)]
     assert all(Speech.open(tmp_path / str(sound)).seconds == pytest.approx(0.1) for sound in sounds)
     assert "said.flac" in html
 
@@ -115,13 +115,23 @@ def test_pictures_are_in_the_page_and_sounds_beside(tmp_path: Path) -> None:
 def test_a_page_is_written_over_the_one_before(tmp_path: Path) -> None:
     write_page(table(case(), case(1)), tmp_path)
     write_page(table(case(asked=("nothing to hear",), given=None)), tmp_path)
-    assert list((tmp_path / "sounds").iterdir()) == []
+    assert list((tmp_path / "index-sounds").iterdir()) == []
     assert "nothing to hear" in (tmp_path / "index.html").read_text()
 
 
+def test_a_page_leaves_other_sounds_alone(tmp_path: Path) -> None:
+    (tmp_path / "sounds").mkdir()
+    (tmp_path / "index-sounds").mkdir()
+    mine = [tmp_path / "sounds" / "0001.wav", tmp_path / "index-sounds" / "dog.wav"]
+    for path in mine:
+        SOUND.save(path)
+    write_page(table(case()), tmp_path)
+    assert all(path.exists() for path in mine)
+
+
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    (tmp_path / "sounds").write_text("in the way")
-    with pytest.raises(InputError, match="sounds: the folder cannot be written"):
+    (tmp_path / "index-sounds").write_text("in the way")
+    with pytest.raises(InputError, match="index-sounds: the folder cannot be written"):
         write_page(table(), tmp_path)
 
 

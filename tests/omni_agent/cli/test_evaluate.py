@@ -48,7 +48,8 @@ def test_a_suites_files_are_measured(command: Command, pope: Path) -> None:
     assert ended.status == 0
     assert "pope: 2 questions" in " ".join(ended.out.split())
     read = json.loads(Path("p.json").read_text())
-    assert (read["suite"], read["source"], read["questions"]) == ("pope", str(pope), 2)
+    assert (read["model"], read["suite"], read["source"]) == ("omni-tiny", "pope", str(pope))
+    assert read["questions"] == 2
     assert {row["name"]: row["value"] for row in read["rows"]} == {
         "accuracy": 0.5,
         "precision": 0.5,
@@ -141,6 +142,14 @@ def test_a_damaged_picture_ends_the_evaluation_in_one_line(command: Command, pop
     assert (ended.status, ended.out) == (2, "")
     assert ended.err.count("\n") == 1
     assert "a.png" in ended.err
+
+
+def test_the_table_is_told_though_a_page_cannot_be_written(command: Command, pope: Path) -> None:
+    Path("looked").mkdir()
+    Path("looked/index-sounds").write_text("in the way")
+    ended = command("evaluate", "--suite", "pope", "--data", pope, "--page", "looked")
+    assert (ended.status, "index-sounds: the folder cannot be written" in ended.err) == (2, True)
+    assert "accuracy" in ended.out
 
 
 def test_spellings_are_a_json_object_of_texts(command: Command, texts: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from omni_agent.core import Core, Request, Task
 from omni_agent.core_model.evaluation import Table, evaluate_suite
+from omni_agent.core_model.evaluation.suites import prepared
 from omni_agent.core_model.training.voices import speak_with
 from omni_agent.errors import InputError
 from omni_agent.testing import ScriptedCore
@@ -103,6 +104,50 @@ async def test_sounds_are_listed_in_a_table_or_in_json(
     assert (await written(tmp_path, {0.1: "a dog"}, questions=1)).questions == 1
 
 
+async def test_of_a_conversation_the_last_sound_is_written_down(tmp_path: Path) -> None:
+    sound(tmp_path / "a.wav", 0.1)
+    sound(tmp_path / "b.wav", 0.2)
+    turns = [
+        {"from": role, "value": value}
+        for text in ("a dog", "two cats")
+        for role, value in (("human", "Convert the speech to text.\n<|audio|>"), ("gpt", text))
+    ]
+    line = {"conversations": turns, "audios": ["a.wav", "b.wav"]}
+    (tmp_path / "train.jsonl").write_text(json.dumps(line) + "\n")
+    table = await written(tmp_path, {0.1: "a dog", 0.2: "two cats"})
+    assert (table.rows[0].share.hits, table.rows[0].share.total) == (0, 2)
+
+
+async def test_no_sound_stands_for_another_of_its_name(tmp_path: Path) -> None:
+    sound(tmp_path / "one" / "001.wav")
+    (tmp_path / "sounds.tsv").write_text("one/001.wav\ta dog\n001.wav\ta dog\ntwo/001.wav\ttwo cats\n")
+    with pytest.raises(
+        InputError, match=r"line 3: there is one 001\.wav in .*, for 'one/001\.wav' and for 'two/001\.wav'"
+    ):
+        await written(tmp_path, {0.1: "a dog"})
+
+
+@pytest.mark.parametrize("content", [b"", b"no sound"])
+async def test_a_sound_that_is_none_is_told_before_anything_is_asked(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.wav").write_bytes(content)
+    (tmp_path / "sounds.tsv").write_text("a.wav\ta dog\n")
+    with pytest.raises(InputError, match=r"sounds\.tsv, line 1: .*a\.wav"):
+        prepared("recognition", tmp_path)
+
+
+async def test_a_sound_that_ends_early_is_wrong_and_the_rest_is_asked(tmp_path: Path) -> None:
+    for name in "ab":
+        Speech(*speak_with("slt", "a dog")).save(tmp_path / f"{name}.flac")
+    whole = (tmp_path / "a.flac").read_bytes()
+    (tmp_path / "a.flac").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "sounds.tsv").write_text("a.flac\ta dog\nb.flac\ta dog\n")
+    async with ScriptedCore({Task.TRANSCRIBE: "a dog"}) as core:
+        table = await evaluate_suite(core, "recognition", tmp_path)
+    assert (table.rows[0].share.hits, table.rows[0].share.total) == (2, 4)
+    ((message, count),) = table.failures.items()
+    assert ("a.flac" in message, count) == (True, 1)
+
+
 async def test_omni_tiny_writes_down_what_a_voice_says(tmp_path: Path) -> None:
     texts = ["what is two plus three", "draw a dog on the grass", "how many apples are there"]
     for n, text in enumerate(texts):
@@ -121,7 +166,13 @@ async def test_omni_tiny_writes_down_what_a_voice_says(tmp_path: Path) -> None:
         ("a.tsv", "a.wav\n", "line 1: given 1 fields; wanted two"),
         ("a.tsv", "a.wav\ta dog\n", r"line 1: there is no sound 'a\.wav' in"),
         ("a.jsonl", '{"audio": "a.wav"}\n', "line 1: 'text' was None; wanted text"),
-        ("a.jsonl", '{"messages": [], "audios": []}\n', "wanted a user's and an assistant's message"),
+        ("a.jsonl", '{"messages": [], "audios": []}\n', "line 1: given no 'messages'; wanted a list"),
+        (
+            "a.jsonl",
+            '{"conversations": [{"from": "human", "value": "oh"}, {"from": "gpt", "value": "good morning"}]}',
+            "line 1: wanted a user's and an assistant's message at its end, of one a sound",
+        ),
+        ("a.tsv", "a dog\ta.wav\n", r"line 1: given the text 'a\.wav'; wanted a sound's file, a tab, a text"),
         ("a.txt", "a dog\n", "given no sounds with their texts"),
     ],
 )

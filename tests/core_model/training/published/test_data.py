@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 import torch
+from PIL import Image as PilImage
 
 from omni_agent import InputError
 from omni_agent.core_model import checkpoints
@@ -17,7 +19,7 @@ from omni_agent.core_model.model import Model
 from omni_agent.core_model.training.published.batches import Batches
 from omni_agent.core_model.training.published.config import BatchConfig, StageConfig
 from omni_agent.core_model.training.published.data import open_file, plan
-from omni_agent.core_model.training.published.lines import Line
+from omni_agent.core_model.training.sample_lines import Line
 from tests.core_model.published_core import published_model
 from tests.core_model.training.published.small import config, message, samples, small_core, write_lines
 
@@ -125,12 +127,12 @@ def test_a_step_sees_the_same_whenever_and_on_however_many_devices(place: Path, 
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"audios": ["nothing.wav"]}, "line 2: there is no file"),
-        ({"audios": ["0.png"]}, "is no sound that can be read"),
+        ({"audios": ["nothing.wav"]}, "nothing.wav: no such file"),
+        ({"audios": ["0.png"]}, "0.png: not a sound file"),
         (
             {"messages": [message("user", "<|image|>"), message("assistant", "a dog")], "audios": []}
             | {"images": ["0.wav"]},
-            "is no picture that can be read",
+            "0.wav: not a picture",
         ),
     ],
 )
@@ -144,6 +146,21 @@ def test_a_file_that_is_not_there_is_told_before_the_first_step(
     assert told in str(caught.value)
 
 
+def test_what_no_core_could_look_at_or_hear_is_told_before_the_first_step(
+    place: Path, model: Model, tmp_path: Path
+) -> None:
+    made = samples(tmp_path)
+    write_lines(tmp_path / "one.jsonl", [made["caption"]])
+    PilImage.new("1", (20_000, 10_000)).save(tmp_path / "2.png")
+    with pytest.raises(InputError, match=r"one\.jsonl, line 1: .*2\.png: too many pixels"):
+        Batches(config(place / "core", tmp_path / "out", tmp_path / "one.jsonl", steps=1), model)
+    write_lines(tmp_path / "two.jsonl", [made["recognition"]])
+    (sound,) = made["recognition"]["audios"]
+    soundfile.write(tmp_path / sound, np.zeros((0,)), 16_000)
+    with pytest.raises(InputError, match=r"two\.jsonl, line 1: .*: no samples"):
+        Batches(config(place / "core", tmp_path / "out", tmp_path / "two.jsonl", steps=1), model)
+
+
 def test_a_file_that_is_damaged_inside_is_told_with_its_line(
     place: Path, model: Model, tmp_path: Path
 ) -> None:
@@ -152,7 +169,7 @@ def test_a_file_that_is_damaged_inside_is_told_with_its_line(
     (tmp_path / "2.png").write_bytes(whole[: len(whole) // 2])
     write_lines(tmp_path / "one.jsonl", [made["caption"]])
     run = config(place / "core", tmp_path / "out", tmp_path / "one.jsonl", steps=1)
-    with pytest.raises(InputError, match=r"one\.jsonl, line 1: .*2\.png"):
+    with pytest.raises(InputError, match=r"one\.jsonl, line 1: .*2\.png.* Put a whole file in its place"):
         next(Batches(run, model).of(0, run.stages[0]))
 
 

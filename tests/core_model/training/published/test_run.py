@@ -23,6 +23,8 @@ from omni_agent.core_model.checkpoints import Loading
 from omni_agent.core_model.training.published import TrainingConfig, merge_into, train
 from omni_agent.core_model.training.published.adapters import add_adapters, load_adapters, save_adapters
 from omni_agent.core_model.training.published.config import LoraSettings, OptimiserConfig, StageConfig
+from omni_agent.core_model.training.published.learner import Learner
+from omni_agent.core_model.training.published.packing import Batch
 from omni_agent.core_model.training.published.run import rate_at
 from tests.core_model.published_core import published_model
 from tests.core_model.training.killing import killed_under_way
@@ -196,8 +198,30 @@ def test_a_state_of_other_data_is_refused(place: Path, alone: Path) -> None:
         (place / "all.jsonl").write_text(text + text.splitlines()[1] + "\n")
         with pytest.raises(InputError, match=r"stages\.1\.data\.0\.samples was 8 and is 9"):
             train(small(place, alone, save_every=1))
+        (place / "all.jsonl").write_text(text.replace("a dog", "a cat", 1))
+        with pytest.raises(InputError, match=r"\(stages\.1\.data\.0\.content was \d+ and is \d+\)"):
+            train(small(place, alone, save_every=1))
     finally:
         (place / "all.jsonl").write_text(text)
+
+
+def test_a_gradient_that_is_no_number_ends_the_run_and_leaves_the_last_state(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = small(place, tmp_path, save_every=1)
+    step = Learner.forward
+    seen: list[int] = []
+
+    def broken(self: Learner, batch: Batch) -> torch.Tensor:
+        seen.append(1)
+        return step(self, batch) * (float("nan") if len(seen) > 6 else 1)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Learner, "forward", broken)
+        with pytest.raises(InputError, match="step 4: the norm of the gradient is nan: begin anew"):
+            train(run, report=lambda line: None)
+    train(run, stop=True, report=lambda line: None)
+    assert all(each.isfinite().all() for each in weights(tmp_path / "model").values())
 
 
 def test_a_damaged_state_is_told(place: Path, tmp_path: Path) -> None:

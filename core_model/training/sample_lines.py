@@ -19,7 +19,7 @@ from typing import Any, Literal
 from omni_agent.core import Modality
 from omni_agent.errors import InputError
 
-__all__ = ["Line", "Medium", "Said", "parse_line"]
+__all__ = ["Line", "Medium", "Said", "parse_line", "parse_sample"]
 
 TAGS = {"<|audio|>": "audios", "<|image|>": "images"}
 _TAG = re.compile("(" + "|".join(map(re.escape, TAGS)) + ")")
@@ -89,6 +89,11 @@ def parse_line(text: str, *, where: str, folder: Path) -> Line:
         raise InputError(f"{where}: this is no JSON ({error}); wanted one object a line") from error
     if not isinstance(document, dict):
         raise InputError(f"{where}: given {type(document).__name__}; wanted an object with 'messages'")
+    return parse_sample(document, where=where, folder=folder)
+
+
+def parse_sample(document: dict[str, Any], *, where: str, folder: Path) -> Line:
+    """The sample of a line's JSON object; the rest as `parse_line`."""
     messages = document.get("messages", document.get("conversations"))
     if not isinstance(messages, list) or not messages:
         raise InputError(f"{where}: given no 'messages'; wanted a list of at least a question and its answer")
