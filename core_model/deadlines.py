@@ -29,6 +29,14 @@ RECENT = 5.0
 MOST = 0.9
 """Of the time is left for those who may come, however many came."""
 
+REFUSED = 8
+"""So many of a kind are refused one after the other by what was measured, then that is forgotten: who is
+refused is not measured, and the machine may have been busy.
+"""
+
+MOST_KINDS = 1000
+"""Of so many it is known how long they take: those that came last."""
+
 OTHERS = 0.1
 """The part of the time that those without a deadline have, however pressed others are: they do not starve."""
 
@@ -119,16 +127,33 @@ class Pace:
     _seconds: dict[tuple[str, Hashable], deque[float]] = field(default_factory=dict)
     _typical: dict[tuple[str, Hashable], float] = field(default_factory=dict)
     _asked: deque[tuple[float, float]] = field(default_factory=deque)
+    _refused: dict[Hashable, int] = field(default_factory=dict)
     _told: float = 0.0
     _besides: deque[float] = field(default_factory=lambda: deque(maxlen=9))
 
     def took(self, what: str, kind: Hashable, seconds: float) -> None:
         """To "begin", to "step" or to "decode" took so long."""
         self._told += seconds
-        recent = self._seconds.setdefault((what, kind), deque(maxlen=9))
+        self._refused.pop(kind, None)
+        recent = self._seconds.pop((what, kind), None) or deque(maxlen=9)
         recent.append(seconds)
+        self._seconds[what, kind] = recent
+        if len(self._seconds) > MOST_KINDS:
+            self._forget(next(iter(self._seconds)))
         # now, as it is asked of every request in every round
         self._typical[what, kind] = statistics.median(recent)
+
+    def refused(self, kind: Hashable, yields: Hashable) -> None:
+        """One of a kind was refused, as by what was measured it could not be in time."""
+        self._refused[kind] = self._refused.get(kind, 0) + 1
+        if self._refused[kind] >= REFUSED:
+            del self._refused[kind]
+            for known in (("begin", kind), ("step", kind), ("decode", yields)):
+                self._forget(known)
+
+    def _forget(self, known: tuple[str, Hashable]) -> None:
+        self._seconds.pop(known, None)
+        self._typical.pop(known, None)
 
     def turned(self, turns: int, seconds: float) -> None:
         """So many turns took so long, with all that was told since the last ones."""

@@ -17,7 +17,7 @@ from omni_agent.core import CanvasChange, Modality, Place, Schedule, Settings, T
 from omni_agent.core_model.canvas import Canvas
 from omni_agent.core_model.memory import Memory
 from omni_agent.core_model.published_unmasking import PublishedRule
-from omni_agent.core_model.schedule import BlockStep, anew
+from omni_agent.core_model.schedule import BlockStep, anew, by_chance
 from omni_agent.core_model.tokenizers.text import TextTokenizer
 from omni_agent.core_model.unmasking import TypedRule
 from omni_agent.core_model.vocabulary import Vocabulary
@@ -226,8 +226,11 @@ def _block_size(decoding: Decoding) -> int:
 
 def hurried(decoding: Decoding, num_steps: int) -> Decoding:
     """The same with so many steps left, 1 or more; with fewer, where fewer places are left."""
-    places = decoding.masked.nonzero()[:, 0].tolist()
-    left = anew(places, max(num_steps, 1), len(decoding.canvas.blank), decoding.settings.block_length)
+    places, length = decoding.masked.nonzero()[:, 0].tolist(), len(decoding.canvas.blank)
+    if isinstance(decoding.rule, PublishedRule) and decoding.rule.algorithm == "origin":
+        left = by_chance(length, min(max(num_steps, 1), len(places)))
+    else:
+        left = anew(places, max(num_steps, 1), length, decoding.settings.block_length)
     return replace(decoding, steps=(*decoding.steps[: decoding.step], *left))
 
 

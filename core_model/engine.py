@@ -20,6 +20,7 @@ import itertools
 import logging
 import threading
 import time
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -283,8 +284,9 @@ class Engine:
         self._rounds += 1
         pressed = self._with_deadlines()
         turn = pressed or jobs.for_turn(self._in_flight, self._rounds)
-        # first those who had none in the last round, as it was broken off
-        turn.sort(key=lambda job: job.last_turn > self._turns_before)
+        if not pressed:
+            # first those who had none in the last round, as it was broken off
+            turn.sort(key=lambda job: job.last_turn > self._turns_before)
         self._turns_before = self._turns
         going = [job for job in turn if job.decoding is not None]
         for job in turn:
@@ -298,9 +300,8 @@ class Engine:
         for group in self._groups(going):
             if self._is_broken_off():
                 break
-            together = [going[index] for index in group]
-            self._turns_begin(together)
-            self._advance(together)
+            self._turns_begin(group)
+            self._advance(group)
         if not going:
             self._look_back()
         for listener in tuple(self._listeners.values()):
@@ -323,18 +324,31 @@ class Engine:
         self._look_back()
         return self._hurry.turn(self._in_flight, time.monotonic())
 
-    def _groups(self, going: Sequence[Job]) -> Sequence[Sequence[int]]:
-        shapes = [job.shape for job in going if job.shape is not None]
+    def _groups(self, going: Sequence[Job]) -> list[list[Job]]:
+        """Who shares a model call, of those who go on."""
+        for job in going:
+            if job.due is not None:
+                self._goes_on(job, _decoding(job))  # in a hurry, its next step may be another than it was
+        ready = [(job, job.shape) for job in going if job.shape is not None]
 
         def alike(indices: Sequence[int]) -> bool:
-            return self._model.alike([_decoding(going[index]) for index in indices])
+            try:
+                return self._model.alike([_decoding(ready[index][0]) for index in indices])
+            except torch.OutOfMemoryError:
+                self._grouping.too_many(ready[indices[0]][1], len(indices))
+            except Exception:
+                # not for several; alone, each says itself what is wrong with it, if anything is
+                _log.debug("a call for %d could not be compared", len(indices), exc_info=True)
+            return False
 
-        return self._grouping.groups(shapes, alike)
+        groups = self._grouping.groups([shape for _, shape in ready], alike)
+        return [[ready[index][0] for index in group] for group in groups]
 
     def _begin(self, job: Job) -> None:
         """A job's first turn: the canvas of a request; all of a decoding."""
         if job.ticket.done:
             return
+        self._look_back()  # a step that is on its way is timed without what comes now
         before = time.monotonic()
         try:
             if isinstance(job.work, Request):
@@ -363,18 +377,18 @@ class Engine:
         if not group:
             return
         begun, shape = time.monotonic(), group[0].shape
+        failure: Exception | None = None
+        taken: list[tuple[Job, Decoding, Decoding]] = []
         try:
             before = [_decoding(job) for job in group]
             after = self._model.advance(before, in_a_hurry=self._is_deadline_near(begun))
             taken = list(zip(group, before, after, strict=True))
         except Exception as error:
-            if len(group) == 1:
-                group[0].ticket.fail(error)
-            elif isinstance(error, torch.OutOfMemoryError):
-                self._split(group)
-            else:
-                for job in group:
-                    self._advance([job])
+            # what the call had made so far is let go: it lies in the frames that the error remembers
+            traceback.clear_frames(error.__traceback__)
+            failure = error
+        if failure is not None:
+            self._failed(group, failure)
             return
         for job, _, decoding in taken:
             try:
@@ -383,7 +397,7 @@ class Engine:
                 job.ticket.fail(error)
         self._look_back()
         self._launch = _Launch(taken=taken, shape=shape, begun=begun)
-        if any(decoding.late is None or decoding.done for decoding in after):
+        if any(decoding.late is None or decoding.done for _, _, decoding in taken):
             self._look_back()
 
     def _is_deadline_near(self, now: float) -> bool:
@@ -421,8 +435,18 @@ class Engine:
             except Exception as error:
                 job.ticket.fail(error)
 
+    def _failed(self, group: Sequence[Job], error: Exception) -> None:
+        if len(group) == 1:
+            group[0].ticket.fail(error)
+        elif isinstance(error, torch.OutOfMemoryError):
+            self._split(group)
+        else:
+            for job in group:
+                self._advance([job])
+
     def _split(self, group: Sequence[Job]) -> None:
-        self._grouping.too_many(len(group))
+        assert group[0].shape is not None
+        self._grouping.too_many(group[0].shape, len(group))
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         half = len(group) // 2
@@ -458,6 +482,8 @@ class Engine:
             return
         try:
             codes, complete = self._decided(listener.source)
+            if heard.has_not(codes):
+                self._look_back()  # a step that is on its way is timed without what comes now
             chunk = heard.turn(self._model, codes, complete=complete)
             if chunk is not None:
                 ticket.say(chunk)

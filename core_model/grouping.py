@@ -7,7 +7,6 @@ rows. Neither can be told beforehand, so both are found out.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 
@@ -28,6 +27,9 @@ where that takes about as long for each."""
 
 AS_FAST = 1.1
 """Up to this ratio of their times, half as many take about as long for each."""
+
+MOST_SHAPES = 1000
+"""Of so many it is known what pays: those that were asked about last."""
 
 _WEIGHT = 0.2
 
@@ -81,15 +83,16 @@ class Always:
     def took(self, shape: Shape, rows: int, seconds: float) -> None:
         """Changes nothing."""
 
-    def too_many(self, rows: int) -> None:
+    def too_many(self, shape: Shape, rows: int) -> None:
         """Changes nothing: who is too many is split in each call anew."""
 
 
 @dataclass(kw_only=True)
 class _Times:
-    """Seconds for a row of one shape: alone, and by how many share a call."""
+    """Seconds for a row of one shape: alone, and by how many share a call; and how many fit the memory."""
 
     alone: float | None = None
+    most: int = MOST_TOGETHER
     alike: dict[int, bool] = field(default_factory=dict)
     together: dict[int, tuple[int, float]] = field(default_factory=dict)
 
@@ -98,9 +101,8 @@ class Paying:
     """Groups that were found to pay. It belongs to the engine's thread and learns from its calls."""
 
     def __init__(self) -> None:
-        self._times: defaultdict[Hashable, _Times] = defaultdict(_Times)
+        self._times: dict[Hashable, _Times] = {}
         self._decisions = 0
-        self._most = MOST_TOGETHER
 
     def groups(self, shapes: Sequence[Shape], alike: Callable[[Sequence[int]], bool]) -> list[list[int]]:
         """Who goes into one model call.
@@ -116,14 +118,15 @@ class Paying:
                 times.together.clear()
         result: list[list[int]] = []
         for indices in same_shape(shapes):
-            for at in range(0, len(indices), self._most):
-                group = indices[at : at + self._most]
-                result += self._parts(shapes[group[0]], group, alike)
+            shape = shapes[indices[0]]
+            most = self._of(shape).most
+            for at in range(0, len(indices), most):
+                result += self._parts(shape, indices[at : at + most], alike)
         return result
 
     def took(self, shape: Shape, rows: int, seconds: float) -> None:
         """A call for so many rows of a shape took so long."""
-        times = self._times[shape]
+        times = self._of(shape)
         each = seconds / rows
         if rows == 1:
             times.alone = each if times.alone is None else times.alone + _WEIGHT * (each - times.alone)
@@ -133,9 +136,18 @@ class Paying:
         known = min(before, each) if count < TRIES else before + _WEIGHT * (each - before)
         times.together[rows] = (count + 1, known)
 
-    def too_many(self, rows: int) -> None:
-        """A call for so many rows did not fit the device's memory."""
-        self._most = max(1, min(self._most, rows // 2))
+    def too_many(self, shape: Shape, rows: int) -> None:
+        """A call for so many rows of a shape did not fit the device's memory."""
+        times = self._of(shape)
+        times.most = max(1, min(times.most, rows // 2))
+
+    def _of(self, shape: Shape) -> _Times:
+        """What is known of a shape, which is the last that is forgotten now."""
+        times = self._times.pop(shape) if shape in self._times else _Times()
+        self._times[shape] = times
+        if len(self._times) > MOST_SHAPES:
+            del self._times[next(iter(self._times))]
+        return times
 
     def _parts(
         self, shape: Shape, group: list[int], alike: Callable[[Sequence[int]], bool]
@@ -152,7 +164,7 @@ class Paying:
         """Whether a call for so many is long, and one for half as many takes each about as long or has to be
         tried.
         """
-        times, half = self._times[shape], rows // 2
+        times, half = self._of(shape), rows // 2
         count, each = times.together.get(rows, (0, 0.0))
         if count < TRIES or each * rows <= LONG_CALL or not times.alike.get(half, True):
             return False
@@ -160,7 +172,7 @@ class Paying:
         return tried < TRIES or (of_half is not None and of_half <= AS_FAST * each)
 
     def _pays(self, shape: Shape, group: Sequence[int], alike: Callable[[Sequence[int]], bool]) -> bool:
-        times, rows = self._times[shape], len(group)
+        times, rows = self._of(shape), len(group)
         if times.alone is None:
             return False
         if shape.exact:

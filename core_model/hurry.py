@@ -52,6 +52,7 @@ class Hurry:
         for index in unsure.intersection(deadlines.hopeless(now, needs, deadlines.DOUBT)):
             job, need = pressed[index], needs[index]
             left = need.due - now
+            self.pace.refused(job.kind, job.yields)
             why = (
                 f"the deadline was over before there was a turn, {-left:.3f} s ago"
                 if left <= 0
@@ -64,7 +65,11 @@ class Hurry:
         if not going:
             # nobody is sure to be in time: who may be has the time
             self._share = 0.0
-            return sorted((job for job in pressed if not job.ticket.done), key=lambda job: job.due or 0)[:1]
+            left_over = [(job, self._need(job)) for job in pressed if not job.ticket.done]
+            if not left_over:
+                return []
+            job, need = min(left_over, key=lambda each: each[1].due)
+            return [job, *self._owed_a_turn(in_flight, need)]
         share = deadlines.share(now, needs, self.pace.load(now))
         if share >= 1 and len(going) == len(pressed) and self._rounds_fit(in_flight, now, needs):
             self._owed = 0.0

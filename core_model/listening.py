@@ -50,6 +50,10 @@ class Listening:
         self._length += len(samples)
         return chunk
 
+    def has_not(self, codes: Sequence[int]) -> bool:
+        """Whether there are codes that no turn has taken yet."""
+        return len(codes) > len(self._codes)
+
     def whole(self, model: Model) -> Speech:
         """All of it, after the last chunk."""
         tokens = Tokens(ids=tuple(self._codes), tokenizer=model.tokenizer_name(Modality.SPEECH))

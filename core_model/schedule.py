@@ -16,7 +16,17 @@ from torch import Tensor
 
 from omni_agent.errors import InputError
 
-__all__ = ["BlockStep", "Reading", "anew", "as_given", "check_blocks", "counts", "even", "published"]
+__all__ = [
+    "BlockStep",
+    "Reading",
+    "anew",
+    "as_given",
+    "by_chance",
+    "check_blocks",
+    "counts",
+    "even",
+    "published",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,6 +211,16 @@ def anew(
             steps += _evenly(waiting[0][0], stop, before + places - done, share)
             waiting, done = [], before + places
     return tuple(steps)
+
+
+def by_chance(length: int, num_steps: int) -> tuple[BlockStep, ...]:
+    """So many steps, at least 1, of which each takes its part of what is masked by chance, the last one the
+    rest.
+    """
+    return tuple(
+        BlockStep(start=0, stop=length, share=1 / (num_steps - index), last=index == num_steps - 1)
+        for index in range(num_steps)
+    )
 
 
 def counts(steps: Sequence[BlockStep], masked: Sequence[int]) -> tuple[int, ...]:

@@ -178,7 +178,8 @@ def restored(parts: Parts, snapshot: Snapshot, request: Request) -> Decoding:
             Frames(start=at, embeddings=rows) for at, rows in zip(snapshot.heard, sounds, strict=True)
         ),
     )
-    begun = denoising.start(parts, canvas, replace(snapshot.settings, schedule=None))
+    # its steps are given below, and those of the settings need not fit any more
+    begun = denoising.start(parts, canvas, replace(snapshot.settings, schedule=None, block_length=None))
     return replace(
         begun,
         settings=snapshot.settings,
@@ -212,8 +213,17 @@ def _fits(parts: Parts, snapshot: Snapshot, steps: Sequence[BlockStep], heard: S
         )
         and all(MASKED <= step <= run for step in snapshot.committed)
         and all(0 <= step.start < step.stop <= length for step in steps)
-        and (run == len(steps) or sum(counts(steps[run:], masked)) == len(masked))
+        and (run == len(steps) or _fill(steps[run:], masked))
     )
+
+
+def _fill(steps: Sequence[BlockStep], masked: Sequence[int]) -> bool:
+    """Whether steps commit all that is masked. One of a share may be of a block that others have filled: then
+    it counts as one place, of a later block.
+    """
+    filled = sum(counts(steps, masked))
+    by_share = any(step.places is None for step in steps)
+    return filled >= len(masked) if by_share else filled == len(masked)
 
 
 def _named(value: Value) -> tuple[Modality, str]:

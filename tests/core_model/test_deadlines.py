@@ -13,9 +13,12 @@ from hypothesis import strategies as st
 from omni_agent.core import Request
 from omni_agent.core_model import deadlines
 from omni_agent.core_model.canvas import Canvas
-from omni_agent.core_model.deadlines import Need, Pace
+from omni_agent.core_model.deadlines import REFUSED, Need, Pace
 from omni_agent.core_model.decoding import Decoding, hurried, schedule_of, wanted
+from omni_agent.core_model.hurry import Hurry
+from omni_agent.core_model.jobs import Job
 from omni_agent.core_model.model import Model
+from omni_agent.core_model.ticket import Ticket
 from omni_agent.errors import DeadlineExceeded
 from omni_agent.values import Image, Text
 from tests.core_model.random_core import STEPS, Calls, ask, one_of_each, random_model, running
@@ -286,6 +289,30 @@ def test_the_schedule_that_was_run_given_again_gives_the_same_tokens(
         assert schedule.run == schedule.asked
 
 
+@given(st.integers(0, 7), st.integers(0, 7), st.integers(1, 9), st.integers(0, 20))
+@settings(max_examples=50, deadline=None)
+def test_what_commits_by_chance_is_hurried_to_as_many_steps_and_not_all_at_once(
+    which: int, at: int, left: int, seed: int
+) -> None:
+    request = one_of_each()[which]
+    asked = replace(request.settings, seed=seed, algorithm="origin", temperature=0.7)
+    decoding = _MODEL.start(_MODEL.canvas(request), asked)
+    while not decoding.done and decoding.step < at:
+        [decoding] = _MODEL.advance([decoding])
+    if decoding.done:
+        return
+    hurry = hurried(decoding, left)
+    left = min(left, decoding.places_left)
+    assert len(hurry.steps) - hurry.step == left
+    assert [step.last for step in hurry.steps[hurry.step :]] == [False] * (left - 1) + [True]
+    # each takes its part of what the ones before it leave
+    parts, rest = [], 1.0
+    for step in hurry.steps[hurry.step :]:
+        parts.append(rest * step.share)
+        rest *= 1 - step.share
+    assert parts == pytest.approx([1 / left] * left)
+
+
 def test_steps_that_a_deadline_took_away_come_back_when_there_is_time_again() -> None:
     request = ask(seed=1)
     decoding = hurried(_MODEL.start(_MODEL.canvas(request), request.settings), 2)
@@ -305,10 +332,11 @@ class Slow:
     """Model calls that take so long at least: real ones, on a machine of this pace."""
 
     def __init__(self, model: Model, seconds: float) -> None:
+        self.seconds = seconds
         advance = model.advance
 
         def slow(decodings: list[Decoding], *, in_a_hurry: bool) -> list[Decoding]:
-            time.sleep(seconds)
+            time.sleep(self.seconds)
             return advance(decodings, in_a_hurry=in_a_hurry)
 
         model.advance = slow  # type: ignore[method-assign,assignment]
@@ -351,6 +379,21 @@ def test_what_cannot_be_in_time_fails_at_once_and_says_what_it_takes() -> None:
         with pytest.raises(TimeoutError, match="the deadline was over before there was a turn"):
             engine.submit(ask(seed=2, deadline=1e-9)).result(SECONDS)
     assert calls.of(2) == 0
+
+
+def test_what_was_slow_once_refuses_a_kind_for_a_while_only() -> None:
+    model = random_model()
+    slow = Slow(model, 0.3)
+    with running(model) as engine:
+        engine.submit(ask(seed=1, num_steps=1)).result(SECONDS)
+        slow.seconds = 0.0
+        refused = 0
+        for seed in range(2, 2 + 2 * REFUSED):
+            try:
+                engine.submit(ask(seed=seed, num_steps=1, deadline=0.1)).result(SECONDS)
+            except DeadlineExceeded:
+                refused += 1
+    assert refused == REFUSED
 
 
 def test_one_with_a_deadline_is_looked_at_before_the_next_model_call_of_the_others(
@@ -400,6 +443,18 @@ def test_neither_those_with_deadlines_nor_those_without_starve() -> None:
         assert isinstance(plain.result(0).value, Image)
     assert met > missed
     assert calls.of(50) == STEPS
+
+
+def test_those_without_a_deadline_have_a_tenth_while_of_the_others_nobody_is_sure_to_be_in_time() -> None:
+    hurry, plain = Hurry(), Job(ticket=Ticket(0, lambda _: None), work=ask())
+    hurry.pace.took("step", plain.kind, 1.0)
+    had = 0
+    for now in range(100):
+        urgent = Job(ticket=Ticket(now + 1, lambda _: None), work=ask(), due=now + 0.9)
+        turn = hurry.turn([urgent, plain], now)
+        assert turn[0] is urgent
+        had += plain in turn
+    assert 9 <= had <= 10
 
 
 def test_a_cancelled_request_with_a_deadline_gives_its_time_to_the_others() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -17,14 +18,17 @@ from omni_agent.core_model.grouping import (
     AS_FAST,
     FORGOTTEN_AFTER,
     LONG_CALL,
+    MOST_SHAPES,
     MOST_TOGETHER,
     TRIES,
     Paying,
     Shape,
+    same_shape,
 )
 from omni_agent.core_model.model import Decoding
+from omni_agent.errors import InputError
 from omni_agent.values import Text
-from tests.core_model.random_core import STEPS, Calls, ask, decoded, one_of_each, random_model
+from tests.core_model.random_core import STEPS, Calls, ask, decoded, one_of_each, random_model, running
 
 SECONDS = 20
 ROUGH, EXACT = Shape(exact=False, size=1), Shape(exact=True, size=1)
@@ -142,11 +146,23 @@ def test_a_long_exact_call_is_shared_by_all_where_half_as_many_did_not_pass_the_
 
 def test_what_did_not_fit_the_memory_is_not_tried_again() -> None:
     paying = Paying()
+    other = replace(ROUGH, size=2)
+    for shape in (ROUGH, other):
+        told(paying, shape, 1, 1.0)
+    paying.too_many(ROUGH, 8)
+    assert max(map(len, paying.groups([ROUGH] * 16, never))) == 4
+    paying.too_many(ROUGH, 16)
+    assert max(map(len, paying.groups([ROUGH] * 16, never))) == 4
+    assert max(map(len, paying.groups([other] * 16, never))) == 16
+
+
+def test_what_is_known_of_shapes_is_bounded_and_the_last_ones_are_kept() -> None:
+    paying = Paying()
     told(paying, ROUGH, 1, 1.0)
-    paying.too_many(8)
-    assert max(map(len, paying.groups([ROUGH] * 16, never))) == 4
-    paying.too_many(16)
-    assert max(map(len, paying.groups([ROUGH] * 16, never))) == 4
+    for size in range(2 * MOST_SHAPES):
+        told(paying, replace(ROUGH, size=("other", size)), 1, 1.0, times=1)
+        assert sizes(paying, 2) == [2]
+    assert len(paying._times) == MOST_SHAPES
 
 
 def test_what_did_not_pay_is_tried_again_after_a_while() -> None:
@@ -203,6 +219,48 @@ def test_in_exact_mode_no_grouping_changes_a_token(
             assert ticket.state.sure.equal(expected.sure)
     finally:
         engine.close()
+
+
+@pytest.mark.parametrize("error", [InputError("guidance is for one at a time"), torch.OutOfMemoryError()])
+def test_those_of_whom_a_call_cannot_be_compared_have_one_each(error: Exception) -> None:
+    model, asked = random_model(1), [one_of_each()[2]] * 3
+    wanted = MODEL.value(decoded(MODEL, asked[0]))
+
+    def alike(decodings: Sequence[Decoding]) -> bool:
+        tried.append(len(decodings))
+        raise error
+
+    tried: list[int] = []
+    model.alike = alike  # type: ignore[method-assign]
+    engine = Engine(model, grouping=Willing())
+    try:
+        assert [ticket.result(SECONDS).value for ticket in [engine.submit(each) for each in asked]] == [
+            wanted
+        ] * 3
+        assert tried
+        assert engine.submit(asked[0]).result(SECONDS).value == wanted
+    finally:
+        engine.close()
+
+
+def test_what_a_call_that_was_too_much_had_made_is_let_go_before_the_halves_begin() -> None:
+    model = random_model()
+    advance, held, left = model.advance, [], []
+
+    def limited(decodings: Sequence[Decoding], *, in_a_hurry: bool) -> list[Decoding]:
+        if len(decodings) > 1:
+            made = torch.zeros(4)
+            held.append(weakref.ref(made))
+            raise torch.OutOfMemoryError("too many")
+        left.extend(reference() for reference in held)
+        return advance(decodings, in_a_hurry=in_a_hurry)
+
+    model.advance = limited  # type: ignore[method-assign]
+    with running(model, grouping=same_shape) as engine:
+        for ticket in [engine.submit(ask(seed=seed)) for seed in range(4)]:
+            ticket.result(SECONDS)
+    assert left
+    assert not any(each is not None for each in left)
 
 
 @pytest.mark.parametrize("most", [1, 2, 3])

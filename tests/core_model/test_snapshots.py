@@ -34,6 +34,8 @@ READINGS: list[dict[str, Any]] = [
     {"mode": "fast", "prompt_cache": True, "block_length": 3},
     {"mode": "fast", "threshold": 0.15, "early_end": True},
     {"schedule": None, "num_steps": 3},
+    {"algorithm": "entropy", "threshold": 0.15, "early_end": True},
+    {"algorithm": "origin", "temperature": 0.5, "seed": 3},
 ]
 
 
@@ -66,6 +68,15 @@ def through_json(snapshot: Snapshot) -> Snapshot:
 
 
 # The same tokens
+
+
+def test_a_schedule_that_was_given_is_gone_on_with_though_the_tasks_own_steps_would_be_too_few() -> None:
+    request = with_settings(one_of_each()[6], schedule=(1,) * 16, block_length=1, num_steps=None)
+    every = states(MODEL, request)
+    snapshot = snapshots.taken(Origin.of(MODEL), request, every[3])
+    ended = rest(MODEL, MODEL.restored(snapshot, snapshots.request_of(snapshot, [])))
+    assert ended.canvas.ids.tolist() == every[-1].canvas.ids.tolist()
+    assert ended.run == every[-1].run == (1,) * 16
 
 
 @pytest.mark.parametrize("reading", READINGS, ids=str)
