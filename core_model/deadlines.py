@@ -144,7 +144,9 @@ class Pace:
         self._typical[what, kind] = statistics.median(recent)
 
     def refused(self, kind: Hashable, yields: Hashable) -> None:
-        """One of a kind was refused, as by what was measured it could not be in time."""
+        """One of a kind was refused as soon as it came: by what was measured, even alone it could not be in
+        time.
+        """
         self._refused[kind] = self._refused.get(kind, 0) + 1
         if self._refused[kind] >= REFUSED:
             del self._refused[kind]

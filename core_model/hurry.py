@@ -47,12 +47,14 @@ class Hurry:
             return []
         needs = [self._need(job) for job in pressed]
         unsure = deadlines.left_out(now, needs, {at for at, job in enumerate(pressed) if job.left_out})
+        waited = [job.left_out or job.decoding is not None for job in pressed]
         for at, job in enumerate(pressed):
             job.left_out = at in unsure
         for index in unsure.intersection(deadlines.hopeless(now, needs, deadlines.DOUBT)):
             job, need = pressed[index], needs[index]
             left = need.due - now
-            self.pace.refused(job.kind, job.yields)
+            if not waited[index] and deadlines.hopeless(now, [need], deadlines.DOUBT):
+                self.pace.refused(job.kind, job.yields)
             why = (
                 f"the deadline was over before there was a turn, {-left:.3f} s ago"
                 if left <= 0
