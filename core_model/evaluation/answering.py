@@ -29,7 +29,6 @@ from omni_agent.core_model.world import (
 from omni_agent.values import Image, Text
 
 __all__ = [
-    "HEARD_VOICES",
     "PictureQuestion",
     "describing",
     "different",
@@ -38,9 +37,10 @@ __all__ = [
     "sample",
     "shared",
     "sums_typed",
+    "voices_of",
 ]
 
-HEARD_VOICES = ("awb", "ked")
+MEASURING_VOICES, CHOOSING_VOICES = ("awb", "ked"), ("slt_arctic_hts", "kal_diphone")
 
 
 class PictureQuestion(NamedTuple):
@@ -50,6 +50,13 @@ class PictureQuestion(NamedTuple):
     picture: Image
     shows: Combination
     voice: str
+
+
+def voices_of(split: Split) -> tuple[str, str]:
+    """Who asks aloud, none of them trained on: of what is held out those that only measure, else others, by
+    which one may choose.
+    """
+    return MEASURING_VOICES if split == "held_out" else CHOOSING_VOICES
 
 
 # Which scenes each row asks about, and which of their questions; each combination is asked equally often.
@@ -130,10 +137,10 @@ def sample(rng: np.random.Generator, name: str, count: int, split: Split) -> lis
         )
         for first, (kind, question_kind) in enumerate(kinds)
     ]
-    asked = []
+    asked, voices = [], voices_of(split)
     for turn in range(count):
         scene, question = drawn[turn % len(kinds)][turn // len(kinds)]
-        voice = HEARD_VOICES[turn // len(kinds) % len(HEARD_VOICES)]
+        voice = voices[turn // len(kinds) % len(voices)]
         asked.append(PictureQuestion(question, Image(paint(scene, rng)), scene.combination, voice))
     return asked
 

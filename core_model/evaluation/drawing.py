@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from omni_agent.core import Settings
-from omni_agent.core_model.evaluation.answering import HEARD_VOICES, different
+from omni_agent.core_model.evaluation.answering import different, voices_of
 from omni_agent.core_model.evaluation.bench import WorldBench
 from omni_agent.core_model.evaluation.case import Case
 from omni_agent.core_model.evaluation.distinct import distinct
@@ -72,10 +72,11 @@ async def _draw(
     bench: WorldBench, what: str, wanted: Sequence[Combination], *, first_seed: int = 0, spoken: bool = False
 ) -> list[Drawn]:
     judge = await bench.picture_judge()
+    voices = voices_of(bench.split)
 
     async def one(turn: int, combination: Combination) -> Drawn:
         text = draw_prompt(combination)
-        prompt = await bench.spoken(HEARD_VOICES[turn % len(HEARD_VOICES)], text) if spoken else text
+        prompt = await bench.spoken(voices[turn % len(voices)], text) if spoken else text
         picture = await bench.attempt(bench.core.draw(prompt, settings=Settings(seed=first_seed + turn)))
         if picture is None:
             return Drawn(combination, None, NOT_DRAWN)
@@ -86,7 +87,10 @@ async def _draw(
 
 
 def _two_seeds(first: Sequence[Drawn], second: Sequence[Drawn]) -> Row:
-    differ = sum(one.picture != other.picture for one, other in zip(first, second, strict=True))
+    differ = sum(
+        one.picture is not None and other.picture is not None and one.picture != other.picture
+        for one, other in zip(first, second, strict=True)
+    )
     apart = sum(
         one.seen.objects != other.seen.objects or one.seen.background != other.seen.background
         for one, other in zip(first, second, strict=True)
@@ -102,8 +106,11 @@ def _two_seeds(first: Sequence[Drawn], second: Sequence[Drawn]) -> Row:
 
 
 def _objects_right(wanted: Combination, seen: Seen) -> bool:
-    """The judge names the wanted objects and no others; of a pair, each on its side."""
-    return seen.objects == tuple(shown.name for shown in wanted.objects)
+    """The judge names the wanted objects and no others; of a pair, each on its side; and one where one is
+    wanted. Numbers have a row of their own.
+    """
+    alone = wanted.kind != "one" or seen.number == 1
+    return alone and seen.objects == tuple(shown.name for shown in wanted.objects)
 
 
 def _number_right(wanted: Combination, seen: Seen) -> bool:

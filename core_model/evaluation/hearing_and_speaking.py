@@ -7,14 +7,15 @@ from collections.abc import Awaitable, Callable, Hashable
 
 import numpy as np
 
-from omni_agent.core_model.evaluation.answering import HEARD_VOICES, different, shared
+from omni_agent.core_model.evaluation.answering import different, shared, voices_of
 from omni_agent.core_model.evaluation.bench import WorldBench
 from omni_agent.core_model.evaluation.case import Case
 from omni_agent.core_model.evaluation.distinct import distinct
 from omni_agent.core_model.evaluation.reading_back import one_at_a_time
-from omni_agent.core_model.evaluation.scores import agree, word_errors
+from omni_agent.core_model.evaluation.scores import Share, agree, word_errors
 from omni_agent.core_model.evaluation.speech_judge import SpeechJudge
 from omni_agent.core_model.evaluation.table import Row
+from omni_agent.core_model.training.speech_corpus import said_in_training
 from omni_agent.core_model.training.voices import SPEAKING_VOICE
 from omni_agent.core_model.world import (
     SENTENCE_SHARES,
@@ -43,7 +44,8 @@ async def hearing(bench: WorldBench) -> list[Row]:
     rows = []
     said: list[str] = []
     understood: list[str] = []
-    for voice in HEARD_VOICES:
+    voices = voices_of(bench.split)
+    for voice in voices:
         sentences = _spread(bench.rng(f"hearing {voice}"), bench.questions, bench.split)
 
         async def heard(turn: int, text: str, voice: str = voice) -> str:
@@ -75,7 +77,7 @@ async def hearing(bench: WorldBench) -> list[Row]:
                 note="; ".join(filter(None, notes)),
             )
         )
-    both = " and ".join(HEARD_VOICES)
+    both = " and ".join(voices)
     numbers = word_errors(said, understood, among=load_world().numbers)
     return [
         *rows,
@@ -91,7 +93,7 @@ async def hearing(bench: WorldBench) -> list[Row]:
             part="hearing",
             name="number words",
             measure="word error",
-            share=numbers,
+            share=Share(hits=numbers.hits, total=numbers.total),
             wanted=NUMBER_WORDS_WANTED,
             note=f"those of {both} together: {numbers.total}",
         ),
@@ -99,13 +101,13 @@ async def hearing(bench: WorldBench) -> list[Row]:
 
 
 async def speaking(bench: WorldBench) -> list[Row]:
-    """Word errors of the judge of speech on what the core says, beside the original voice and chance; and how
-    many short answers are heard right.
+    """Word errors of the judge of speech on what the core says, beside the original voice and chance, also of
+    those texts alone that no training has it say; and how many short answers are heard right.
     """
     rng = bench.rng("speaking")
     halves = {
-        "sentences": _sentences(rng, SENTENCES, bench.questions // 2, bench.split),
-        "answers": _sentences(rng, ANSWERS, bench.questions - bench.questions // 2, bench.split),
+        "sentences": _sentences(rng, SENTENCES, bench.questions, bench.split),
+        "answers": _sentences(rng, ANSWERS, bench.questions, bench.split),
     }
     judge = await bench.speech_judge([text for texts in halves.values() for text in texts])
     rows: list[Row] = []
@@ -121,6 +123,11 @@ async def speaking(bench: WorldBench) -> list[Row]:
         all_said += said
         all_original += original
     whole = _speaking_row("all", all_texts, all_said, all_original, SPEAKING_ABOVE_VOICE)
+    known = said_in_training()
+    new = [each for each in zip(all_texts, all_said, all_original, strict=True) if each[0] not in known]
+    if new:
+        texts, said, original = map(list, zip(*new, strict=True))
+        rows.append(_speaking_row("never said", texts, said, original, None))
     return [whole, *rows, await _short_answers(bench, judge)]
 
 

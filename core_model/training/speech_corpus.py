@@ -13,6 +13,7 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -43,10 +44,12 @@ from omni_agent.errors import InputError
 
 __all__ = [
     "RATE",
+    "SENTENCES",
     "Line",
     "Utterances",
     "hearing_sentences",
     "recognition_plan",
+    "said_in_training",
     "speaking_plan",
     "speaking_sentences",
     "synthesise",
@@ -54,6 +57,8 @@ __all__ = [
 ]
 
 RATE = 16_000
+SENTENCES = 14_000
+"""To be heard, and as many to be said, where no other number is asked for."""
 # Models of sound are chosen on sentences of training voices kept aside, so the pictures' development split
 # may be heard.
 _SPLITS: tuple[Split, ...] = ("train", "development")
@@ -148,6 +153,12 @@ def speaking_sentences(rng: np.random.Generator, count: int) -> list[str]:
         shown = sample_combination(rng, _SPLITS[int(rng.random() < 0.5)], "pair")
         found |= dict.fromkeys([caption(shown) if rng.random() < 0.7 else draw_prompt(shown)])
     return [str(text) for text in rng.permutation(list(found))]
+
+
+@cache
+def said_in_training() -> frozenset[str]:
+    """All that omni-tiny's training has it say."""
+    return frozenset(speaking_sentences(np.random.default_rng(1), SENTENCES))
 
 
 def recognition_plan(texts: Iterable[str], rng: np.random.Generator) -> list[Line]:

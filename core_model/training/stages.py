@@ -38,6 +38,7 @@ from omni_agent.core_model.training.pools import (
 )
 from omni_agent.core_model.training.speech_corpus import (
     RATE,
+    SENTENCES,
     Line,
     Utterances,
     hearing_sentences,
@@ -72,14 +73,16 @@ __all__ = [
 Report = Callable[[str], None]
 
 
-def make_speech_corpus(folder: Path, *, sentences: int = 14_000, held_out: int = 150, report: Report) -> None:
+def make_speech_corpus(
+    folder: Path, *, sentences: int = SENTENCES, held_out: int = 150, report: Report
+) -> None:
     """Sentences to hear (training voices), to say (the speaking voice) and to measure by (held-out). What is
     to be said is left out where its codes are there already.
     """
     rng = np.random.default_rng(2)
     recognition = recognition_plan(hearing_sentences(rng, sentences), rng)
     measuring = np.random.default_rng(77)
-    texts = [sample_sentence(measuring, "held_out" if i % 2 else None) for i in range(held_out)]
+    texts = [sample_sentence(measuring, "development" if i % 2 else "train") for i in range(held_out)]
     plans = {"recognition": recognition}
     if not (folder / "spoken.npz").exists():
         plans["speaking"] = speaking_plan(speaking_sentences(np.random.default_rng(1), sentences))

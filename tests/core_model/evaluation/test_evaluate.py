@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from omni_agent.core import Core, Request, Task
 from omni_agent.core_model.evaluation import PictureJudge, Table, evaluate
+from omni_agent.core_model.evaluation.drawing import _objects_right
+from omni_agent.core_model.evaluation.picture_judge import Seen
+from omni_agent.core_model.evaluation.scores import Share
 from omni_agent.core_model.evaluation.speech_judge import SpeechJudge
 from omni_agent.core_model.training.voices import speak_with
 from omni_agent.core_model.world import (
     Combination,
     Kind,
+    Split,
     caption,
     load_world,
     paint,
@@ -151,6 +156,10 @@ async def test_a_core_that_hears_and_speaks_as_the_judge_does_is_understood(know
         "answers",
         "short answers",
     }
+    parts = {row.name: row.share.total for row in table.rows if row.part == "speaking"}
+    assert 0 < parts["never said"] < parts["all"] == parts["sentences"] + parts["answers"]
+    numbers = next(row for row in table.rows if row.name == "number words")
+    assert isinstance(numbers.share, Share)
     # What the core says is the original voice, so it keeps to what is wanted.
     assert said.wanted == pytest.approx(said.share.value + 0.25)
 
@@ -171,6 +180,25 @@ async def test_each_kind_of_question_is_asked_aloud_beside_the_same_typed() -> N
     assert there.share.value == pytest.approx(1 - typed)
     assert there.wanted == pytest.approx(typed - 0.08)
     assert table.rows[0].wanted == 0
+
+
+async def test_voices_to_choose_by_are_others_than_those_that_measure(knowing: ScriptedCore) -> None:
+    splits: tuple[Split, ...] = ("held_out", "development")
+    tables = [await evaluate(knowing, "hearing", 2, split=split) for split in splits]
+    assert [[row.name for row in table.rows[:3]] for table in tables] == [
+        ["awb", "ked", "awb and ked"],
+        ["slt_arctic_hts", "kal_diphone", "slt_arctic_hts and kal_diphone"],
+    ]
+
+
+def test_of_one_wanted_three_are_wrong() -> None:
+    wanted = sample_combination(np.random.default_rng(0), "held_out", "one")
+    one = Seen(
+        layout="one", objects=(wanted.objects[0].name,), background=wanted.background.name, confidence=1.0
+    )
+    assert _objects_right(wanted, one)
+    assert not _objects_right(wanted, replace(one, layout="three"))
+    assert _objects_right(replace(wanted, kind="count", number=2), replace(one, layout="three"))
 
 
 async def test_a_tokenizer_alone_is_measured_where_it_can_be_had(knowing: ScriptedCore) -> None:
