@@ -30,8 +30,8 @@ MOST = 0.9
 """Of the time is left for those who may come, however many came."""
 
 REFUSED = 8
-"""So many of a kind are refused one after the other by what was measured, then that is forgotten: who is
-refused is not measured, and the machine may have been busy.
+"""So many of a kind are refused one after the other by what was measured, then one is tried: who is refused
+is not measured, and the machine may have been busy.
 """
 
 MOST_KINDS = 1000
@@ -139,23 +139,21 @@ class Pace:
         recent.append(seconds)
         self._seconds[what, kind] = recent
         if len(self._seconds) > MOST_KINDS:
-            self._forget(next(iter(self._seconds)))
-        # now, as it is asked of every request in every round
-        self._typical[what, kind] = statistics.median(recent)
+            oldest = next(iter(self._seconds))
+            del self._seconds[oldest], self._typical[oldest]
+            self.steps.pop(oldest[1], None)
+        # now, as every request asks in every round; of two the less, as the first may have been slow
+        self._typical[what, kind] = statistics.median_low(recent)
 
-    def refused(self, kind: Hashable, yields: Hashable) -> None:
-        """One of a kind was refused as soon as it came: by what was measured, even alone it could not be in
-        time.
-        """
-        self._refused[kind] = self._refused.get(kind, 0) + 1
-        if self._refused[kind] >= REFUSED:
-            del self._refused[kind]
-            for known in (("begin", kind), ("step", kind), ("decode", yields)):
-                self._forget(known)
-
-    def _forget(self, known: tuple[str, Hashable]) -> None:
-        self._seconds.pop(known, None)
-        self._typical.pop(known, None)
+    def refused(self, kind: Hashable) -> bool:
+        """Whether one of a kind is to be tried, that by what was measured could not be in time even alone."""
+        count = self._refused.pop(kind, 0) + 1
+        if count > REFUSED:
+            return True
+        self._refused[kind] = count
+        if len(self._refused) > MOST_KINDS:
+            del self._refused[next(iter(self._refused))]
+        return False
 
     def turned(self, turns: int, seconds: float) -> None:
         """So many turns took so long, with all that was told since the last ones."""

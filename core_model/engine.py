@@ -23,13 +23,14 @@ import time
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 
 from omni_agent.core import Modality, Request, Snapshot, Status, Value, VoiceSettings
 from omni_agent.core_model import jobs
 from omni_agent.core_model.counters import Counters
-from omni_agent.core_model.decoding import Decoding
+from omni_agent.core_model.decoding import MASKED, Decoding, wanted
 from omni_agent.core_model.grouping import Always, Grouping, Paying, Shape, alone
 from omni_agent.core_model.hurry import Hurry
 from omni_agent.core_model.jobs import Job
@@ -37,7 +38,7 @@ from omni_agent.core_model.listening import Listening
 from omni_agent.core_model.model import Model
 from omni_agent.core_model.precision import full_float32
 from omni_agent.core_model.ticket import Describe, Finished, Ticket
-from omni_agent.errors import CoreClosed, Overloaded
+from omni_agent.errors import CoreClosed, OmniError, Overloaded
 from omni_agent.values import Reply, Speech
 
 __all__ = ["Engine"]
@@ -52,6 +53,8 @@ _IDLE_SECONDS = 1.0
 
 _PREPARING_SECONDS = 1.0
 """More than it takes to capture a step: whoever is due before does not wait for that."""
+
+E = TypeVar("E", bound=BaseException)
 
 _log = logging.getLogger(__name__)
 
@@ -196,17 +199,17 @@ class Engine:
         with self._condition:
             if self._broken is not None:
                 raise self._closed()
-            queued = sum(not job.is_value for job in self._queue.values())
-            return self._counters.status(queued=queued, active=len(self._unfinished) - len(self._queue))
+            queued = sum(not job.is_value and not job.ticket.done for job in self._queue.values())
+            return self._counters.status(queued=queued, active=self._requests_left() - queued)
 
     def _enter(self, work: Request | Value, *, wait: bool, snapshot: Snapshot | None = None) -> Ticket:
         now = time.monotonic()
         with self._condition:
             if self._closing:
                 raise self._closed()
-            if not wait and self._is_full():
+            if not wait and (number := self._requests_left()) >= self._room:
                 raise Overloaded(
-                    f"the core has {len(self._unfinished)} requests and takes {self._room}:"
+                    f"the core has {number} requests and takes {self._room}:"
                     " ask again later, or let the request wait (wait=True)"
                 )
             describe = self._describe if isinstance(work, Request) else None
@@ -217,10 +220,10 @@ class Engine:
             self._condition.notify_all()
         return ticket
 
-    def _is_full(self) -> bool:
-        if len(self._unfinished) < self._room:
-            return False  # those who have just ended are still among them for a moment, and do not count
-        return sum(not ticket.done for ticket in self._unfinished.values()) >= self._room
+    def _requests_left(self) -> int:
+        """How many requests are not done; those who have just ended are still unfinished for a moment."""
+        left = self._unfinished.values()
+        return sum(ticket.is_request and not ticket.done for ticket in left)
 
     def _leave(self, ticket: Ticket) -> None:
         """A ticket that is done gives up its place at once, also one cancelled while it was queued."""
@@ -242,7 +245,7 @@ class Engine:
                     self._hurry.pace.turned(self._turns - turns, time.monotonic() - begun)
         except BaseException as error:  # of the engine itself: nobody may wait for a thread that is gone
             _log.exception("the engine broke down")
-            self._broken = error
+            self._broken = _without_frames(error)
         finally:
             self._in_flight.clear()
             self._launch = None
@@ -259,7 +262,7 @@ class Engine:
         """Let those who are done go and those who wait come. False when the engine is to stop."""
         self._in_flight = [job for job in self._in_flight if not job.ticket.done]
         if not self._in_flight:
-            self._launch = None  # of those who are done, nobody looks at it
+            self._look_back()  # nobody else would, as they are done
         with self._condition:
             while not (self._in_flight or self._queue or self._is_to_stop() or self._has_sound_left()):
                 self._condition.wait(_IDLE_SECONDS)
@@ -354,6 +357,8 @@ class Engine:
             if isinstance(job.work, Request):
                 if job.snapshot is not None and job.snapshot.prompt:
                     decoding = self._model.restored(job.snapshot, job.work)
+                    # it may have been in a hurry before
+                    job.shortened = len(decoding.steps) - decoding.step < wanted(decoding)
                 else:
                     decoding = self._model.start(self._model.canvas(job.work), job.work.settings)
                 self._goes_on(job, decoding)
@@ -367,7 +372,7 @@ class Engine:
                 self._hurry.pace.took("decode", job.yields, time.monotonic() - before)
                 job.ticket.finish(Finished(value=value, confidence=None))
         except Exception as error:
-            job.ticket.fail(error)
+            job.ticket.fail(_without_frames(error))
 
     def _advance(self, group: Sequence[Job]) -> None:
         """One model call for a group. If it fails, each has its own, so that only the guilty one fails; if it
@@ -385,8 +390,7 @@ class Engine:
             taken = list(zip(group, before, after, strict=True))
         except Exception as error:
             # what the call had made so far is let go: it lies in the frames that the error remembers
-            traceback.clear_frames(error.__traceback__)
-            failure = error
+            failure = _without_frames(error)
         if failure is not None:
             self._failed(group, failure)
             return
@@ -394,7 +398,7 @@ class Engine:
             try:
                 self._goes_on(job, decoding)
             except Exception as error:
-                job.ticket.fail(error)
+                job.ticket.fail(_without_frames(error))
         self._look_back()
         self._launch = _Launch(taken=taken, shape=shape, begun=begun)
         if any(decoding.late is None or decoding.done for _, _, decoding in taken):
@@ -420,7 +424,7 @@ class Engine:
                     self._goes_on(job, truly)
                 taken.append((job, before, truly))
             except Exception as error:
-                job.ticket.fail(error)
+                job.ticket.fail(_without_frames(error))
         now = time.monotonic()
         # the device had the step before to do when this one was launched
         seconds = now - max(launch.begun, self._looked)
@@ -433,7 +437,7 @@ class Engine:
             try:
                 self._take(job, decoding)
             except Exception as error:
-                job.ticket.fail(error)
+                job.ticket.fail(_without_frames(error))
 
     def _failed(self, group: Sequence[Job], error: Exception) -> None:
         if len(group) == 1:
@@ -490,7 +494,7 @@ class Engine:
                 if chunk.last:
                     ticket.finish(Finished(value=heard.whole(self._model), confidence=None))
         except Exception as error:
-            ticket.fail(error)
+            ticket.fail(_without_frames(error))
 
     def _decided(self, source: Ticket) -> tuple[Sequence[int], bool]:
         """A request's speech codes as far as they are decided from the left, and whether that is all."""
@@ -514,6 +518,19 @@ def _is_program_over() -> bool:
     )
 
 
+def _without_frames(error: E) -> E:
+    """The same error, its traceback as a note: frames would keep the engine, and with it the weights, for as
+    long as somebody keeps the error.
+    """
+    if not isinstance(error, OmniError):
+        error.add_note("".join(traceback.format_exception(error)).rstrip())
+    each: BaseException | None = error
+    while each is not None and each.__traceback__ is not None:
+        each.__traceback__ = None
+        each = each.__cause__ or each.__context__
+    return error
+
+
 def _decoding(job: Job) -> Decoding:
     assert job.decoding is not None
     return job.decoding
@@ -528,4 +545,6 @@ def _due(work: Request | Value, snapshot: Snapshot | None, now: float) -> float 
     if not isinstance(work, Request) or work.settings.deadline is None:
         return None
     left = None if snapshot is None else snapshot.seconds_left
+    if snapshot is not None and snapshot.filled and MASKED not in snapshot.committed:
+        return None  # it was in time, or late, before
     return now + (work.settings.deadline if left is None else left)

@@ -53,8 +53,9 @@ class Hurry:
         for index in unsure.intersection(deadlines.hopeless(now, needs, deadlines.DOUBT)):
             job, need = pressed[index], needs[index]
             left = need.due - now
-            if not waited[index] and deadlines.hopeless(now, [need], deadlines.DOUBT):
-                self.pace.refused(job.kind, job.yields)
+            if not waited[index] and self._is_to_be_tried(job, need):
+                job.tried = True
+                continue
             why = (
                 f"the deadline was over before there was a turn, {-left:.3f} s ago"
                 if left <= 0
@@ -71,6 +72,7 @@ class Hurry:
             if not left_over:
                 return []
             job, need = min(left_over, key=lambda each: each[1].due)
+            _reschedule(job, 1)
             return [job, *self._owed_a_turn(in_flight, need)]
         share = deadlines.share(now, needs, self.pace.load(now))
         if share >= 1 and len(going) == len(pressed) and self._rounds_fit(in_flight, now, needs):
@@ -109,8 +111,20 @@ class Hurry:
         round_of_all = sum(self._need(job).least for job in in_flight if not job.ticket.done)
         return deadlines.share(now + round_of_all, needs) >= 1
 
+    def _is_to_be_tried(self, job: Job, need: Need) -> bool:
+        """Whether one that would be refused, however alone it were, is tried all the same, as many before it
+        were refused so.
+        """
+        asked = job.work.settings.deadline if isinstance(job.work, Request) else None
+        if asked is None or not deadlines.hopeless(need.due - asked, [need], deadlines.DOUBT):
+            return False
+        return self.pace.refused(job.kind)
+
     def _need(self, job: Job) -> Need:
         decoding = job.decoding
+        if job.tried:
+            assert job.due is not None
+            return Need(due=job.due, least=0.0, step=0.0, steps=0)
         if decoding is None:
             asked = job.work.settings.num_steps if isinstance(job.work, Request) else None
             steps = asked or self.pace.steps.get(job.kind, 1)

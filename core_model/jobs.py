@@ -32,6 +32,7 @@ class Job:
         decoding: its state; None before its canvas is made.
         shape: of its next model call.
         left_out: whether it waits so that others are in time.
+        tried: whether nothing that was measured counts against it.
         shortened: whether a deadline has made its schedule shorter.
         last_turn: the number of its last one among those of all; 0 before its first.
     """
@@ -43,6 +44,7 @@ class Job:
     decoding: Decoding | None = None
     shape: Shape | None = None
     left_out: bool = False
+    tried: bool = False
     shortened: bool = False
     last_turn: int = 0
 

@@ -154,6 +154,9 @@ def as_given(
 ) -> tuple[BlockStep, ...]:
     """Steps that commit so many places each, from the left, in as few blocks as hold them.
 
+    Of several blocks a step takes the surest places, wherever they are: what it leaves of them, the next
+    steps take from all of them.
+
     Args:
         counts: for each step, each at least 1.
         masked: the masked places of the blank, ascending.
@@ -171,11 +174,14 @@ def as_given(
             f"a schedule of {total} places in {len(counts)} steps was given for a blank with"
             f" {wanted} to fill; wanted one that adds up to it"
         )
-    block, steps, done = min(block_length or length, length), [], 0
+    block, done = min(block_length or length, length), 0
+    steps: list[BlockStep] = []
     for count in (*counts, wanted - total):
         count = min(count, wanted - done)
         if count > 0:
             start, stop = masked[done] // block * block, (masked[done + count - 1] // block + 1) * block
+            if steps and start < steps[-1].stop:
+                start = steps[-1].start
             steps.append(BlockStep(start=start, stop=min(stop, length), places=count))
             done += count
     return tuple(steps)

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from omni_agent.core import CanvasChange, Yield
 from omni_agent.core_model.decoding import Decoding
@@ -143,6 +143,8 @@ class Ticket:
     def publish(self, state: Decoding) -> None:
         """A denoising step was made."""
         self._state = state.forgetful() if state.done else state
+        if self.done:
+            self._let_go()
         self._ring()
 
     def say(self, chunk: SpeechChunk) -> None:
@@ -166,7 +168,13 @@ class Ticket:
         on_end, self._on_end = self._on_end, None  # a kept ticket must not keep the engine and its weights
         if on_end is not None:
             on_end(self)
+        self._let_go()
         self._ring()
+
+    def _let_go(self) -> None:
+        """A kept ticket keeps nothing that is remembered for further steps."""
+        if self._state is not None:
+            self._state = replace(self._state, prefix=None, prompt=None, prompt_of=None)
 
     def _ring(self) -> None:
         for watcher in tuple(self._watchers):

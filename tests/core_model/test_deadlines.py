@@ -445,6 +445,26 @@ def test_neither_those_with_deadlines_nor_those_without_starve() -> None:
     assert calls.of(50) == STEPS
 
 
+def test_one_that_has_time_for_one_step_alone_has_that() -> None:
+    hurry, model = Hurry(), random_model()
+    request = drawing(deadline=1.0)
+    job = Job(ticket=Ticket(1, lambda _: None), work=request, due=1.08)
+    hurry.pace.took("step", job.kind, 1.0)
+    job.decoding = model.start(model.canvas(request), request.settings)
+    assert len(job.decoding.steps) > 1
+    assert hurry.turn([job], 0.0) == [job]
+    assert len(job.decoding.steps) == 1
+
+
+def test_those_who_waited_too_long_do_not_count_against_what_was_measured() -> None:
+    hurry = Hurry()
+    hurry.pace.took("step", Job(ticket=Ticket(0, lambda _: None), work=ask(deadline=1.0)).kind, 0.5)
+    for number in range(3 * REFUSED):
+        late = Job(ticket=Ticket(number, lambda _: None), work=ask(deadline=1.0), due=0.1)
+        assert hurry.turn([late], 0.0) == []
+        assert late.ticket.done
+
+
 def test_those_without_a_deadline_have_a_tenth_while_of_the_others_nobody_is_sure_to_be_in_time() -> None:
     hurry, plain = Hurry(), Job(ticket=Ticket(0, lambda _: None), work=ask())
     hurry.pace.took("step", plain.kind, 1.0)

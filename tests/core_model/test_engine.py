@@ -621,6 +621,58 @@ def test_a_kept_ticket_does_not_keep_the_weights() -> None:
     assert ticket.result(0)
 
 
+@pytest.mark.parametrize("part", ["canvas", "advance", "value"])
+def test_a_kept_error_does_not_keep_the_weights_and_tells_where_it_was_raised(part: str) -> None:
+    model = random_model()
+
+    def failing(*given: object, **named: object) -> object:
+        raise ArithmeticError("no sum")
+
+    setattr(model, part, failing)
+    engine = Engine(model)
+    ticket = engine.submit(ask())
+    with pytest.raises(ArithmeticError) as caught:
+        ticket.result(SECONDS)
+    error = caught.value.with_traceback(None)
+    del caught
+    engine.close()
+    weights = weakref.ref(model)
+    del model, engine, failing
+    gc.collect()
+    assert weights() is None
+    assert "in failing" in error.__notes__[0]
+
+
+def test_a_kept_ticket_of_a_cancelled_request_keeps_no_keys_and_values(model: Model, calls: Calls) -> None:
+    calls.hold()
+    with running(model) as engine:
+        request = one_of_each(1)[4]
+        ticket = engine.submit(request)
+        calls.until(1, 2)
+        assert ticket.state is not None
+        assert ticket.state.prefix is not None
+        ticket.cancel()
+        calls.release()
+        engine.submit(ask(seed=9)).result(SECONDS)
+    assert ticket.state.prefix is None
+    assert ticket.state.prompt is None
+
+
+def test_who_listens_takes_no_room_and_is_no_request(model: Model, calls: Calls) -> None:
+    calls.hold()
+    with running(model, in_flight=2, queue_size=0) as engine:
+        spoken = engine.submit(one_of_each(1)[1])
+        calls.until(1, 1)
+        heard = engine.listen(spoken)
+        assert engine.status().active == 1
+        other = engine.submit(ask(seed=2), wait=False)
+        with pytest.raises(Overloaded, match="has 2 requests and takes 2"):
+            engine.submit(ask(seed=3), wait=False)
+        calls.release()
+        for ticket in (spoken, heard, other):
+            assert ticket.result(SECONDS)
+
+
 def test_an_engine_that_nobody_closed_does_not_keep_the_program_alive() -> None:
     program = """
 from tests.core_model.random_core import ask, random_model

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -78,3 +80,15 @@ def test_a_schedule_that_does_not_fit_the_blank_is_refused() -> None:
 def test_too_few_steps_for_the_blocks_are_refused() -> None:
     with pytest.raises(InputError, match="1 steps are too few for 2 blocks of 4 places"):
         check_blocks(even(8, 1, 4), 8, 1, 4)
+
+
+@given(st.lists(st.integers(1, 12), min_size=1, max_size=8), st.integers(1, 6), st.integers(0, 2**32))
+def test_whatever_places_its_steps_take_a_schedule_that_was_given_fills_the_blank(
+    given_counts: list[int], block: int, seed: int
+) -> None:
+    rng, length = random.Random(seed), sum(given_counts)
+    masked = set(range(length))
+    for step in as_given(given_counts, sorted(masked), length, block):
+        inside = [place for place in masked if step.start <= place < step.stop]
+        masked -= set(rng.sample(inside, step.count(len(inside))))
+    assert not masked

@@ -15,7 +15,7 @@ import pytest
 from omni_agent.core import Modality, Request, Snapshot, Task
 from omni_agent.core_model import snapshots
 from omni_agent.core_model.canvas import Canvas
-from omni_agent.core_model.decoding import Decoding
+from omni_agent.core_model.decoding import Decoding, hurried
 from omni_agent.core_model.local_core import LocalCore
 from omni_agent.core_model.model import Model
 from omni_agent.core_model.snapshots import Origin
@@ -183,6 +183,27 @@ async def test_a_deadline_goes_on_with_the_time_that_was_left_and_priority_stays
         assert again.snapshot().settings.priority == 3
         calls.release()
         assert await again == await generation
+
+
+async def test_steps_that_a_deadline_took_away_come_back_where_it_goes_on() -> None:
+    request = one_of_each()[6]
+    whole = MODEL.start(MODEL.canvas(request), request.settings)
+    hurry = hurried(MODEL.advance([whole])[0], 2)
+    snapshot = snapshots.taken(Origin.of(MODEL), with_settings(request, deadline=500.0), hurry)
+    assert len(snapshot.steps) == 3
+    async with LocalCore(lambda: random_model(2)) as core:
+        again = core.resume(replace(snapshot, seconds_left=400.0))
+        await again
+    assert again.schedule is not None
+    assert len(again.schedule.run) == len(whole.steps)
+
+
+async def test_what_is_complete_is_given_after_its_deadline_too() -> None:
+    request = with_settings(one_of_each()[6], deadline=500.0)
+    last = states(MODEL, request)[-1]
+    snapshot = replace(snapshots.taken(Origin.of(MODEL), request, last), seconds_left=0.0)
+    async with LocalCore(lambda: random_model(2)) as core:
+        assert await core.resume(snapshot) == MODEL.whole(MODEL.value(last))
 
 
 async def test_cancelled_while_it_is_resumed_it_gets_no_call() -> None:
