@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from omni_agent.core_model.checkpoints import load, save
@@ -12,6 +12,7 @@ from omni_agent.core_model.checkpoints.weights import shapes, weight_faults
 from omni_agent.core_model.config import CoreConfig
 from omni_agent.core_model.model import Model
 from omni_agent.core_model.tokenizers.text import TextTokenizer
+from omni_agent.core_model.training.states import replace_weights
 from omni_agent.errors import CheckpointError
 
 __all__ = ["assemble", "mix", "take_apart"]
@@ -49,9 +50,15 @@ def take_apart(checkpoint: Path, folder: Path) -> None:
     """Write the parts of a checkpoint to a training folder, where training can go on from them.
 
     Raises:
-        CheckpointError: the checkpoint cannot be read.
+        CheckpointError: the checkpoint cannot be read, or is in the published layout.
     """
-    weights = load(checkpoint).state_dict()
+    model = load(checkpoint)
+    if model.config.template == "chat":
+        raise CheckpointError(
+            f"{checkpoint} is in the published layout, whose core `omni-agent train run` trains; wanted a"
+            " small one such as omni-tiny"
+        )
+    weights = model.state_dict()
     folder.mkdir(parents=True, exist_ok=True)
     for name, prefix in PARTS.items():
         others = [other for other in PARTS.values() if other and other != prefix]
@@ -60,7 +67,10 @@ def take_apart(checkpoint: Path, folder: Path) -> None:
             for key, value in weights.items()
             if (key.startswith(prefix) if prefix else not key.startswith(tuple(others)))
         }
-        save_file(part, folder / name)
+        replace_weights(folder / name, part)
+        if prefix == "speech_codec.":
+            table = {key: value for key, value in part.items() if not key.startswith("in_context.")}
+            replace_weights(folder / "speech_table.safetensors", table)
 
 
 def mix(first: Path, second: Path, out: Path) -> None:

@@ -184,7 +184,13 @@ def train_core(
     kept = state.restore()
     first = kept.get("step", 0)
     # minutes begin anew in each part of a run, and so does their decay
-    decaying = bool(kept.get("decaying", False)) and training.steps is not None
+    decaying = (
+        bool(kept.get("decaying", False))
+        and training.steps is not None
+        and training.steps - first < training.decay_steps
+    )
+    if first and start_from is not None:
+        report(f"going on at step {first} of the state in {folder}; {start_from} is not taken")
     stream = DataLoader(
         _Stream(sources, training, first),
         batch_size=None,

@@ -237,6 +237,8 @@ def train_image_tokenizer(
         InputError: a state that is there cannot be gone on from.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    if repaint is not None:  # before the critic, which takes its time
+        read_weights(repaint, ImageTokenizer(config).state_dict(), "an image tokenizer's weights")
     critic = train_critic(
         folder, critic_steps, batch_size, save_seconds=save_seconds, report=report, splits=splits
     )

@@ -190,6 +190,10 @@ class Sources:
         """The word at each heard frame by the encoder's recognition head. Utterances that it gets wrong are
         IGNORED.
         """
+        if not encoder_file.exists():
+            raise InputError(
+                f"there is no {encoder_file}, which made heard.npz: put it beside, or leave that out"
+            )
         head = load_file(encoder_file)
         weight, bias = head["ctc.ctc_lo.weight"].float(), head["ctc.ctc_lo.bias"].float()
         encoder = self.layout.config.speech_encoder

@@ -18,11 +18,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float, Float16, Int, Int64
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from omni_agent.core_model.checkpoints.weights import read_weights
 from omni_agent.core_model.config import SpeechEncoderConfig
 from omni_agent.core_model.evaluation.scores import word_errors
 from omni_agent.core_model.speech_encoder import SpeechEncoder, spelled
@@ -227,6 +227,8 @@ def train_speech_encoder(
     batches = _batches(spoken, run.batch, run.seed, step)
     began = time.monotonic()
     losses: list[float] = []
+    if step >= run.steps:  # cut off between the two
+        _write(folder, average)
     while step < run.steps:
         listener.train()
         chosen = next(batches)
@@ -257,11 +259,12 @@ def train_speech_encoder(
             seconds = time.monotonic() - began
             report(f"step {step} of {run.steps}, loss {np.mean(losses[-100:]):.3f}, {seconds:.0f} s")
         if step == run.steps or state.due:
+            # the state first: where a run starts from what it writes, it must not start from that again
+            state.keep(step=step)
             _write(folder, average)
             errors = {name: _word_error(listened(average, each)) for name, each in others.items()}
             errors = {"training voices": _word_error(listened(average, aside)), **errors}
             report("word errors: " + ", ".join(f"{name} {rate:.1%}" for name, rate in errors.items()))
-            state.keep(step=step)
 
 
 def _word_error(pairs: Sequence[tuple[str, str]]) -> float:
@@ -273,10 +276,12 @@ def load_listener(
 ) -> Listener:
     """What `train_speech_encoder` wrote to a folder for these words."""
     listener = Listener(config, words)
-    encoder = load_file(folder / "speech_encoder.safetensors")
+    wanted = listener.encoder.state_dict()
+    encoder = read_weights(folder / "speech_encoder.safetensors", wanted, "a speech encoder's weights")
+    scales = {"shift": listener.shift, "scale": listener.scale}
     listener.load_state_dict(
         {f"encoder.{name}": value for name, value in encoder.items()}
-        | load_file(folder / "speech_frontend.safetensors")
+        | read_weights(folder / "speech_frontend.safetensors", scales, "what scales its frames")
     )
     return listener.eval()
 

@@ -101,7 +101,13 @@ def make_speech_codec(folder: Path, *, steps: int = 6_000, report: Report) -> No
     """The table of speech codes, fitted to the speaking voice, what it makes of all its sentences, and how a
     code sounds between others.
     """
-    utterances = Utterances.open(folder / "speech" / "speaking")
+    place = folder / "speech" / "speaking"
+    if (folder / "spoken.npz").exists() and not (place / "lines.json").exists():
+        raise InputError(
+            f"{folder}/spoken.npz has codes of sentences whose sound is not there; to learn from sound again,"
+            f" move that file away, run `omni-agent train speech-corpus {folder}`, and put it back"
+        )
+    utterances = Utterances.open(place)
     table = folder / "speech_table.safetensors"
     if table.exists():
         report(f"the table of {table} stays; without that file it is fitted anew")
@@ -217,7 +223,9 @@ def make_pools(
         ),
     }
     for name, (count, make) in makers.items():
-        if not (folder / f"{name}.npz").exists():
+        if (folder / f"{name}.npz").exists():
+            report(f"{name}: what is in {folder / name}.npz stays; without that file it is made anew")
+        else:
             report(f"{name}: {count}")
             make(count).save(folder / f"{name}.npz")
     if (folder / "spoken.npz").exists() and not (folder / "phones.npz").exists():
@@ -260,6 +268,10 @@ def train_core_for(
         raise InputError(
             f"given {training.decay_minutes} minutes of decay in {training.minutes} of training; wanted 0 to"
             " as many"
+        )
+    if training.steps is not None and training.decay_minutes:
+        raise InputError(
+            f"given {training.decay_minutes} minutes of decay in {training.steps} steps; wanted decay_steps"
         )
     if not 0 <= training.decay_steps <= (training.steps or 0):
         raise InputError(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -99,17 +101,27 @@ def read_state(path: Path, *, mapped: bool = False) -> dict[str, Any]:
 def replace_state(path: Path, state: Mapping[str, Any]) -> None:
     """Write a state beside the last one, then put it in its place. What a kill leaves beside it is written
     over by the next; one process at a time may write.
+
+    Raises:
+        InputError: it cannot be written; the last one stays.
     """
-    new = path.with_suffix(".new")
-    torch.save(dict(state), new)
-    new.replace(path)
+    _replace(path, path.with_suffix(".new"), lambda new: torch.save(dict(state), new))
 
 
 def replace_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
-    """Write weights beside the last ones, then put them in their place."""
-    new = path.with_suffix(".partial")
-    save_file({name: value.contiguous().clone() for name, value in weights.items()}, new)
-    new.replace(path)
+    """Write weights beside the last ones, then put them in their place. The rest as `replace_state`."""
+    whole = {name: value.contiguous().clone() for name, value in weights.items()}
+    _replace(path, path.with_suffix(".partial"), lambda new: save_file(whole, new))
+
+
+def _replace(path: Path, new: Path, write: Callable[[Path], object]) -> None:
+    try:
+        write(new)
+        new.replace(path)
+    except (OSError, RuntimeError, SafetensorError) as error:  # torch's and safetensors' own, too
+        with suppress(OSError):
+            new.unlink(missing_ok=True)
+        raise InputError(f"{path} cannot be written ({error}); make room, and run the same again") from error
 
 
 def chance_of(seed: int, step: int) -> int:

@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None, *, load: Loader = Core.load) -> int:
             raise
         # A full disk, most likely, behind `> file`.
         _silence()
-        return _failed(f"the output cannot be written ({error.strerror})", 1)
+        return _failed(f"the output cannot be written ({error.strerror or error})", 1)
     return status if isinstance(status, int) else 0
 
 

@@ -82,6 +82,7 @@ def speech_corpus(
     sentences: Annotated[int, typer.Option(metavar="N", min=1, help="To hear, and as many to say.")] = 14_000,
 ) -> None:
     """Synthesise sentences in the training voices and in those that only measure; these must be installed."""
+    make_folder(folder)
     from omni_agent.core_model.training.stages import make_speech_corpus
 
     make_speech_corpus(folder, sentences=sentences, report=_report)

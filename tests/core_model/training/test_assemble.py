@@ -18,6 +18,10 @@ def test_a_checkpoint_taken_apart_and_put_together_is_the_same(tmp_path: Path) -
     model = random_model()
     save(model, tmp_path / "first")
     take_apart(tmp_path / "first", tmp_path / "parts")
+    codec, table = (
+        load_file(tmp_path / "parts" / f"speech_{name}.safetensors") for name in ("codec", "table")
+    )
+    assert table.keys() == {name for name in codec if not name.startswith("in_context.")}
     assemble(tmp_path / "parts", tmp_path / "second", model.config, model.text_tokenizer)
     first, second = load(tmp_path / "first"), load(tmp_path / "second")
     assert first.fingerprint == second.fingerprint

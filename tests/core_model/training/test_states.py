@@ -52,6 +52,15 @@ def test_where_nothing_was_kept_nothing_is_changed(tmp_path: Path) -> None:
     assert torch.equal(begun.learner.weight, before)
 
 
+def test_what_cannot_be_written_is_told_and_what_was_there_stays(tmp_path: Path) -> None:
+    kept = learning(tmp_path / "a.state")
+    kept.state.keep(step=7)
+    (tmp_path / "a.new").mkdir()
+    with pytest.raises(InputError, match=r"a\.state cannot be written"):
+        kept.state.keep(step=8)
+    assert kept.state.restore()["step"] == 7
+
+
 def test_a_state_that_is_removed_is_not_gone_on_from(tmp_path: Path) -> None:
     kept = learning(tmp_path / "a.state")
     kept.state.keep(step=7)
