@@ -35,7 +35,7 @@ is not measured, and the machine may have been busy.
 """
 
 MOST_KINDS = 1000
-"""Of so many it is known how long they take: those that came last."""
+"""Of so many it is known how long it takes: to begin, a step and to decode each count as one."""
 
 OTHERS = 0.1
 """The part of the time that those without a deadline have, however pressed others are: they do not starve."""

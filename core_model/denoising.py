@@ -28,6 +28,7 @@ from omni_agent.core_model.schedule import (
     Reading,
     as_given,
     check_blocks,
+    check_given,
     counts,
     even,
     published,
@@ -279,6 +280,7 @@ def _steps(
         if isinstance(rule, PublishedRule) and rule.algorithm == "origin":
             raise InputError("a schedule was given for origin, whose steps commit by chance: give num_steps")
         more = shortcuts.threshold < 1 or shortcuts.early_end
+        check_given(settings.schedule, masked, length, block)
         return as_given(settings.schedule, masked, length, block, at_least=more)
     num_steps = task.num_steps if settings.mode == "exact" else task.fast.num_steps or task.num_steps
     num_steps = settings.num_steps or num_steps or length

@@ -20,10 +20,8 @@ import itertools
 import logging
 import threading
 import time
-import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import torch
 
@@ -34,11 +32,12 @@ from omni_agent.core_model.decoding import MASKED, Decoding, wanted
 from omni_agent.core_model.grouping import Always, Grouping, Paying, Shape, alone
 from omni_agent.core_model.hurry import Hurry
 from omni_agent.core_model.jobs import Job
+from omni_agent.core_model.kept_errors import without_frames
 from omni_agent.core_model.listening import Listening
 from omni_agent.core_model.model import Model
 from omni_agent.core_model.precision import full_float32
 from omni_agent.core_model.ticket import Describe, Finished, Ticket
-from omni_agent.errors import CoreClosed, OmniError, Overloaded
+from omni_agent.errors import CoreClosed, Overloaded
 from omni_agent.values import Reply, Speech
 
 __all__ = ["Engine"]
@@ -53,8 +52,6 @@ _IDLE_SECONDS = 1.0
 
 _PREPARING_SECONDS = 1.0
 """More than it takes to capture a step: whoever is due before does not wait for that."""
-
-E = TypeVar("E", bound=BaseException)
 
 _log = logging.getLogger(__name__)
 
@@ -245,7 +242,7 @@ class Engine:
                     self._hurry.pace.turned(self._turns - turns, time.monotonic() - begun)
         except BaseException as error:  # of the engine itself: nobody may wait for a thread that is gone
             _log.exception("the engine broke down")
-            self._broken = _without_frames(error)
+            self._broken = without_frames(error)
         finally:
             self._in_flight.clear()
             self._launch = None
@@ -358,7 +355,8 @@ class Engine:
                 if job.snapshot is not None and job.snapshot.prompt:
                     decoding = self._model.restored(job.snapshot, job.work)
                     # it may have been in a hurry before
-                    job.shortened = len(decoding.steps) - decoding.step < wanted(decoding)
+                    fewer = len(decoding.steps) < len(decoding.asked)
+                    job.shortened = fewer and len(decoding.steps) - decoding.step < wanted(decoding)
                 else:
                     decoding = self._model.start(self._model.canvas(job.work), job.work.settings)
                 self._goes_on(job, decoding)
@@ -372,7 +370,7 @@ class Engine:
                 self._hurry.pace.took("decode", job.yields, time.monotonic() - before)
                 job.ticket.finish(Finished(value=value, confidence=None))
         except Exception as error:
-            job.ticket.fail(_without_frames(error))
+            job.ticket.fail(without_frames(error))
 
     def _advance(self, group: Sequence[Job]) -> None:
         """One model call for a group. If it fails, each has its own, so that only the guilty one fails; if it
@@ -390,7 +388,7 @@ class Engine:
             taken = list(zip(group, before, after, strict=True))
         except Exception as error:
             # what the call had made so far is let go: it lies in the frames that the error remembers
-            failure = _without_frames(error)
+            failure = without_frames(error)
         if failure is not None:
             self._failed(group, failure)
             return
@@ -398,7 +396,7 @@ class Engine:
             try:
                 self._goes_on(job, decoding)
             except Exception as error:
-                job.ticket.fail(_without_frames(error))
+                job.ticket.fail(without_frames(error))
         self._look_back()
         self._launch = _Launch(taken=taken, shape=shape, begun=begun)
         if any(decoding.late is None or decoding.done for _, _, decoding in taken):
@@ -418,13 +416,15 @@ class Engine:
             return
         taken: list[tuple[Job, Decoding, Decoding]] = []
         for job, before, after in launch.taken:
+            if job.ticket.done:
+                continue  # it gets no further model call, which a step in doubt would need
             try:
                 truly = self._model.settled(after)
                 if job.decoding is after and truly is not after:
                     self._goes_on(job, truly)
                 taken.append((job, before, truly))
             except Exception as error:
-                job.ticket.fail(_without_frames(error))
+                job.ticket.fail(without_frames(error))
         now = time.monotonic()
         # the device had the step before to do when this one was launched
         seconds = now - max(launch.begun, self._looked)
@@ -437,7 +437,7 @@ class Engine:
             try:
                 self._take(job, decoding)
             except Exception as error:
-                job.ticket.fail(_without_frames(error))
+                job.ticket.fail(without_frames(error))
 
     def _failed(self, group: Sequence[Job], error: Exception) -> None:
         if len(group) == 1:
@@ -486,7 +486,7 @@ class Engine:
             return
         try:
             codes, complete = self._decided(listener.source)
-            if heard.has_not(codes):
+            if heard.is_behind(codes):
                 self._look_back()  # a step that is on its way is timed without what comes now
             chunk = heard.turn(self._model, codes, complete=complete)
             if chunk is not None:
@@ -494,7 +494,7 @@ class Engine:
                 if chunk.last:
                     ticket.finish(Finished(value=heard.whole(self._model), confidence=None))
         except Exception as error:
-            ticket.fail(_without_frames(error))
+            ticket.fail(without_frames(error))
 
     def _decided(self, source: Ticket) -> tuple[Sequence[int], bool]:
         """A request's speech codes as far as they are decided from the left, and whether that is all."""
@@ -518,19 +518,6 @@ def _is_program_over() -> bool:
     )
 
 
-def _without_frames(error: E) -> E:
-    """The same error, its traceback as a note: frames would keep the engine, and with it the weights, for as
-    long as somebody keeps the error.
-    """
-    if not isinstance(error, OmniError):
-        error.add_note("".join(traceback.format_exception(error)).rstrip())
-    each: BaseException | None = error
-    while each is not None and each.__traceback__ is not None:
-        each.__traceback__ = None
-        each = each.__cause__ or each.__context__
-    return error
-
-
 def _decoding(job: Job) -> Decoding:
     assert job.decoding is not None
     return job.decoding
@@ -544,7 +531,7 @@ def _progress(before: Decoding, after: Decoding) -> tuple[Modality, int]:
 def _due(work: Request | Value, snapshot: Snapshot | None, now: float) -> float | None:
     if not isinstance(work, Request) or work.settings.deadline is None:
         return None
-    left = None if snapshot is None else snapshot.seconds_left
     if snapshot is not None and snapshot.filled and MASKED not in snapshot.committed:
         return None  # it was in time, or late, before
+    left = None if snapshot is None else snapshot.seconds_left
     return now + (work.settings.deadline if left is None else left)

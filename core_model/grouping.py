@@ -150,26 +150,35 @@ class Paying:
         return times
 
     def _parts(
-        self, shape: Shape, group: list[int], alike: Callable[[Sequence[int]], bool]
+        self,
+        shape: Shape,
+        group: list[int],
+        alike: Callable[[Sequence[int]], bool],
+        most: float | None = None,
     ) -> list[list[int]]:
-        """A group that may share one call, as those that do."""
-        if len(group) == 1 or not self._pays(shape, group, alike):
+        """A group that may share one call, as those that do; `most` is what each may take, in seconds."""
+        rows = len(group)
+        if rows == 1 or not self._pays(shape, group, alike):
             return [[index] for index in group]
-        if not self._half_will_do(shape, len(group)):
+        count, each = self._of(shape).together.get(rows, (0, 0.0))
+        if count < TRIES or each * rows <= LONG_CALL:
             return [group]
-        half = len(group) // 2
-        return self._parts(shape, group[:half], alike) + self._parts(shape, group[half:], alike)
+        half, most = rows // 2, most or AS_FAST * each
+        if not all(self._will_do(shape, part, most) for part in (half, rows - half)):
+            return [group]
+        return [
+            part
+            for indices in (group[:half], group[half:])
+            for part in self._parts(shape, indices, alike, most)
+        ]
 
-    def _half_will_do(self, shape: Shape, rows: int) -> bool:
-        """Whether a call for so many is long, and one for half as many takes each about as long or has to be
-        tried.
-        """
-        times, half = self._of(shape), rows // 2
-        count, each = times.together.get(rows, (0, 0.0))
-        if count < TRIES or each * rows <= LONG_CALL or not times.alike.get(half, True):
-            return False
-        tried, of_half = (TRIES, times.alone) if half == 1 else times.together.get(half, (0, 0.0))
-        return tried < TRIES or (of_half is not None and of_half <= AS_FAST * each)
+    def _will_do(self, shape: Shape, rows: int, most: float) -> bool:
+        """Whether each of so many takes at most that long, or it has to be tried."""
+        times = self._of(shape)
+        if rows == 1:
+            return times.alone is not None and times.alone <= most
+        tried, each = times.together.get(rows, (0, 0.0))
+        return times.alike.get(rows, True) and (tried < TRIES or each <= most)
 
     def _pays(self, shape: Shape, group: Sequence[int], alike: Callable[[Sequence[int]], bool]) -> bool:
         times, rows = self._of(shape), len(group)

@@ -50,7 +50,7 @@ class Listening:
         self._length += len(samples)
         return chunk
 
-    def has_not(self, codes: Sequence[int]) -> bool:
+    def is_behind(self, codes: Sequence[int]) -> bool:
         """Whether there are codes that no turn has taken yet."""
         return len(codes) > len(self._codes)
 

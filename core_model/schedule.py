@@ -23,6 +23,7 @@ __all__ = [
     "as_given",
     "by_chance",
     "check_blocks",
+    "check_given",
     "counts",
     "even",
     "published",
@@ -144,6 +145,27 @@ def check_blocks(steps: Sequence[BlockStep], length: int, num_steps: int, block_
         )
 
 
+def check_given(counts: Sequence[int], masked: Sequence[int], length: int, block_length: int | None) -> None:
+    """Refuse a schedule of which a step reaches into a block that it does not fill: it would take the surest
+    places of all its blocks, and what is left of the first one would stay masked.
+
+    Raises:
+        InputError: it does.
+    """
+    block, done = min(block_length or length, length), 0
+    for number, count in enumerate(counts, start=1):
+        after = done + count
+        if after < len(masked):
+            first, last = masked[done] // block, masked[after - 1] // block
+            if first != last == masked[after] // block:
+                raise InputError(
+                    f"step {number} of the schedule commits {count} places, from a block of {block} into the"
+                    " midst of another; wanted steps inside one block, or to the end of one: give other"
+                    " counts, or no block_length"
+                )
+        done = after
+
+
 def as_given(
     counts: Sequence[int],
     masked: Sequence[int],
@@ -153,9 +175,6 @@ def as_given(
     at_least: bool = False,
 ) -> tuple[BlockStep, ...]:
     """Steps that commit so many places each, from the left, in as few blocks as hold them.
-
-    Of several blocks a step takes the surest places, wherever they are: what it leaves of them, the next
-    steps take from all of them.
 
     Args:
         counts: for each step, each at least 1.
@@ -174,14 +193,11 @@ def as_given(
             f"a schedule of {total} places in {len(counts)} steps was given for a blank with"
             f" {wanted} to fill; wanted one that adds up to it"
         )
-    block, done = min(block_length or length, length), 0
-    steps: list[BlockStep] = []
+    block, steps, done = min(block_length or length, length), [], 0
     for count in (*counts, wanted - total):
         count = min(count, wanted - done)
         if count > 0:
             start, stop = masked[done] // block * block, (masked[done + count - 1] // block + 1) * block
-            if steps and start < steps[-1].stop:
-                start = steps[-1].start
             steps.append(BlockStep(start=start, stop=min(stop, length), places=count))
             done += count
     return tuple(steps)

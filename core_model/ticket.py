@@ -139,6 +139,8 @@ class Ticket:
     def begun(self, state: Decoding) -> None:
         """There is a canvas."""
         self._state = state
+        if self.done:
+            self._let_go()
 
     def publish(self, state: Decoding) -> None:
         """A denoising step was made."""

@@ -13,6 +13,7 @@ from omni_agent.core_model.evaluation.case import Asked, Case
 from omni_agent.core_model.evaluation.distinct import distinct
 from omni_agent.core_model.evaluation.scores import Share, agree
 from omni_agent.core_model.evaluation.table import Row
+from omni_agent.core_model.training.voices import CHOOSING_VOICES, MEASURING_VOICES
 from omni_agent.core_model.world import (
     Combination,
     Kind,
@@ -36,11 +37,10 @@ __all__ = [
     "questions_about",
     "sample",
     "shared",
+    "strange",
     "sums_typed",
     "voices_of",
 ]
-
-MEASURING_VOICES, CHOOSING_VOICES = ("awb", "ked"), ("slt_arctic_hts", "kal_diphone")
 
 
 class PictureQuestion(NamedTuple):
@@ -53,10 +53,13 @@ class PictureQuestion(NamedTuple):
 
 
 def voices_of(split: Split) -> tuple[str, str]:
-    """Who asks aloud, none of them trained on: of what is held out those that only measure, else others, by
-    which one may choose.
-    """
+    """Who asks aloud: of what is held out those voices that only measure, else those to choose by."""
     return MEASURING_VOICES if split == "held_out" else CHOOSING_VOICES
+
+
+def strange(split: Split) -> str:
+    """How little is known of these voices."""
+    return "never trained on" if split == "held_out" else "never trained on, of speakers that were"
 
 
 # Which scenes each row asks about, and which of their questions; each combination is asked equally often.

@@ -257,7 +257,7 @@ def train_image_tokenizer(
         {"model": model, "average": average, "optimiser": optimiser},
         seconds=save_seconds,
     )
-    first = state.restore().get("step", 0)
+    first, file = state.restore().get("step", 0), folder / "image_tokenizer.safetensors"
     begun = time.monotonic()
     for step, (clean, noisy, alpha, objects) in enumerate(
         batches(seed, batch_size, first, splits), start=first
@@ -302,8 +302,11 @@ def train_image_tokenizer(
             line |= {"regulariser": regulariser.item(), "seconds": time.monotonic() - begun}
             report(json.dumps({k: round(v, 4) for k, v in line.items()}))
         if state.due or step == steps - 1:
-            replace_weights(folder / "image_tokenizer.safetensors", average.state_dict())
+            # the state first: where a run starts from what it writes, it must not start from that again
             state.keep(step=step + 1)
+            replace_weights(file, average.state_dict())
+    if first >= steps and state.is_newer_than(file):
+        replace_weights(file, average.state_dict())
     return average
 
 

@@ -13,7 +13,6 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -49,10 +48,10 @@ __all__ = [
     "Utterances",
     "hearing_sentences",
     "recognition_plan",
-    "said_in_training",
     "speaking_plan",
     "speaking_sentences",
     "synthesise",
+    "to_say",
     "trimmed",
 ]
 
@@ -155,10 +154,9 @@ def speaking_sentences(rng: np.random.Generator, count: int) -> list[str]:
     return [str(text) for text in rng.permutation(list(found))]
 
 
-@cache
-def said_in_training() -> frozenset[str]:
-    """All that omni-tiny's training has it say."""
-    return frozenset(speaking_sentences(np.random.default_rng(1), SENTENCES))
+def to_say(count: int = SENTENCES) -> list[str]:
+    """What a training has the core say: always the same, so that it is known later what was said."""
+    return speaking_sentences(np.random.default_rng(1), count)
 
 
 def recognition_plan(texts: Iterable[str], rng: np.random.Generator) -> list[Line]:

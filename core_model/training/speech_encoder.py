@@ -227,7 +227,7 @@ def train_speech_encoder(
     batches = _batches(spoken, run.batch, run.seed, step)
     began = time.monotonic()
     losses: list[float] = []
-    if step >= run.steps:  # cut off between the two
+    if step >= run.steps and state.is_newer_than(folder / "speech_frontend.safetensors"):
         _write(folder, average)
     while step < run.steps:
         listener.train()

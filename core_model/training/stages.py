@@ -44,8 +44,8 @@ from omni_agent.core_model.training.speech_corpus import (
     hearing_sentences,
     recognition_plan,
     speaking_plan,
-    speaking_sentences,
     synthesise,
+    to_say,
 )
 from omni_agent.core_model.training.speech_encoder import (
     SpeechEncoderRun,
@@ -55,7 +55,7 @@ from omni_agent.core_model.training.speech_encoder import (
 )
 from omni_agent.core_model.training.states import replace_weights
 from omni_agent.core_model.training.tiny import TINY_SPEECH_CODEC, said_words, tiny_config, tiny_tokenizer
-from omni_agent.core_model.training.voices import HELD_OUT_VOICES
+from omni_agent.core_model.training.voices import CHOOSING_VOICES, HELD_OUT_VOICES
 from omni_agent.core_model.world import Split, sample_crowd, sample_sentence, sample_strangers
 from omni_agent.core_model.world.splits import CHOOSING
 from omni_agent.errors import InputError
@@ -85,7 +85,7 @@ def make_speech_corpus(
     texts = [sample_sentence(measuring, "development" if i % 2 else "train") for i in range(held_out)]
     plans = {"recognition": recognition}
     if not (folder / "spoken.npz").exists():
-        plans["speaking"] = speaking_plan(speaking_sentences(np.random.default_rng(1), sentences))
+        plans["speaking"] = speaking_plan(to_say(sentences))
     plans |= {
         f"held_out/{voice}": [Line(text=text, voice=voice) for text in texts] for voice in HELD_OUT_VOICES
     }
@@ -138,12 +138,12 @@ def _in_half(codec: TableCodec) -> dict[str, Tensor]:
 def make_speech_encoder(
     folder: Path, *, steps: int = 6_000, start_from: Path | None = None, report: Report
 ) -> None:
-    """The encoder that hears, trained on the words alone; measured on the held-out voices.
+    """The encoder that hears, trained on the words alone; measured on the voices to choose by.
 
     With `start_from`, the folder of an earlier one, it goes on from there at half the learning rate.
     """
     speech = folder / "speech"
-    measured = {voice: speech / "held_out" / voice for voice in HELD_OUT_VOICES}
+    measured = {voice: speech / "held_out" / voice for voice in CHOOSING_VOICES}
     there = {voice: place for voice, place in measured.items() if (place / "lines.json").exists()}
     train_speech_encoder(
         speech / "recognition",

@@ -68,6 +68,10 @@ class State:
         """Whether it is time to write again."""
         return time.monotonic() - self._kept_at > self._seconds
 
+    def is_newer_than(self, path: Path) -> bool:
+        """Whether what was trained was not written to that file any more, which comes after the state."""
+        return not path.exists() or path.stat().st_mtime_ns < self._path.stat().st_mtime_ns
+
     def keep(self, **facts: int) -> None:
         """Write the state, with what is to be known when a run goes on from it."""
         replace_state(
@@ -118,6 +122,8 @@ def _replace(path: Path, new: Path, write: Callable[[Path], object]) -> None:
     try:
         write(new)
         new.replace(path)
+    except torch.OutOfMemoryError:
+        raise
     except (OSError, RuntimeError, SafetensorError) as error:  # torch's and safetensors' own, too
         with suppress(OSError):
             new.unlink(missing_ok=True)

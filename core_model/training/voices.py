@@ -20,8 +20,10 @@ from jaxtyping import Float32
 from omni_agent.errors import InputError, NotAvailable
 
 __all__ = [
+    "CHOOSING_VOICES",
     "ESPEAK_VOICES",
     "HELD_OUT_VOICES",
+    "MEASURING_VOICES",
     "PHONES",
     "SPEAKING_VOICE",
     "TRAINING_VOICES",
@@ -64,7 +66,13 @@ _FESTIVAL = {
     "slt_arctic_hts": ("cmu_us_slt_arctic_hts", "festvox-us-slt-hts"),
     "kal_diphone": ("kal_diphone", "festvox-kallpc16k"),
 }
-HELD_OUT_VOICES = ("awb", *_FESTIVAL)
+MEASURING_VOICES = ("awb", "ked")
+"""Of speakers who are heard nowhere in training: they only measure."""
+
+CHOOSING_VOICES = ("slt_arctic_hts", "kal_diphone")
+"""Never trained on either, but other programs' voices of speakers who are: by these one may choose."""
+
+HELD_OUT_VOICES = (*MEASURING_VOICES, *CHOOSING_VOICES)
 
 _KAL16_PITCH = 105.0  # Hz, the mean that flite gives kal16 by itself
 _ESPEAK_WORDS_PER_MINUTE = 175

@@ -11,14 +11,14 @@ __all__ = ["check_file", "read_file", "write_file"]
 
 
 def check_file(path: str | os.PathLike[str], *, what: str, most_bytes: int) -> Path:
-    """The path of a regular file that is neither empty nor too large; nothing is read.
+    """The path of a regular file that may be read and is neither empty nor too large; nothing is read.
 
     Args:
         what: what the file should be, for the error ("picture").
         most_bytes: larger files are refused.
 
     Raises:
-        InputError: no path, no such file, not a regular file, empty, or too large.
+        InputError: no path, no such file, not a regular file, not readable, empty, or too large.
     """
     if not isinstance(path, str | os.PathLike):
         raise InputError(f"the path of a {what} was {type(path).__name__}; wanted a str or a Path")
@@ -33,7 +33,8 @@ def check_file(path: str | os.PathLike[str], *, what: str, most_bytes: int) -> P
             raise InputError(f"{file}: no such file; wanted the path of a {what}")
         if not file.is_file():
             raise InputError(f"{file}: not a regular file; wanted the path of a {what}")
-        size = file.stat().st_size
+        with file.open("rb"):
+            size = file.stat().st_size
     except (OSError, ValueError) as error:
         if isinstance(error, InputError):
             raise
@@ -46,11 +47,7 @@ def check_file(path: str | os.PathLike[str], *, what: str, most_bytes: int) -> P
 
 
 def read_file(path: str | os.PathLike[str], *, what: str, most_bytes: int) -> bytes:
-    """The bytes of a regular file; the rest as `check_file`.
-
-    Raises:
-        InputError: as `check_file`, or it is not readable.
-    """
+    """The bytes of a regular file; the rest as `check_file`."""
     file = check_file(path, what=what, most_bytes=most_bytes)
     try:
         return file.read_bytes()

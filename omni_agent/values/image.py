@@ -21,7 +21,7 @@ from omni_agent.values.files import check_file, read_file, write_file
 from omni_agent.values.media import Media
 from omni_agent.values.tokens import Tokens
 
-__all__ = ["Image", "picture_size"]
+__all__ = ["Image", "check_picture"]
 
 MOST_SIDE = 8192
 MOST_PIXELS = 64_000_000
@@ -141,19 +141,15 @@ class Image(Media):
         return f"{self.width}x{self.height}"
 
 
-def picture_size(path: str | os.PathLike[str]) -> tuple[int, int]:
-    """The width and height of a picture's file, in pixels, by its header alone.
+def check_picture(path: str | os.PathLike[str]) -> None:
+    """Look at a picture's file by its header alone.
 
     Raises:
         InputError: as `Image.open`, but for damage behind the header.
     """
     file = check_file(path, what="picture", most_bytes=Image.MOST_BYTES)
-    try:
-        with file.open("rb") as stream, _quiet(), _opened(stream, str(path)) as picture:
-            _check_size(picture.width, picture.height, str(path))
-            return picture.size
-    except OSError as error:
-        raise InputError(f"{str(path)!r} could not be read ({error.strerror})") from error
+    with file.open("rb") as stream, _quiet(), _opened(stream, str(path)) as picture:
+        _check_size(picture.width, picture.height, str(path))
 
 
 def _check_size(width: int, height: int, name: str) -> None:

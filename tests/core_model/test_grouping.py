@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import weakref
 from collections.abc import Sequence
 from dataclasses import replace
@@ -94,8 +93,17 @@ def test_no_split_costs_more_than_it_may(
         told(paying, ROUGH, rows, rows * seconds)
     parts = sizes(paying, 16)
     spent = sum(rows * each[rows] for rows in parts) / (16 * alone)
-    halvings = math.log2(16 / min(parts))
-    assert spent <= 1.001 * (of_all * AS_FAST**halvings if of_all < 1 else 1)
+    assert spent <= 1.001 * (of_all * AS_FAST if of_all < 1 else 1)
+
+
+def test_an_odd_number_is_split_only_where_both_parts_are_as_fast_and_alike() -> None:
+    paying = Paying()
+    told(paying, ROUGH, 1, 0.1)
+    told(paying, ROUGH, 5, 5 * 0.03)
+    told(paying, ROUGH, 2, 2 * 0.03)
+    assert sizes(paying, 5) == [2, 3]
+    told(paying, ROUGH, 3, 3 * 0.09)
+    assert sizes(paying, 5) == [5]
 
 
 def test_nobody_shares_before_it_is_known_what_one_takes() -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
+from itertools import accumulate
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omni_agent.core_model.schedule import anew, as_given, check_blocks, counts, even
+from omni_agent.core_model.schedule import anew, as_given, check_blocks, check_given, counts, even
 from omni_agent.errors import InputError
 
 lengths = st.integers(1, 300)
@@ -83,11 +84,19 @@ def test_too_few_steps_for_the_blocks_are_refused() -> None:
 
 
 @given(st.lists(st.integers(1, 12), min_size=1, max_size=8), st.integers(1, 6), st.integers(0, 2**32))
-def test_whatever_places_its_steps_take_a_schedule_that_was_given_fills_the_blank(
+def test_a_schedule_that_is_given_fills_the_blank_whatever_places_its_steps_take_or_is_refused(
     given_counts: list[int], block: int, seed: int
 ) -> None:
     rng, length = random.Random(seed), sum(given_counts)
     masked = set(range(length))
+    try:
+        check_given(given_counts, sorted(masked), length, block)
+    except InputError:
+        ends = list(accumulate(given_counts))
+        assert any(
+            end % block and count > end % block for end, count in zip(ends[:-1], given_counts, strict=False)
+        )
+        return
     for step in as_given(given_counts, sorted(masked), length, block):
         inside = [place for place in masked if step.start <= place < step.stop]
         masked -= set(rng.sample(inside, step.count(len(inside))))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -196,6 +197,18 @@ async def test_steps_that_a_deadline_took_away_come_back_where_it_goes_on() -> N
         await again
     assert again.schedule is not None
     assert len(again.schedule.run) == len(whole.steps)
+
+
+async def test_what_was_not_hurried_is_not_gone_on_with_in_other_steps() -> None:
+    request = with_settings(one_of_each()[6], algorithm="origin", temperature=0.5, deadline=500.0)
+    every = states(MODEL, request)
+    for state in every[1:-1]:
+        snapshot = replace(snapshots.taken(Origin.of(MODEL), request, state), seconds_left=400.0)
+        async with LocalCore(lambda: random_model(2)) as core:
+            again = core.resume(snapshot)
+            await asyncio.gather(again, return_exceptions=True)  # a random model draws no pictures so
+        assert again.schedule is not None
+        assert again.schedule.run == every[-1].run
 
 
 async def test_what_is_complete_is_given_after_its_deadline_too() -> None:

@@ -15,13 +15,13 @@ from omni_agent.errors import InputError
 __all__ = ["Folder", "checked", "json_lines", "lines_of", "text_field"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Folder:
     """A folder, in which files are found by path or by name."""
 
     path: Path
     _found: dict[Path, str] = field(default_factory=dict, repr=False)
-    """The files found so far, by what they were first asked for as."""
+    """The files found so far, each with the longest path that it was asked for as."""
 
     @staticmethod
     def of(source: Path) -> Folder:
@@ -58,14 +58,15 @@ class Folder:
                 another path before, or is not as wanted.
         """
         path = self._path_of(name, place, what)
-        if path not in self._found:
-            self._found[path] = name
-            return checked(path, place, check)
-        if not _are_one(Path(name), Path(self._found[path])):
+        before = self._found.get(path)
+        if before is None:
+            checked(path, place, check)
+        elif not _are_one(Path(name), Path(before)):
             raise InputError(
-                f"{place}: there is one {path.name} in {self.path}, for {self._found[path]!r} and for"
-                f" {name!r}: put each {what} at its path"
+                f"{place}: there is one {path.name} in {self.path}, for {before!r} and for {name!r}: put each"
+                f" {what} at its path"
             )
+        self._found[path] = max(before or "", name, key=lambda each: len(Path(each).parts))
         return path
 
     def holds(self, name: str) -> bool:

@@ -22,7 +22,7 @@ from omni_agent.core_model.evaluation.suites.files import checked, lines_of
 from omni_agent.core_model.evaluation.table import Row
 from omni_agent.errors import InputError
 from omni_agent.values import Image
-from omni_agent.values.image import SUFFIXES, picture_size
+from omni_agent.values.image import SUFFIXES, check_picture
 
 __all__ = ["COGNITION", "PERCEPTION", "MmePicture", "mme", "read_answer", "read_mme"]
 
@@ -127,7 +127,7 @@ def _picture(folder: Path, text: Path) -> Path:
         for ending in (suffix, suffix.upper()):
             path = folder / f"{text.stem}{ending}"
             if path.is_file():
-                return checked(path, str(text), picture_size)
+                return checked(path, str(text), check_picture)
     raise InputError(f"{text}: there is no picture {text.stem} in {folder}; put it there")
 
 

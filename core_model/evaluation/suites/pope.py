@@ -22,7 +22,7 @@ from omni_agent.core_model.evaluation.suites.files import Folder, json_lines, te
 from omni_agent.core_model.evaluation.table import Row
 from omni_agent.errors import InputError
 from omni_agent.values import Image
-from omni_agent.values.image import picture_size
+from omni_agent.values.image import check_picture
 
 __all__ = ["PopeQuestion", "pope", "read_pope", "says_yes"]
 
@@ -87,7 +87,7 @@ def _questions(folder: Folder, file: Path) -> list[PopeQuestion]:
         questions.append(
             PopeQuestion(
                 picture=folder.find(
-                    text_field(line, "image", place), place, what="picture", check=picture_size
+                    text_field(line, "image", place), place, what="picture", check=check_picture
                 ),
                 text=text_field(line, "text", place),
                 label="yes" if label == "yes" else "no",

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omni_agent.core import Modality
 from omni_agent.core_model.evaluation.suites.files import Folder, checked, json_lines, lines_of, text_field
+from omni_agent.core_model.training.sample_kinds import Kind, kind_of
 from omni_agent.core_model.training.sample_lines import Medium, Said, parse_sample
 from omni_agent.errors import InputError
 from omni_agent.values.speech import sound_seconds
@@ -126,19 +126,25 @@ def _samples(folder: Folder, file: Path, *, sounds: bool) -> Iterator[Utterance]
 
 def _of_training(line: dict[str, Any], place: str) -> tuple[str, str]:
     """The text and the sound of a training sample's end: what is written down of a sound, or is said."""
-    user, assistant = parse_sample(line, where=place, folder=Path()).said[-2:]
-    if assistant.modalities == [Modality.TEXT]:
-        sounds, text = user, _words(assistant)
-    else:
-        # an instruction stands on the user's first line
-        sounds, text = assistant, _words(user).partition("\n")[2]
-    media = [part for part in (*user.content, *assistant.content) if isinstance(part, Medium)]
-    if sounds.modalities.count(Modality.SPEECH) != 1 or len(media) != 1 or not text.strip():
+    sample = parse_sample(line, where=place, folder=Path())
+    user, assistant = sample.said[-2:]
+    match kind := kind_of(sample):
+        case Kind.RECOGNITION:
+            sound, text = user, _words(assistant)
+        case Kind.SPEAKING:
+            # an instruction stands on the user's first line
+            sound, text = assistant, _words(user).partition("\n")[2]
+        case _:
+            raise InputError(
+                f"{place}: its last question and answer are of the kind {str(kind)!r}; wanted"
+                f" {str(Kind.RECOGNITION)!r} or {str(Kind.SPEAKING)!r}"
+            )
+    sounds = [part.path for part in sound.content if isinstance(part, Medium)]
+    if len(sounds) != 1 or not text.strip():
         raise InputError(
-            f"{place}: wanted a user's and an assistant's message at its end, of one a sound and of the other"
-            " its text"
+            f"{place}: given {len(sounds)} sounds with the text {text!r}; wanted one, and a text"
         )
-    return text, str(media[0].path)
+    return text, str(sounds[0])
 
 
 def _words(said: Said) -> str:

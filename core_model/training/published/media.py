@@ -23,7 +23,7 @@ from omni_agent.core_model.speech_frontend import RATE, frame_count
 from omni_agent.core_model.training.sample_lines import Medium
 from omni_agent.errors import InputError
 from omni_agent.values import Image, Speech
-from omni_agent.values.image import picture_size
+from omni_agent.values.image import check_picture
 from omni_agent.values.speech import sound_seconds
 
 __all__ = ["Media"]
@@ -65,7 +65,7 @@ class Media:
         config = self._parts.config
         if medium.modality is Modality.IMAGE:
             sizes = self._parts.eyes.config
-            picture_size(medium.path)
+            check_picture(medium.path)
             return Codes(Modality.IMAGE, [0] * (sizes.codes_drawn if said else sizes.codes_seen))
         seconds = sound_seconds(medium.path)
         if said:

@@ -18,8 +18,8 @@ from omni_agent.core_model.training.masking import (
     stratified,
 )
 from omni_agent.core_model.training.published.config import LossConfig, MaskingConfig
-from omni_agent.core_model.training.published.kinds import Kind
 from omni_agent.core_model.training.published.samples import Sample
+from omni_agent.core_model.training.sample_kinds import Kind
 from omni_agent.core_model.vocabulary import Vocabulary
 
 __all__ = ["ABOUT", "KINDS", "Batch", "Row", "joined", "packed"]

@@ -15,7 +15,7 @@ from omni_agent.core import Modality
 from omni_agent.core_model.config import CoreConfig, TaskConfig
 from omni_agent.core_model.layout import Heard, Ids, Part, Turn, lay_out_turns, speech_place
 from omni_agent.core_model.training.published.config import AnswersConfig, DropoutConfig
-from omni_agent.core_model.training.published.kinds import Kind, kind_of, task_of
+from omni_agent.core_model.training.sample_kinds import Kind, kind_of, task_of
 from omni_agent.core_model.training.sample_lines import Line, Medium
 from omni_agent.core_model.vocabulary import Vocabulary
 

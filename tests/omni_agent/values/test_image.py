@@ -18,7 +18,7 @@ from PIL import Image as PilImage
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from omni_agent import Image, InputError, NotDecoded, Tokens
-from omni_agent.values.image import picture_size
+from omni_agent.values.image import check_picture
 
 JSON = TypeAdapter(Image)
 PIXELS = arrays(np.uint8, array_shapes(min_dims=2, max_dims=2, max_side=9).map(lambda shape: (*shape, 3)))
@@ -202,20 +202,20 @@ def test_opening_names_the_file(tmp_path: Path) -> None:
         ("/dev/zero", "not a regular file"),
         (None, "the path of a picture was NoneType; wanted a str or a Path"),
     ]:
-        for look in (Image.open, picture_size):
+        for look in (Image.open, check_picture):
             with pytest.raises(InputError, match=words):
                 look(path)  # type: ignore[arg-type]
 
 
-def test_a_header_tells_how_large_a_picture_is(tmp_path: Path) -> None:
+def test_a_header_is_looked_at_without_what_is_behind_it(tmp_path: Path) -> None:
     whole = png(9, 5)
     (tmp_path / "half.png").write_bytes(whole[:45])
-    assert picture_size(tmp_path / "half.png") == (9, 5)
+    check_picture(tmp_path / "half.png")
     with pytest.raises(InputError, match=r"half\.png: the picture is damaged or cut short"):
         Image.open(tmp_path / "half.png")
     (tmp_path / "wide.png").write_bytes(png(9000, 1))
     with pytest.raises(InputError, match=r"wide\.png: 9,000x1 pixels; the limit is 8,192 a side"):
-        picture_size(tmp_path / "wide.png")
+        check_picture(tmp_path / "wide.png")
 
 
 def test_a_large_file_is_refused_before_it_is_read(tmp_path: Path) -> None:

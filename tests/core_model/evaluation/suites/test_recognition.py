@@ -120,11 +120,14 @@ async def test_of_a_conversation_the_last_sound_is_written_down(tmp_path: Path) 
 
 async def test_no_sound_stands_for_another_of_its_name(tmp_path: Path) -> None:
     sound(tmp_path / "one" / "001.wav")
-    (tmp_path / "sounds.tsv").write_text("one/001.wav\ta dog\n001.wav\ta dog\ntwo/001.wav\ttwo cats\n")
-    with pytest.raises(
-        InputError, match=r"line 3: there is one 001\.wav in .*, for 'one/001\.wav' and for 'two/001\.wav'"
-    ):
-        await written(tmp_path, {0.1: "a dog"})
+    for first, second in (("one/001.wav", "001.wav"), ("001.wav", "one/001.wav")):
+        lines = f"{first}\ta dog\n{second}\ta dog\ntwo/001.wav\ttwo cats\n"
+        (tmp_path / "sounds.tsv").write_text(lines)
+        with pytest.raises(
+            InputError,
+            match=r"line 3: there is one 001\.wav in .*, for 'one/001\.wav' and for 'two",
+        ):
+            await written(tmp_path, {0.1: "a dog"})
 
 
 @pytest.mark.parametrize("content", [b"", b"no sound"])
@@ -170,7 +173,7 @@ async def test_omni_tiny_writes_down_what_a_voice_says(tmp_path: Path) -> None:
         (
             "a.jsonl",
             '{"conversations": [{"from": "human", "value": "oh"}, {"from": "gpt", "value": "good morning"}]}',
-            "line 1: wanted a user's and an assistant's message at its end, of one a sound",
+            "line 1: its last question and answer are of the kind 'written answer'; wanted 'recognition'",
         ),
         ("a.tsv", "a dog\ta.wav\n", r"line 1: given the text 'a\.wav'; wanted a sound's file, a tab, a text"),
         ("a.txt", "a dog\n", "given no sounds with their texts"),
@@ -180,6 +183,14 @@ async def test_bad_files_are_told_what_is_wanted(tmp_path: Path, name: str, text
     (tmp_path / name).write_text(text)
     with pytest.raises(InputError, match=said):
         await written(tmp_path, {})
+
+
+async def test_what_lies_outside_of_the_folder_is_not_taken(tmp_path: Path) -> None:
+    sound(tmp_path / "a.wav")
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "inner" / "sounds.tsv").write_text("../a.wav\ta dog\n")
+    with pytest.raises(InputError, match=r"the sound '\.\./a\.wav' lies outside of"):
+        await written(tmp_path / "inner", {})
 
 
 async def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:

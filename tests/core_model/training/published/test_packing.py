@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from omni_agent.core_model.training.published.config import LossConfig, MaskingConfig
-from omni_agent.core_model.training.published.kinds import Kind
 from omni_agent.core_model.training.published.learner import Learner
 from omni_agent.core_model.training.published.packing import ABOUT, LEAST_CHANCE, Batch, Row, joined, packed
 from omni_agent.core_model.training.published.samples import Sample
+from omni_agent.core_model.training.sample_kinds import Kind
 from tests.core_model.published_core import published_model
 
 MODEL = published_model()

@@ -18,9 +18,9 @@ from omni_agent.core_model.layout import Codes, Heard, Part
 from omni_agent.core_model.model import Model
 from omni_agent.core_model.prompting import without_prompt
 from omni_agent.core_model.training.published.config import AnswersConfig, DropoutConfig
-from omni_agent.core_model.training.published.kinds import Kind
 from omni_agent.core_model.training.published.media import Media
 from omni_agent.core_model.training.published.samples import Layouts, Sample
+from omni_agent.core_model.training.sample_kinds import Kind
 from omni_agent.core_model.training.sample_lines import Medium, parse_line
 from omni_agent.values import Image, Speech, Text
 from tests.core_model.training.published.small import SYSTEMS, message, samples, small_core
