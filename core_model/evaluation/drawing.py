@@ -47,6 +47,7 @@ async def drawing(bench: WorldBench) -> list[Row]:
     every = [each for kind in KINDS for each in drawn[kind]]
     return [
         _row(bench, "one: object", drawn["one"], _objects_right, wanted=OBJECT_WANTED),
+        _row(bench, "one: number", drawn["one"], _number_right, wanted=NUMBER_WANTED),
         _row(bench, "count: object", drawn["count"], _objects_right, wanted=OBJECT_WANTED),
         _row(bench, "count: number", drawn["count"], _number_right, wanted=NUMBER_WANTED),
         _row(bench, "pair: both objects", drawn["pair"], _objects_right, wanted=OBJECT_WANTED),
@@ -106,11 +107,8 @@ def _two_seeds(first: Sequence[Drawn], second: Sequence[Drawn]) -> Row:
 
 
 def _objects_right(wanted: Combination, seen: Seen) -> bool:
-    """The judge names the wanted objects and no others; of a pair, each on its side; and one where one is
-    wanted. Numbers have a row of their own.
-    """
-    alone = wanted.kind != "one" or seen.number == 1
-    return alone and seen.objects == tuple(shown.name for shown in wanted.objects)
+    """The judge names the wanted objects and no others, however many; of a pair, each on its side."""
+    return seen.objects == tuple(shown.name for shown in wanted.objects)
 
 
 def _number_right(wanted: Combination, seen: Seen) -> bool:

@@ -10,8 +10,6 @@ import pytest
 
 from omni_agent.core import Core, Request, Task
 from omni_agent.core_model.evaluation import PictureJudge, Table, evaluate
-from omni_agent.core_model.evaluation.drawing import _objects_right
-from omni_agent.core_model.evaluation.picture_judge import Seen
 from omni_agent.core_model.evaluation.scores import Share
 from omni_agent.core_model.evaluation.speech_judge import SpeechJudge
 from omni_agent.core_model.training.voices import speak_with
@@ -191,14 +189,17 @@ async def test_voices_to_choose_by_are_others_than_those_that_measure(knowing: S
     ]
 
 
-def test_of_one_wanted_three_are_wrong() -> None:
-    wanted = sample_combination(np.random.default_rng(0), "held_out", "one")
-    one = Seen(
-        layout="one", objects=(wanted.objects[0].name,), background=wanted.background.name, confidence=1.0
-    )
-    assert _objects_right(wanted, one)
-    assert not _objects_right(wanted, replace(one, layout="three"))
-    assert _objects_right(replace(wanted, kind="count", number=2), replace(one, layout="three"))
+async def test_three_are_the_right_object_in_the_wrong_number() -> None:
+    def three(request: Request) -> Image:
+        rng = np.random.default_rng(request.settings.seed)
+        wanted = wanted_by(str(request.content[0]).removeprefix("draw "))
+        crowd = replace(wanted, kind="count", number=3)
+        return Image(paint(place(rng, crowd), rng))
+
+    async with ScriptedCore({Task.DRAW: three}) as core:
+        shares = values(await evaluate(core, "drawing", 6))
+    assert shares["drawing/one: object"] > 0.8
+    assert shares["drawing/one: number"] == 0
 
 
 async def test_a_tokenizer_alone_is_measured_where_it_can_be_had(knowing: ScriptedCore) -> None:
