@@ -264,5 +264,5 @@ def test_a_schedule_made_anew_over_several_blocks_is_stepped_too() -> None:
 
 def test_a_given_schedule_across_blocks_commits_what_the_other_commits() -> None:
     model = random_model()
-    changes = {"length": 12, "block_length": 3, "schedule": (2, 3, 4, 3), "num_steps": None}
+    changes = {"length": 12, "block_length": 3, "schedule": (2, 1, 6, 3), "num_steps": None}
     step_by_step(model, begun(model, 1, changes))
