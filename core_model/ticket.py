@@ -138,15 +138,11 @@ class Ticket:
 
     def begun(self, state: Decoding) -> None:
         """There is a canvas."""
-        self._state = state
-        if self.done:
-            self._let_go()
+        self._become(state)
 
     def publish(self, state: Decoding) -> None:
         """A denoising step was made."""
-        self._state = state.forgetful() if state.done else state
-        if self.done:
-            self._let_go()
+        self._become(state.forgetful() if state.done else state)
         self._ring()
 
     def say(self, chunk: SpeechChunk) -> None:
@@ -172,6 +168,11 @@ class Ticket:
             on_end(self)
         self._let_go()
         self._ring()
+
+    def _become(self, state: Decoding) -> None:
+        self._state = state
+        if self.done:
+            self._let_go()
 
     def _let_go(self) -> None:
         """A kept ticket keeps nothing that is remembered for further steps."""

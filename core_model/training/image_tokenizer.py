@@ -237,15 +237,16 @@ def train_image_tokenizer(
         InputError: a state that is there cannot be gone on from.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    if repaint is not None:  # before the critic, which takes its time
-        read_weights(repaint, ImageTokenizer(config).state_dict(), "an image tokenizer's weights")
+    earlier = None
+    if repaint is not None:  # read before the critic is trained, which takes its time
+        earlier = read_weights(repaint, ImageTokenizer(config).state_dict(), "an image tokenizer's weights")
     critic = train_critic(
         folder, critic_steps, batch_size, save_seconds=save_seconds, report=report, splits=splits
     )
     torch.manual_seed(seed)
     model, average = ImageTokenizer(config), ImageTokenizer(config)
-    if repaint is not None:
-        model.load_state_dict(read_weights(repaint, model.state_dict(), "an image tokenizer's weights"))
+    if earlier is not None:
+        model.load_state_dict(earlier)
         model.encoder.requires_grad_(False)
     _channels_last(critic)
     _channels_last(model)

@@ -223,11 +223,12 @@ def make_pools(
         ),
     }
     for name, (count, make) in makers.items():
-        if (folder / f"{name}.npz").exists():
-            report(f"{name}: what is in {folder / name}.npz stays; without that file it is made anew")
+        file = folder / f"{name}.npz"
+        if file.exists():
+            report(f"{name}: what is in {file} stays; without that file it is made anew")
         else:
             report(f"{name}: {count}")
-            make(count).save(folder / f"{name}.npz")
+            make(count).save(file)
     if (folder / "spoken.npz").exists() and not (folder / "phones.npz").exists():
         said = Ragged.open(folder / "spoken.npz")
         report(f"phones: of {len(said)} sentences")

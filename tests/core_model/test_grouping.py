@@ -230,7 +230,9 @@ def test_in_exact_mode_no_grouping_changes_a_token(
 
 
 @pytest.mark.parametrize("error", [InputError("guidance is for one at a time"), torch.OutOfMemoryError()])
-def test_those_of_whom_a_call_cannot_be_compared_have_one_each(error: Exception) -> None:
+def test_those_of_whom_a_call_cannot_be_compared_have_one_each(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model, asked = random_model(1), [one_of_each()[2]] * 3
     wanted = MODEL.value(decoded(MODEL, asked[0]))
 
@@ -239,7 +241,7 @@ def test_those_of_whom_a_call_cannot_be_compared_have_one_each(error: Exception)
         raise error
 
     tried: list[int] = []
-    model.alike = alike  # type: ignore[method-assign]
+    monkeypatch.setattr(model, "alike", alike)
     engine = Engine(model, grouping=Willing())
     try:
         assert [ticket.result(SECONDS).value for ticket in [engine.submit(each) for each in asked]] == [
@@ -251,7 +253,9 @@ def test_those_of_whom_a_call_cannot_be_compared_have_one_each(error: Exception)
         engine.close()
 
 
-def test_what_a_call_that_was_too_much_had_made_is_let_go_before_the_halves_begin() -> None:
+def test_what_a_call_that_was_too_much_had_made_is_let_go_before_the_halves_begin(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     model = random_model()
     advance, held, left = model.advance, [], []
 
@@ -263,7 +267,7 @@ def test_what_a_call_that_was_too_much_had_made_is_let_go_before_the_halves_begi
         left.extend(reference() for reference in held)
         return advance(decodings, in_a_hurry=in_a_hurry)
 
-    model.advance = limited  # type: ignore[method-assign]
+    monkeypatch.setattr(model, "advance", limited)
     with running(model, grouping=same_shape) as engine:
         for ticket in [engine.submit(ask(seed=seed)) for seed in range(4)]:
             ticket.result(SECONDS)
