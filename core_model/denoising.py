@@ -279,8 +279,10 @@ def _steps(
     if settings.schedule is not None:
         if isinstance(rule, PublishedRule) and rule.algorithm == "origin":
             raise InputError("a schedule was given for origin, whose steps commit by chance: give num_steps")
-        more = shortcuts.threshold < 1 or shortcuts.early_end
-        check_given(settings.schedule, masked, length, block)
+        laid_anew = shortcuts.threshold < 1  # after each step: one across blocks leaves nothing masked
+        if not laid_anew:
+            check_given(settings.schedule, masked, length, block)
+        more = laid_anew or shortcuts.early_end
         return as_given(settings.schedule, masked, length, block, at_least=more)
     num_steps = task.num_steps if settings.mode == "exact" else task.fast.num_steps or task.num_steps
     num_steps = settings.num_steps or num_steps or length

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from omni_agent.core import Request
@@ -274,6 +274,7 @@ readings = st.sampled_from(
     st.dictionaries(st.integers(0, 7), st.integers(1, 9), max_size=3),
     st.integers(0, 3),
 )
+@example(which=6, reading={"threshold": 0.15, "block_length": 3}, hurries={}, seed=0)
 def test_the_schedule_that_was_run_given_again_gives_the_same_tokens(
     which: int, reading: dict[str, Any], hurries: dict[int, int], seed: int
 ) -> None:
@@ -287,6 +288,20 @@ def test_the_schedule_that_was_run_given_again_gives_the_same_tokens(
     assert schedule_of(again).run == schedule.run
     if not hurries and not {"threshold", "early_end"}.intersection(reading):
         assert schedule.run == schedule.asked
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 7), st.lists(st.integers(1, 6), min_size=1, max_size=8), st.integers(2, 4))
+def test_above_a_threshold_a_schedule_may_cross_blocks_and_nothing_stays_masked(
+    which: int, schedule: list[int], block: int
+) -> None:
+    request = one_of_each()[which]
+    masked = len(_MODEL.canvas(request).blank)
+    schedule.append(max(masked - sum(schedule), 1))
+    asked = replace(
+        request.settings, num_steps=None, schedule=tuple(schedule), threshold=0.15, block_length=block
+    )
+    assert not run(_MODEL, replace(request, settings=asked), {}).masked.any()
 
 
 @given(st.integers(0, 7), st.integers(0, 7), st.integers(1, 9), st.integers(0, 20))
