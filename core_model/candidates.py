@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-__all__ = ["Candidates", "kept", "kept_unless_unsure", "tiles"]
+__all__ = ["Candidates", "kept", "kept_unless_unsure", "log_sum_exp", "tiles"]
 
 TILE_BYTES = 64 * 2**20
 """What a tile's logits and what is made of them may take together."""
@@ -60,6 +60,15 @@ def tiles(rows: int, columns: int) -> Iterator[slice]:
     size = max(1, TILE_BYTES // (columns * 4 * _COPIES))
     for start in range(0, max(rows, 1), size):
         yield slice(start, min(start + size, rows))
+
+
+def log_sum_exp(logits: Float[Tensor, "m columns"], highest: Float[Tensor, "m 1"]) -> Float[Tensor, "m 1"]:
+    """The log of the sum of exponentials of each row, above its highest number.
+
+    What lies 80 below that adds nothing in float32, but its exponential may be too small for a normal number,
+    which some processors take forty times as long for.
+    """
+    return (logits - highest).clamp_(min=-80).exp_().sum(-1, keepdim=True).log_()
 
 
 def kept(
@@ -117,7 +126,7 @@ def _highest(
     highest, where = logits.topk(top_k + 1)
     if top_p < 1:
         best = highest[:, :1]  # taken away first: sums of large numbers round coarsely
-        shares = (highest - best - (logits - best).logsumexp(-1, keepdim=True)).exp().cumsum(-1)
+        shares = (highest - best - log_sum_exp(logits, best)).exp().cumsum(-1)
         count = 1 + (shares[:, :-1] <= top_p).sum(-1, keepdim=True).clamp(max=top_k - 1)
         close = ~((shares - top_p).abs() >= near).all(-1)  # also what is no number
     else:

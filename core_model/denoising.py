@@ -83,7 +83,7 @@ def prepared(parts: Parts, decoding: Decoding) -> Decoding:
 
 @torch.inference_mode()
 def advance(parts: Parts, decodings: Sequence[Decoding]) -> list[Decoding]:
-    """One denoising step of each, in one model call (two where guidance is wanted).
+    """One denoising step of each, in one model call; see `looking.looks`.
 
     Args:
         decodings: not done. Their lengths may differ; how they then share the call is the configuration's

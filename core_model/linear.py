@@ -1,9 +1,10 @@
 """Matrix products of float32 on a CPU, by the library that is faster at them.
 
-torch hands them to MKL, which on other makers' processors leaves half of AVX-512 unused: on an AMD EPYC (Zen
-5), one thread, 70 rows of 256 by 640 take 220 microseconds there and 110 by oneDNN, which torch has too and
-takes for bfloat16 only. Results differ by rounding, so which of them it is depends on the processor and on
-nothing else. Training, other types and other devices are torch's own.
+torch hands them to MKL, which on other makers' processors than its own leaves half of AVX-512 unused: on an
+AMD EPYC (Zen 5), one thread, 70 rows of 256 by 640 take 220 microseconds there and 110 by oneDNN, which torch
+has too and takes for bfloat16 only; on an Intel Xeon (Sapphire Rapids) 160 and 177, and 16 rows of 256 by 256
+take 23 and 42. Results differ by rounding, so which one it is depends on the processor and on nothing else.
+Training, other types and other devices are torch's own.
 """
 
 from __future__ import annotations
@@ -46,11 +47,17 @@ def linear(
 
 @cache
 def _by_onednn() -> bool:
-    """Whether this processor has AVX-512, and torch the operator: it is one of torch's compiler, not of its
-    stable interface.
+    """Whether this processor has AVX-512 and is not Intel's, and torch the operator: it is one of torch's
+    compiler, not of its stable interface.
     """
     return (
         torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
         and "AVX512" in torch.backends.cpu.get_cpu_capability().upper()
+        and not _maker().startswith("Intel")
         and hasattr(torch.ops.mkldnn, "_linear_pointwise")
     )
+
+
+def _maker() -> str:
+    """Whose processor it is and which, where torch (2.10 or newer) says so."""
+    return str(torch.cpu.get_capabilities()["cpu_name"]) if hasattr(torch.cpu, "get_capabilities") else ""

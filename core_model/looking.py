@@ -29,6 +29,11 @@ from omni_agent.errors import InputError
 
 __all__ = ["Look", "embedded", "head_of", "key_of", "looks", "reading_of"]
 
+FILLED_UP = 1.25
+"""Rows with a prompt and without share a model call if all are filled up to so many times as many places, at
+most.
+"""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Look:
@@ -61,7 +66,8 @@ class Look:
 
 
 def looks(parts: Parts, decodings: Sequence[Decoding]) -> list[Look]:
-    """What the next step of each reads, in one model call; two where there is guidance.
+    """What the next step of each reads, in one model call; two where there is guidance and rows with a prompt
+    and without are too unlike to share one.
 
     Raises:
         InputError: with padding attended, blanks of unequal length, or guidance for several.
@@ -69,18 +75,37 @@ def looks(parts: Parts, decodings: Sequence[Decoding]) -> list[Look]:
     readings = [reading_of(parts, decoding) for decoding in decodings]
     if parts.config.padding == "attended":
         return _attended(parts, decodings, readings)
-    without = _without_prompts(parts, decodings)
+    plain = [decoding.unconditional if decoding.guides else None for decoding in decodings]
+    rows = [_row(parts, decoding) for decoding in decodings]
+    more = [Row(embeddings=embedded(parts, canvas, 0)) for canvas in plain if canvas is not None]
+    states, others = _both(parts, rows, more, [each.refreshes for each in decodings])
+    left = iter(others)
     return [
         Look(
             reading=reading,
-            hidden=_at(decoding.canvas, reading, states),
-            without=None if plain is None else _at(plain[0], reading, plain[1]),
-            memory=decoding.prompt if states.memory is None else states.memory.before(_block_from(decoding)),
+            hidden=_at(decoding.canvas, reading, found),
+            without=None if canvas is None else _at(canvas, reading, next(left)),
+            memory=decoding.prompt if found.memory is None else found.memory.before(_block_from(decoding)),
         )
-        for decoding, reading, states, plain in zip(
-            decodings, readings, _with_prompts(parts, decodings), without, strict=True
-        )
+        for decoding, canvas, reading, found in zip(decodings, plain, readings, states, strict=True)
     ]
+
+
+def _both(
+    parts: Parts, rows: Sequence[Row], more: Sequence[Row], remember: Sequence[bool]
+) -> tuple[list[States], list[States]]:
+    """States of rows with their prompt and of those without: together, so that the weights are read once,
+    where nothing is remembered and few places are filled up.
+    """
+    if not more:
+        return hidden_states(parts.transformer, rows, remember=remember), []
+    lengths = [len(row.embeddings) for row in (*rows, *more)]
+    if any(row.memory for row in rows) or max(lengths) * len(lengths) > FILLED_UP * sum(lengths):
+        return hidden_states(parts.transformer, rows, remember=remember), hidden_states(
+            parts.transformer, more
+        )
+    states = hidden_states(parts.transformer, [*rows, *more], remember=remember)
+    return states[: len(rows)], states[len(rows) :]
 
 
 def _block_from(decoding: Decoding) -> int:
@@ -88,23 +113,12 @@ def _block_from(decoding: Decoding) -> int:
     return decoding.canvas.blank.start + decoding.steps[decoding.step].start - 1
 
 
-def _without_prompts(parts: Parts, decodings: Sequence[Decoding]) -> list[tuple[Canvas, States] | None]:
-    """For those that have guidance in this step the canvas without its prompt, and its states."""
-    plain = [decoding.unconditional if decoding.guides else None for decoding in decodings]
-    rows = [Row(embeddings=embedded(parts, canvas, 0)) for canvas in plain if canvas is not None]
-    states = iter(hidden_states(parts.transformer, rows) if rows else [])
-    return [None if canvas is None else (canvas, next(states)) for canvas in plain]
-
-
-def _with_prompts(parts: Parts, decodings: Sequence[Decoding]) -> list[States]:
-    rows = []
-    for decoding in decodings:
-        memory = decoding.prefix
-        if decoding.prompt is not None and not decoding.refreshes:
-            memory = decoding.prompt
-        first = memory.positions if memory else 0
-        rows.append(Row(embeddings=embedded(parts, decoding.canvas, first), memory=memory))
-    return hidden_states(parts.transformer, rows, remember=[each.refreshes for each in decodings])
+def _row(parts: Parts, decoding: Decoding) -> Row:
+    """What the next step computes of a canvas with its prompt."""
+    memory = decoding.prefix
+    if decoding.prompt is not None and not decoding.refreshes:
+        memory = decoding.prompt
+    return Row(embeddings=embedded(parts, decoding.canvas, memory.positions if memory else 0), memory=memory)
 
 
 def _attended(parts: Parts, decodings: Sequence[Decoding], readings: Sequence[Reading]) -> list[Look]:

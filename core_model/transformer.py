@@ -215,14 +215,15 @@ class _GatedMLP(nn.Module):
 
 
 def _rotation(positions: Tensor, head_size: int, theta: float) -> tuple[Tensor, Tensor]:
-    """Cosines and sines (batch, 1, n, head_size) of the half-split rotary embedding."""
+    """Cosines and sines (batch, 1, n, head_size) of the half-split rotary embedding; the sines of the first
+    half are negated.
+    """
     exponents = torch.arange(0, head_size, 2, device=positions.device, dtype=torch.float32) / head_size
-    angles = positions[..., None].float() * (1.0 / theta**exponents)
-    angles = torch.cat([angles, angles], -1)[:, None]
-    return angles.cos(), angles.sin()
+    angles = (positions[..., None].float() * (1.0 / theta**exponents))[:, None]
+    cos, sin = angles.cos(), angles.sin()
+    return torch.cat([cos, cos], -1), torch.cat([-sin, sin], -1)
 
 
 def _rotate(x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
     cos, sin = rotation
-    first, second = x.chunk(2, -1)
-    return x * cos.to(x.dtype) + torch.cat([-second, first], -1) * sin.to(x.dtype)
+    return x * cos.to(x.dtype) + x.roll(x.shape[-1] // 2, -1) * sin.to(x.dtype)

@@ -14,6 +14,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from omni_agent.core_model.candidates import log_sum_exp
+
 __all__ = ["TypedRule", "candidates", "choose"]
 
 Noise = Callable[[Int[Tensor, "m k"]], Float[Tensor, "m k"]]
@@ -61,7 +63,8 @@ def candidates(
         Columns (not ids) and the probability of each at temperature 1, before truncation.
     """
     logits = logits.float()  # in half precision many places would be equally sure
-    total = logits.logsumexp(-1)
+    highest = logits.amax(-1, keepdim=True)
+    total = (highest + log_sum_exp(logits, highest))[:, 0]
     if temperature == 0:
         best, column = logits.max(-1)
         return column, (best - total).exp()

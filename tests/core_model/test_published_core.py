@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from omni_agent import Core, InputError, Modality, NotAvailable, Request, Settings, Task
+from omni_agent.core_model import looking
 from omni_agent.core_model.canvas import Canvas
 from omni_agent.core_model.checkpoints.published_tasks import OMNI_TASKS
 from omni_agent.core_model.config import CoreConfig, ImageTokenizerConfig
@@ -352,7 +353,11 @@ def alone(model: Model, canvas: Canvas, places: torch.Tensor) -> torch.Tensor:
     return model.transformer.head(model.transformer(row[None])[0, places])
 
 
-def test_masked_guidance_reads_each_row_at_its_own_blank(model: Model) -> None:
+@pytest.mark.parametrize("filled_up", [0.0, 100.0], ids=["in two calls", "in one"])
+def test_masked_guidance_reads_each_row_at_its_own_blank(
+    model: Model, filled_up: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(looking, "FILLED_UP", filled_up)
     [decoding] = begun(model, asked(Task.DRAW, sound(), guidance_scale=2.0, length=30))
     plain = decoding.unconditional
     assert plain is not None

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from omni_agent.core_model.candidates import log_sum_exp
 from omni_agent.core_model.unmasking import candidates, choose
 
 
@@ -67,3 +68,13 @@ def test_top_p_keeps_the_first_column_above_the_threshold() -> None:
 def test_drawing_without_noise_is_refused() -> None:
     with pytest.raises(ValueError, match="wants noise"):
         candidates(torch.zeros(1, 3), temperature=0.5)
+
+
+@given(st.integers(0, 2**32), st.floats(0, 300))
+def test_the_log_of_a_sum_of_exponentials_is_torchs_own_however_far_apart_they_are(
+    seed: int, spread: float
+) -> None:
+    logits = spread * torch.randn(4, 100, generator=torch.Generator().manual_seed(seed))
+    logits[0, :50] = -torch.inf
+    highest = logits.amax(-1, keepdim=True)
+    torch.testing.assert_close((highest + log_sum_exp(logits, highest))[:, 0], logits.logsumexp(-1))
