@@ -350,7 +350,7 @@ class _Tight(Paying):
         """As they are of one shape."""
         return same_shape(shapes)
 
-    def too_many(self, rows: int) -> None:
+    def too_many(self, shape: Shape, rows: int) -> None:
         """Keep the number."""
         self._splits.append(rows)
 

@@ -2,13 +2,13 @@
 
     python benchmarks/engine_control.py [--parts cancel deadlines fairness quality] [--json FILE]
 
-On omni-tiny, as it comes. *Cancel*: a request waits for the one place while a drawing is in flight; from the
-cancel of that to the first step of the other. *Deadlines*: a hundred mixed requests, each due as a draw of
-chance says, met as a share of those that a plan of one call each, the earliest deadline first, meets at costs
-measured just before and after; asked all at once, and as they come; beside it, what the plan itself, at costs
-one percent higher or lower, meets of its own. *Fairness*: the last one's wait of eight at once, against
-eight one after the other. *Quality*: rows of the evaluation, held out, by number of steps (`--questions 50`
-a row).
+On omni-tiny, as it comes. *Cancel*: a request waits for a place while drawings have all of them, one or
+sixteen; from the cancel of one to the first step of the other. *Deadlines*: a hundred mixed requests, each
+due as a draw of chance says, met as a share of those that a plan of one call each, the earliest deadline first,
+meets at costs measured just before and after; asked all at once, and as they come; beside it, what the plan
+itself, at costs one percent higher or lower, meets of its own. *Fairness*: the last one's wait of eight at
+once, against eight one after the other. *Quality*: rows of the evaluation, held out, by number of steps
+(`--questions 50` a row).
 """
 
 from __future__ import annotations
@@ -79,13 +79,19 @@ def question(**settings: Any) -> Request:
     )
 
 
-async def cancel() -> dict[str, float]:
+async def cancel() -> dict[str, dict[str, float]]:
     """Milliseconds from a cancel to the end of the cancelled, and to the next one's first step."""
+    return {f"{places} in flight": await cancel_among(places) for places in (1, 16)}
+
+
+async def cancel_among(places: int) -> dict[str, float]:
+    """The same with so many long requests in flight, which have all the places."""
     told, freed = [], []
     core = LocalCore.load("omni-tiny")
-    core._in_flight = 1
+    core._in_flight = places
     async with core:
         for run in range(4 * RUNS):
+            others = [core.generate(drawing(seed=100 + other)) for other in range(places - 1)]
             long, next_one = core.generate(drawing(seed=run)), core.generate(question(seed=run))
             async for change in long:
                 if change.step == 3 + run:
@@ -100,6 +106,8 @@ async def cancel() -> dict[str, float]:
                 freed.append(1000 * (time.perf_counter() - begun))
                 break
             await next_one
+            for other in others:
+                other.cancel()
         status = core.status()
     call = 1000 * status.busy_seconds / status.calls
     rows = {
@@ -108,8 +116,9 @@ async def cancel() -> dict[str, float]:
         "the next one's first step, slowest": max(freed),
         "a model call, for comparison": call,
     }
+    print(f"  {places} in flight")
     for name, milliseconds in rows.items():
-        print(f"  {name:<40}{milliseconds:>9.2f} ms")
+        print(f"    {name:<40}{milliseconds:>9.2f} ms")
     return rows
 
 

@@ -19,8 +19,14 @@ __all__ = ["Candidates", "kept", "kept_unless_unsure", "log_sum_exp", "tiles"]
 TILE_BYTES = 64 * 2**20
 """What a tile's logits and what is made of them may take together."""
 
+SORTED_BYTES = 16 * 2**20
+"""What sorting rows, where equals or rounding decide, may take of that at once, beside the tile."""
+
 _COPIES = 4
 """Logits, those without the prompt, and two of their size on the way to what is kept."""
+
+_SORTING_COPIES = 8
+"""Of a row, with its places as 64-bit numbers, on the way through sorting."""
 
 # How far a sum of probabilities may be from top_p for rounding to decide, with much to spare.
 NEXT_TO = 1e-4
@@ -90,12 +96,9 @@ def kept(
         return _by_sorting(logits, top_p, top_k), _every_column(logits)
     values, where, unsure = _highest(logits, top_p, top_k, NEXT_TO)
     if unsure.any():
-        lowest = torch.finfo(logits.dtype).min
-        dense = _by_sorting(logits[unsure], top_p, top_k)
-        widest = int((dense != lowest).sum(-1).max())
-        if widest > top_k + 1:
+        values, where, found = _with_sorted(logits, values, where, unsure, top_p, top_k)
+        if not found:
             return _by_sorting(logits, top_p, top_k), _every_column(logits)
-        values[unsure], where[unsure] = dense.topk(top_k + 1)
     return _by_column(values, where)
 
 
@@ -138,6 +141,37 @@ def _highest(
     lowest = torch.finfo(logits.dtype).min
     values = highest.masked_fill(torch.arange(top_k + 1, device=logits.device) >= count, lowest)
     return values, where, unsure
+
+
+def _with_sorted(
+    logits: Float[Tensor, "m vocab"],
+    values: Float[Tensor, "m k"],
+    where: Int[Tensor, "m k"],
+    unsure: Bool[Tensor, " m"],
+    top_p: float,
+    top_k: int,
+) -> tuple[Float[Tensor, "m k"], Int[Tensor, "m k"], bool]:
+    """What is kept, the highest first, with the rows that are unsure sorted, a few at a time; False where so
+    much is kept of one that the whole vocabulary may as well be.
+    """
+    lowest, most = torch.finfo(logits.dtype).min, top_k + 1
+    size = max(1, SORTED_BYTES // (logits.shape[-1] * 4 * _SORTING_COPIES))
+    found = []
+    for rows in unsure.nonzero()[:, 0].split(size):  # type: ignore[no-untyped-call]
+        dense = _by_sorting(logits[rows], top_p, top_k)
+        most = max(most, int((dense != lowest).sum(-1).max()))
+        if most > max(top_k + 1, logits.shape[-1] // 8):
+            return values, where, False
+        found.append((rows, dense.topk(most)))
+    if most > top_k + 1:  # with equals of the last
+        count = (values != lowest).sum(-1, keepdim=True)
+        values, where = logits.topk(most)
+        values = values.masked_fill(torch.arange(most, device=logits.device) >= count, lowest)
+    for rows, highest in found:
+        if highest.values.shape[-1] < most:
+            highest = _by_sorting(logits[rows], top_p, top_k).topk(most)
+        values[rows], where[rows] = highest
+    return values, where, True
 
 
 def _by_column(

@@ -26,11 +26,13 @@ class Counters:
         self._busy = 0.0
         self._recent: deque[tuple[float, Modality, int]] = deque()
 
-    def stepped(self, modalities: list[tuple[Modality, int]], seconds: float) -> None:
-        """A model call was made: for each request in it, the modality of its blank and the tokens decided."""
+    def stepped(self, modalities: list[tuple[Modality, int]], rows: int, seconds: float) -> None:
+        """A model call for so many rows was made: for each request in it that was not cancelled meanwhile,
+        the modality of its blank and the tokens decided.
+        """
         now = time.monotonic()
         with self._lock:
-            self._batches[len(modalities)] += 1
+            self._batches[rows] += 1
             self._busy += seconds
             self._steps += len(modalities)
             for modality, tokens in modalities:

@@ -132,8 +132,20 @@ class Pace:
     _besides: deque[float] = field(default_factory=lambda: deque(maxlen=9))
 
     def took(self, what: str, kind: Hashable, seconds: float) -> None:
-        """To "begin", to "step" or to "decode" took so long."""
+        """To "begin", to "step" alone or to "decode" took so long."""
         self._told += seconds
+        self._note(what, kind, seconds)
+
+    def stepped(self, kind: Hashable, rows: int, seconds: float) -> None:
+        """A step was one of so many rows of a call that took so long. Until one was seen to step alone, that
+        is taken to take as long as the call.
+        """
+        self._told += seconds / rows
+        self._note("shared step", kind, seconds / rows)
+        if rows == 1 or ("step", kind) not in self._seconds:
+            self._note("step", kind, seconds)
+
+    def _note(self, what: str, kind: Hashable, seconds: float) -> None:
         self._refused.pop(kind, None)
         recent = self._seconds.pop((what, kind), None) or deque(maxlen=9)
         recent.append(seconds)
@@ -178,8 +190,13 @@ class Pace:
         """
         return self._typical.get((what, kind), 0.0)
 
-    def need(self, kind: Hashable, yields: Hashable, *, due: float, begun: bool, steps: int) -> Need:
-        """What a request of a kind takes that has so many steps before it, one at least."""
-        step = self.of("step", kind) + self.beside
+    def need(
+        self, kind: Hashable, yields: Hashable, *, due: float, begun: bool, steps: int, shared: bool = False
+    ) -> Need:
+        """What a request of a kind takes that has so many steps before it, one at least; alone or, with
+        `shared`, in calls that it shares as of late.
+        """
+        step = (self.of("shared step", kind) if shared else 0.0) or self.of("step", kind)
+        step += self.beside
         least = (0.0 if begun else self.of("begin", kind) + self.beside) + step + self.of("decode", yields)
         return Need(due=due, least=least, step=step, steps=max(steps - 1, 0))

@@ -263,14 +263,16 @@ class Engine:
         with self._condition:
             while not (self._in_flight or self._queue or self._is_to_stop() or self._has_sound_left()):
                 self._condition.wait(_IDLE_SECONDS)
-            while job := jobs.next_waiting(
-                waiting := list(self._queue.values()), self._in_flight, self._in_flight_limit, self._places
-            ):
-                self._places += jobs.took_its_turn(job, waiting, self._places)
+            while job := self._next(self._in_flight):
+                self._places += jobs.took_its_turn(job, list(self._queue.values()), self._places)
                 if job.due is not None and any(other.due is not None for other in self._in_flight):
                     self._hurry.comes(job, time.monotonic())
                 self._in_flight.append(self._queue.pop(job.ticket.number))
             return not self._is_to_stop()
+
+    def _next(self, in_flight: Sequence[Job]) -> Job | None:
+        """Who comes in flight next, beside these; under the condition."""
+        return jobs.next_waiting(list(self._queue.values()), in_flight, self._in_flight_limit, self._places)
 
     def _is_to_stop(self) -> bool:
         return self._closing or _is_program_over()
@@ -289,14 +291,16 @@ class Engine:
             turn.sort(key=lambda job: job.last_turn > self._turns_before)
         self._turns_before = self._turns
         going = [job for job in turn if job.decoding is not None]
+        begun: list[Job] = []
         for job in turn:
             if job.decoding is None and not self._is_broken_off():
                 self._turns_begin([job])
                 self._begin(job)
-                if pressed and job.decoding is not None and not job.decoding.done:
-                    # planned with its first step, so it has that too: planning takes time that is not there
+                if job.decoding is not None and not job.decoding.done:
+                    # it has its first step at once, as it was planned with that, and others had theirs
                     self._hurry.begun(job)
-                    going.append(job)
+                    begun.append(job)
+        going = [*begun, *going]
         for group in self._groups(going):
             if self._is_broken_off():
                 break
@@ -313,9 +317,14 @@ class Engine:
             job.last_turn = self._turns
 
     def _is_broken_off(self) -> bool:
-        """Whether the round ends early: somebody has come who has a deadline, and may have no time for it."""
+        """Whether the round ends early: somebody has come who has a deadline, and may have no time for it; or
+        a place was given up, for which somebody waits.
+        """
         with self._condition:
-            return any(job.due is not None for job in self._queue.values())
+            if any(job.due is not None for job in self._queue.values()):
+                return True
+            left = [job for job in self._in_flight if not job.ticket.cancelled]
+            return len(left) < len(self._in_flight) and self._next(left) is not None
 
     def _with_deadlines(self) -> list[Job]:
         """Whose turn it is because of a deadline; nobody, where there is time for a round of all."""
@@ -429,11 +438,11 @@ class Engine:
         # the device had the step before to do when this one was launched
         seconds = now - max(launch.begun, self._looked)
         self._looked = now
-        self._counters.stepped([_progress(*states) for _, *states in taken], seconds)
+        self._counters.stepped([_progress(*states) for _, *states in taken], len(launch.taken), seconds)
         if launch.shape is not None:
             self._grouping.took(launch.shape, len(launch.taken), seconds)
         for job, _, decoding in taken:
-            self._hurry.pace.took("step", job.kind, seconds / len(launch.taken))
+            self._hurry.pace.stepped(job.kind, len(launch.taken), seconds)
             try:
                 self._take(job, decoding)
             except Exception as error:

@@ -19,7 +19,8 @@ TRIES = 3
 """How often a call for so many is timed before it is judged."""
 
 FORGOTTEN_AFTER = 2000
-"""Groups judged not to pay are tried again after so many decisions: the machine may have been busy."""
+"""Groups judged not to pay, or too large for the memory, are tried again after so many decisions: the machine
+may have been busy, another program may have held the memory."""
 
 LONG_CALL = 0.1
 """Seconds. Nobody is stopped, hurried or begun within a call: of one that takes longer, half as many share it
@@ -116,6 +117,7 @@ class Paying:
         if self._decisions % FORGOTTEN_AFTER == 0:
             for times in self._times.values():
                 times.together.clear()
+                times.most = MOST_TOGETHER
         result: list[list[int]] = []
         for indices in same_shape(shapes):
             shape = shapes[indices[0]]

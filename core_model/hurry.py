@@ -45,6 +45,9 @@ class Hurry:
         pressed = [job for job in in_flight if job.due is not None and not job.ticket.done]
         if not pressed:
             return []
+        if self._rounds_fit(in_flight, now, pressed):
+            self._owed, self._share = 0.0, 1.0
+            return []
         needs = [self._need(job) for job in pressed]
         unsure = deadlines.left_out(now, needs, {at for at, job in enumerate(pressed) if job.left_out})
         waited = [job.left_out or job.decoding is not None for job in pressed]
@@ -73,43 +76,49 @@ class Hurry:
                 return []
             job, need = min(left_over, key=lambda each: each[1].due)
             _reschedule(job, 1)
-            return [job, *self._owed_a_turn(in_flight, need)]
-        share = deadlines.share(now, needs, self.pace.load(now))
-        if share >= 1 and len(going) == len(pressed) and self._rounds_fit(in_flight, now, needs):
-            self._owed = 0.0
-            for job, need in zip(going, needs, strict=True):
-                _reschedule(job, 1 + need.steps)
-            return []
-        self._share = share
+            return [job, *self._owed_a_turn(in_flight, need.least)]
+        self._share = deadlines.share(now, needs, self.pace.load(now))
         job, need = min(zip(going, needs, strict=True), key=lambda each: each[1].due)
-        _reschedule(job, 1 + int(share * need.steps))
-        return [job, *self._owed_a_turn(in_flight, need)]
+        steps = 1 + int(self._share * need.steps)
+        _reschedule(job, steps)
+        takes = need.least if steps == 1 else need.least - self.pace.of("decode", job.yields)
+        return [job, *self._owed_a_turn(in_flight, takes)]
 
     def begun(self, job: Job) -> None:
         """A job whose turn it was has its canvas now: no more steps than there is time for, as planned."""
         if job.due is not None:
             _reschedule(job, 1 + int(self._share * self._need(job).steps))
 
-    def _owed_a_turn(self, in_flight: Sequence[Job], need: Need) -> list[Job]:
-        """Who, without a deadline, has a turn beside one that is pressed: who had none for longest, as soon
-        as what it takes is made up by their part of the time.
+    def _owed_a_turn(self, in_flight: Sequence[Job], beside: float) -> list[Job]:
+        """Who, without a deadline, has a turn beside one of a pressed request that takes so long: who had
+        none for longest, as soon as what it takes is made up by their part of the time.
         """
         others = [job for job in in_flight if job.due is None and not job.ticket.done]
         if not others:
             return []
-        self._owed += deadlines.OTHERS * (need.step or need.least)
+        self._owed += deadlines.OTHERS * beside
         first = min(others, key=lambda job: (job.last_turn, job.ticket.number))
         if (takes := self._need(first).least) > self._owed:
             return []
         self._owed -= takes
         return [first]
 
-    def _rounds_fit(self, in_flight: Sequence[Job], now: float, needs: Sequence[Need]) -> bool:
-        """Whether all who are due are in time with all their steps after a round of everybody, in which
-        nobody goes first.
+    def _rounds_fit(self, in_flight: Sequence[Job], now: float, pressed: Sequence[Job]) -> bool:
+        """Whether all who are due are in time with all their steps, which they have again then, after a round
+        of everybody, in which nobody goes first. In rounds, calls are shared.
         """
-        round_of_all = sum(self._need(job).least for job in in_flight if not job.ticket.done)
-        return deadlines.share(now + round_of_all, needs) >= 1
+        needs = [self._need(job, shared=True) for job in pressed]
+        after = now + sum(self._need(job, shared=True).least for job in in_flight if not job.ticket.done)
+        if (
+            deadlines.share(now, needs, self.pace.load(now)) < 1
+            or deadlines.share(after, needs) < 1
+            or deadlines.hopeless(after, needs, deadlines.CAUTION)
+        ):
+            return False
+        for job, need in zip(pressed, needs, strict=True):
+            job.left_out = False
+            _reschedule(job, 1 + need.steps)
+        return True
 
     def _is_to_be_tried(self, job: Job, need: Need) -> bool:
         """Whether one that would be refused, however alone it were, is tried all the same, as many before it
@@ -120,7 +129,7 @@ class Hurry:
             return False
         return self.pace.refused(job.kind)
 
-    def _need(self, job: Job) -> Need:
+    def _need(self, job: Job, *, shared: bool = False) -> Need:
         decoding = job.decoding
         if job.tried:
             assert job.due is not None
@@ -133,7 +142,8 @@ class Hurry:
             if job.shortened:
                 steps = max(steps, wanted(decoding))
         due = float("inf") if job.due is None else job.due
-        return self.pace.need(job.kind, job.yields, due=due, begun=decoding is not None, steps=steps)
+        begun = decoding is not None
+        return self.pace.need(job.kind, job.yields, due=due, begun=begun, steps=steps, shared=shared)
 
 
 def _reschedule(job: Job, steps: int) -> None:

@@ -100,7 +100,8 @@ def _both(
     if not more:
         return hidden_states(parts.transformer, rows, remember=remember), []
     lengths = [len(row.embeddings) for row in (*rows, *more)]
-    if any(row.memory for row in rows) or max(lengths) * len(lengths) > FILLED_UP * sum(lengths):
+    remembered = any(remember) or any(row.memory for row in rows)
+    if remembered or max(lengths) * len(lengths) > FILLED_UP * sum(lengths):
         return hidden_states(parts.transformer, rows, remember=remember), hidden_states(
             parts.transformer, more
         )

@@ -435,9 +435,9 @@ class Status:
     """What a core is doing, and what it has done since it was entered."""
 
     queued: int
-    """Requests that wait for their first turn."""
+    """Requests that wait for their first turn in the queue; who has a deadline is under way at once."""
     active: int
-    """Requests under way, and values being decoded."""
+    """Requests under way."""
     finished: int
     failed: int
     cancelled: int

@@ -70,11 +70,9 @@ class _CoreCollector(Collector):
 def _metrics(status: Status) -> Iterator[Metric]:
     yield _up(1)
     yield GaugeMetricFamily(
-        "omni_agent_requests_queued", "Requests that wait for their first turn.", status.queued
+        "omni_agent_requests_queued", "Requests that wait for their first turn in the queue.", status.queued
     )
-    yield GaugeMetricFamily(
-        "omni_agent_requests_active", "Requests under way, and values being decoded.", status.active
-    )
+    yield GaugeMetricFamily("omni_agent_requests_active", "Requests under way.", status.active)
     ended = CounterMetricFamily("omni_agent_requests", "Requests that ended, by how.", labels=["outcome"])
     for outcome in ("finished", "failed", "cancelled"):
         ended.add_metric([outcome], getattr(status, outcome))

@@ -460,6 +460,30 @@ def test_neither_those_with_deadlines_nor_those_without_starve() -> None:
     assert calls.of(50) == STEPS
 
 
+def test_one_with_one_step_left_does_not_wait_for_a_round_of_all_that_takes_longer_than_it_has() -> None:
+    hurry, model = Hurry(), random_model()
+    plain = [Job(ticket=Ticket(number, lambda _: None), work=ask()) for number in range(12)]
+    hurry.pace.took("step", plain[0].kind, 1.0)
+    request = ask(deadline=5.0)
+    urgent = Job(ticket=Ticket(12, lambda _: None), work=request, due=5.0)
+    urgent.decoding = hurried(model.start(model.canvas(request), request.settings), 1)
+    assert hurry.turn([*plain, urgent], 0.0)[0] is urgent
+    urgent.due = 50.0
+    assert hurry.turn([*plain, urgent], 0.0) == []
+
+
+def test_who_shared_its_calls_is_planned_alone_as_it_would_be_and_in_rounds_as_it_was() -> None:
+    pace = Pace()
+    pace.stepped("asking", 8, 2.0)
+    alone = pace.need("asking", "text", due=9.0, begun=True, steps=3)
+    shared = pace.need("asking", "text", due=9.0, begun=True, steps=3, shared=True)
+    assert (alone.step, shared.step) == (2.0, 0.25)  # never seen alone: at most as long as the call
+    pace.stepped("asking", 1, 0.5)
+    pace.stepped("asking", 8, 2.0)
+    assert pace.need("asking", "text", due=9.0, begun=True, steps=3).step == 0.5
+    assert pace.need("asking", "text", due=9.0, begun=True, steps=3, shared=True).step == 0.25
+
+
 def test_one_that_has_time_for_one_step_alone_has_that() -> None:
     hurry, model = Hurry(), random_model()
     request = drawing(deadline=1.0)

@@ -475,6 +475,22 @@ def test_a_cancelled_request_gives_its_room_to_the_next_at_once(model: Model, ca
         next_one.result(SECONDS)
 
 
+def test_a_place_that_is_given_up_is_taken_before_the_others_go_on(model: Model, calls: Calls) -> None:
+    calls.hold()
+    with running(model, in_flight=4) as engine:
+        going = [engine.submit(ask(seed=seed)) for seed in range(1, 5)]
+        calls.until(4)
+        next_one = engine.submit(ask(seed=5))
+        calls.until(1, 2)
+        going[2].cancel()
+        calls.release()
+        next_one.result(SECONDS)
+        for ticket in (going[0], going[1], going[3]):
+            ticket.result(SECONDS)
+    second = [at for at, seeds in enumerate(calls.made) if seeds == (1,)][1]
+    assert calls.made[second + 1 : second + 4] == [(5,), (2,), (4,)]
+
+
 def test_whoever_has_the_result_finds_the_room_free(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     asked_again = threading.Event()
     with running(model, in_flight=1, queue_size=0) as engine:

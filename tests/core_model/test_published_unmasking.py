@@ -75,12 +75,13 @@ def test_a_blank_is_filled_block_by_block_and_what_is_committed_stays(
     st.floats(0.05, 0.99),
     st.sampled_from([0.0, 0.25, 1.0]),
     st.sampled_from([0.5, 3.0, 12.0]),
+    st.sampled_from([VOCAB, 10 * VOCAB]),
 )
 def test_what_is_kept_without_sorting_is_what_sorting_keeps(
-    seed: int, top_k: int, top_p: float, coarse: float, spread: float
+    seed: int, top_k: int, top_p: float, coarse: float, spread: float, vocab: int
 ) -> None:
     """Also where logits are equal: rounded to steps of `coarse`, many are."""
-    logits = spread * torch.randn(8, VOCAB, generator=torch.Generator().manual_seed(seed))
+    logits = spread * torch.randn(8, vocab, generator=torch.Generator().manual_seed(seed))
     if coarse:
         logits = (logits / coarse).round() * coarse
     logits[0] += 1e5
