@@ -47,7 +47,7 @@ from omni_agent.core_model.world import paint, sample_scene
 from omni_agent.values import Image, Speech, Text
 
 PROMPT, BLANK, STEPS, FAST_STEPS = 256, 128, 64, 16
-PENALTIES = {"repeat_penalty": 1.2, "max_position_penalty": 2.0}
+PENALTIES: dict[str, Any] = {"repeat_penalty": 1.2, "max_position_penalty": 2.0}
 EXACT = Settings(algorithm="entropy-penalty", num_steps=STEPS, **PENALTIES)
 
 
@@ -163,7 +163,7 @@ def requests(model: Model) -> dict[str, Request]:
     rng = np.random.default_rng(0)
     picture = Image(paint(sample_scene(rng, "held_out", "pair"), rng))
     question = spoken(model, "what is on the left")
-    asked = {
+    asked: dict[str, tuple[Task, tuple[Text | Image | Speech, ...], Modality]] = {
         "a picture, typed": (Task.ANSWER, (picture, Text("what is on the left")), Modality.TEXT),
         "a picture, spoken": (Task.ANSWER, (picture, question), Modality.TEXT),
         "a sum": (Task.ANSWER, (Text("what is two plus three"),), Modality.TEXT),

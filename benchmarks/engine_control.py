@@ -4,11 +4,11 @@
 
 On omni-tiny, as it comes. *Cancel*: a request waits for a place while drawings have all of them, one or
 sixteen; from the cancel of one to the first step of the other. *Deadlines*: a hundred mixed requests, each
-due as a draw of chance says, met as a share of those that a plan of one call each, the earliest deadline first,
-meets at costs measured just before and after; asked all at once, and as they come; beside it, what the plan
-itself, at costs one percent higher or lower, meets of its own. *Fairness*: the last one's wait of eight at
-once, against eight one after the other. *Quality*: rows of the evaluation, held out, by number of steps
-(`--questions 50` a row).
+due as a draw of chance says, met as a share of those that a plan of one call each, the earliest deadline
+first, meets at costs measured just before and after; asked all at once, and as they come; beside it, what
+the plan itself, at costs one percent higher or lower, meets of its own. *Fairness*: the last one's wait of
+eight at once, against eight one after the other. *Quality*: rows of the evaluation, held out, by number of
+steps (`--questions 50` a row).
 """
 
 from __future__ import annotations
@@ -307,7 +307,7 @@ class _WithSteps:
         self._num_steps = num_steps
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        verb = getattr(self._core, name)
+        verb: Callable[..., Any] = getattr(self._core, name)
         if name not in ("answer", "describe", "draw"):
             return verb
 

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 from zlib import crc32
 
 import numpy as np
@@ -23,7 +24,7 @@ import torch
 
 from omni_agent.core import Modality, Request, Settings, Task, Yield
 from omni_agent.core_model import checkpoints
-from omni_agent.core_model.evaluation.answering import HEARD_VOICES, ROWS, sample
+from omni_agent.core_model.evaluation.answering import ROWS, sample, voices_of
 from omni_agent.core_model.evaluation.picture_judge import PictureJudge
 from omni_agent.core_model.evaluation.scores import agree
 from omni_agent.core_model.evaluation.speech_judge import SpeechJudge
@@ -31,7 +32,9 @@ from omni_agent.core_model.evaluation.spoken_questions import SPOKEN
 from omni_agent.core_model.model import Model
 from omni_agent.core_model.training.voices import speak_with
 from omni_agent.core_model.world import (
+    Combination,
     Kind,
+    Scene,
     Split,
     caption,
     draw_prompt,
@@ -96,7 +99,7 @@ def main() -> None:
         given.json.write_text(json.dumps({"split": given.split, "rows": results}, indent=2) + "\n")
 
 
-def compared(model: Model, asked: list[Asked], *, parts: bool) -> dict[str, dict[str, object]]:
+def compared(model: Model, asked: list[Asked], *, parts: bool) -> dict[str, dict[str, Any]]:
     """For each way of being fast: the shares right, their difference in points, and the times' ratio."""
     task = model.canvas(request(asked[0], Settings())).task_config
     ways = {"fast": Settings(mode="fast")}
@@ -124,7 +127,7 @@ def compared(model: Model, asked: list[Asked], *, parts: bool) -> dict[str, dict
             except InputError:  # a blank that ended before it began: a wrong answer
                 value = None
             rights[way].append(each.right(value))
-    result: dict[str, dict[str, object]] = {}
+    result: dict[str, dict[str, Any]] = {}
     for way in ways:
         differences = 100 * (np.array(rights[way]) - np.array(rights["exact"]))
         half = 1.96 * differences.std(ddof=1) / len(differences) ** 0.5
@@ -190,7 +193,7 @@ def rows(questions: int, split: Split, seed: int) -> dict[str, Callable[[], list
         "sum": lambda: [answered((Text(each.text),), each.answer) for each in sums()],
         "describe": described_ones,
         "spoken question": spoken,
-        **{f"writing down {voice}": partial(written_ones, voice) for voice in HEARD_VOICES},
+        **{f"writing down {voice}": partial(written_ones, voice) for voice in voices_of(split)},
         "speaking": said_ones,
         **{f"drawing {kind}": partial(drawn_ones, kind) for kind in KINDS},
     }
@@ -206,7 +209,7 @@ def answered(content: tuple[Text | Image | Speech, ...], answer: str) -> Asked:
     )
 
 
-def described(scene: object, rng: np.random.Generator) -> Asked:
+def described(scene: Scene, rng: np.random.Generator) -> Asked:
     """A picture to be described, right in every word."""
     wanted = caption(scene)
     return Asked(
@@ -238,7 +241,7 @@ def said(text: str, judge: SpeechJudge) -> Asked:
     return Asked(task=Task.SPEAK, content=(Text(text),), blank=Modality.SPEECH, right=right)
 
 
-def drawn(combination: object, judge: PictureJudge) -> Asked:
+def drawn(combination: Combination, judge: PictureJudge) -> Asked:
     """A drawing: right where the judge of pictures sees the wanted objects and no others."""
     wanted = tuple(shown.name for shown in combination.objects)
 

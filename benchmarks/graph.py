@@ -254,7 +254,7 @@ def pydantic_chain(count: int) -> Run:
     """The same in pydantic-graph."""
 
     async def after(context: StepContext[None, None, int]) -> int:
-        return context.inputs + 1
+        return int(context.inputs) + 1
 
     builder = GraphBuilder(input_type=int, output_type=int)
     steps = [builder.step(after, node_id=f"s{number}") for number in range(count)]
@@ -270,7 +270,7 @@ def pydantic_fan(count: int) -> Run:
     """The same in pydantic-graph."""
 
     async def one(context: StepContext[None, None, int]) -> int:
-        return context.inputs
+        return int(context.inputs)
 
     builder = GraphBuilder(input_type=int, output_type=list[int])
     steps = [builder.step(one, node_id=f"s{number}") for number in range(count)]
