@@ -110,11 +110,13 @@ class Engine:
         self._room = queue_size + in_flight
         self._numbers = itertools.count(1)
         self._counters = Counters()
-        # Under the condition: who waits for the engine (in order), who is not done, whether it closes.
+        # Under the condition: who waits for the engine (in order), who is not done, whether somebody came or
+        # left since those who wait were looked at, whether it closes.
         self._condition = threading.Condition()
         self._queue: dict[int, Job] = {}
         self._listeners: dict[int, _Listener] = {}
         self._unfinished: dict[int, Ticket] = {}
+        self._news = False
         self._closing = False
         self._broken: BaseException | None = None
         # The engine thread's own.
@@ -214,6 +216,7 @@ class Engine:
             ticket.due = _due(work, snapshot, now)
             self._unfinished[ticket.number] = ticket
             self._queue[ticket.number] = Job(ticket=ticket, work=work, due=ticket.due, snapshot=snapshot)
+            self._news = True
             self._condition.notify_all()
         return ticket
 
@@ -227,6 +230,7 @@ class Engine:
         with self._condition:
             self._unfinished.pop(ticket.number, None)
             self._queue.pop(ticket.number, None)
+            self._news = True
             self._listeners.pop(ticket.number, None)
         if ticket.is_request:
             self._counters.ended(ticket.how_it_ended)
@@ -257,17 +261,19 @@ class Engine:
 
     def _admit(self) -> bool:
         """Let those who are done go and those who wait come. False when the engine is to stop."""
-        self._in_flight = [job for job in self._in_flight if not job.ticket.done]
-        if not self._in_flight:
-            self._look_back()  # nobody else would, as they are done
+        if all(job.ticket.done for job in self._in_flight):
+            self._look_back()  # nobody else would
         with self._condition:
+            # who is done from here on leaves after this, which is news
+            self._in_flight = [job for job in self._in_flight if not job.ticket.done]
             while not (self._in_flight or self._queue or self._is_to_stop() or self._has_sound_left()):
                 self._condition.wait(_IDLE_SECONDS)
-            while job := self._next(self._in_flight):
+            while self._news and (job := self._next(self._in_flight)):
                 self._places += jobs.took_its_turn(job, list(self._queue.values()), self._places)
                 if job.due is not None and any(other.due is not None for other in self._in_flight):
                     self._hurry.comes(job, time.monotonic())
                 self._in_flight.append(self._queue.pop(job.ticket.number))
+            self._news = False
             return not self._is_to_stop()
 
     def _next(self, in_flight: Sequence[Job]) -> Job | None:
@@ -321,6 +327,8 @@ class Engine:
         a place was given up, for which somebody waits.
         """
         with self._condition:
+            if not self._news:
+                return False
             if any(job.due is not None for job in self._queue.values()):
                 return True
             left = [job for job in self._in_flight if not job.ticket.cancelled]

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from omni_agent.core import CanvasChange, Request
+from omni_agent.core_model import jobs
 from omni_agent.core_model.canvas import Canvas
 from omni_agent.core_model.engine import Engine
 from omni_agent.core_model.grouping import Grouping, alone, same_shape
@@ -333,6 +334,20 @@ def test_cancelled_in_a_group_the_others_go_on(model: Model, calls: Calls) -> No
     assert calls.of(2) <= 2
 
 
+def test_a_call_is_counted_with_all_its_rows_though_they_were_cancelled_meanwhile(
+    model: Model, calls: Calls
+) -> None:
+    calls.hold()
+    with running(model, grouping=same_shape) as engine:
+        tickets = [engine.submit(ask(seed=seed)) for seed in (1, 2)]
+        calls.until(1, 2)
+        for ticket in tickets:
+            ticket.cancel()
+        calls.release()
+        engine.submit(ask(seed=3)).result(SECONDS)
+        assert set(engine.status().batch_sizes) == {1, 2}
+
+
 def test_cancelling_what_is_done_changes_nothing(model: Model) -> None:
     with running(model) as engine:
         ticket = engine.submit(ask())
@@ -473,6 +488,29 @@ def test_a_cancelled_request_gives_its_room_to_the_next_at_once(model: Model, ca
         calls.release()
         going.result(SECONDS)
         next_one.result(SECONDS)
+
+
+def test_who_waits_is_looked_at_when_somebody_comes_or_leaves_and_not_in_every_round(
+    model: Model, calls: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = []
+    next_waiting = jobs.next_waiting
+
+    def watched(*given: Any) -> Any:
+        looks.append(len(calls.made))
+        return next_waiting(*given)
+
+    monkeypatch.setattr(jobs, "next_waiting", watched)
+    calls.hold()
+    with running(model, in_flight=1) as engine:
+        tickets = [engine.submit(ask(seed=seed)) for seed in range(4)]
+        calls.until(0)
+        calls.release()
+        for ticket in tickets:
+            ticket.result(SECONDS)
+    # at most once for each who came, once for each who was let in, and once for each who left
+    assert len(tickets) <= len(looks) <= 3 * len(tickets)
+    assert len(calls.made) == len(tickets) * STEPS > len(looks)
 
 
 def test_a_place_that_is_given_up_is_taken_before_the_others_go_on(model: Model, calls: Calls) -> None:

@@ -103,8 +103,9 @@ def test_a_task_that_must_say_something_never_ends_before_its_first_word(least: 
 
 @pytest.mark.parametrize("guided", [False, True])
 @pytest.mark.parametrize("temperature", [0.0, 0.8])
+@pytest.mark.parametrize("ties", [False, True])
 def test_at_the_published_vocabulary_a_step_takes_less_than_64_mib_besides_its_model(
-    guided: bool, temperature: float
+    guided: bool, temperature: float, ties: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wide = random_model().config.transformer.model_copy(update={"vocab_size": 176_264})
     model = random_model(transformer=wide)
@@ -119,6 +120,9 @@ def test_at_the_published_vocabulary_a_step_takes_less_than_64_mib_besides_its_m
     decoding = model.start(model.canvas(request), request.settings)
     assert int(decoding.masked.sum()) == 100
     assert (decoding.unconditional is not None) is guided
+    if ties:  # so that sorting decides
+        head = model.transformer.head
+        monkeypatch.setattr(model.transformer, "head", lambda hidden: head(hidden).mul_(8).round_())
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as watched:
         model.advance([decoding])
     taken = [
