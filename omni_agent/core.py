@@ -148,7 +148,8 @@ class Settings:
         early_end: a request ends when only padding is left.
         guidance_until: steps have guidance until this share of the places is decided, 0 to 1.
         schedule: how many places each step commits, each 1 or more; instead of `num_steps`. What
-            `Generation.schedule` says was run, given here, gives the same tokens.
+            `Generation.schedule` says was run, given here, gives the same tokens; refused for the algorithm
+            `origin`, whose steps commit by chance.
         deadline: seconds from asking to the decoded value, above 0: there will be fewer and larger steps
             rather than a late answer, and `DeadlineExceeded` where not even one step is in time. What takes
             longer than it took before can still be late, and is then given all the same.
