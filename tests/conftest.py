@@ -6,6 +6,11 @@ from collections.abc import Iterator
 
 import jaxtyping
 import pytest
+from hypothesis import settings
+
+# how long an example takes is the machine's business: the first of a process may load a library
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 _CORE = "omni_agent.core_model"
 

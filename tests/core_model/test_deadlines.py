@@ -440,14 +440,16 @@ def test_neither_those_with_deadlines_nor_those_without_starve() -> None:
     calls = Calls(model)
     Slow(model, 0.01)
     with running(model) as engine:
+        began = time.monotonic()
         engine.submit(ask(seed=99)).result(SECONDS)
+        alone = time.monotonic() - began
         # a stream of deadlines that never leaves the time for all their steps
         plain = engine.submit(drawing(seed=50))
         end = time.monotonic() + SECONDS
         met = missed = 0
         seed = 100
         while not plain.done and time.monotonic() < end:
-            batch = [engine.submit(ask(seed=seed + at, deadline=0.12)) for at in range(3)]
+            batch = [engine.submit(ask(seed=seed + at, deadline=max(0.12, 1.2 * alone))) for at in range(3)]
             seed += 3
             for ticket in batch:
                 try:

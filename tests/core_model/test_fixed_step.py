@@ -101,9 +101,28 @@ def step_by_step(model: Model, state: Decoding) -> FixedSteps:
         [ours] = steps.advance(model, [state])
         ours = steps.settled(model, ours)
         [theirs] = denoising.advance(model, [state])
+        if not are_equal(ours, theirs) and is_decided_by_rounding(model, state, theirs):
+            state = theirs
+            continue
         agree(ours, theirs)
         state = ours
     return steps
+
+
+def are_equal(ours: Decoding, theirs: Decoding) -> bool:
+    """Whether both took the same tokens at the same places, and would take the same at the others."""
+    return ours.tokens.equal(theirs.tokens) and ours.masked.equal(theirs.masked)
+
+
+def is_decided_by_rounding(model: Model, state: Decoding, after: Decoding) -> bool:
+    """Whether a step takes something else of logits that are others by a millionth: two tokens or places are
+    equal but for that, and calls of other shapes round otherwise.
+    """
+    [logits] = denoising.logits_of(model, [state])
+    return any(
+        not are_equal(denoising.after_step(model, state, logits + 1e-6 * noise * (1 + logits.abs())), after)
+        for noise in torch.randn(20, *logits.shape, generator=torch.Generator().manual_seed(0))
+    )
 
 
 @settings(max_examples=60, deadline=None)
