@@ -96,9 +96,10 @@ def kept(
         return _by_sorting(logits, top_p, top_k), _every_column(logits)
     values, where, unsure = _highest(logits, top_p, top_k, NEXT_TO)
     if unsure.any():
-        values, where, found = _with_sorted(logits, values, where, unsure, top_p, top_k)
-        if not found:
+        sorted_too = _with_sorted(logits, values, where, unsure, top_p, top_k)
+        if sorted_too is None:
             return _by_sorting(logits, top_p, top_k), _every_column(logits)
+        values, where = sorted_too
     return _by_column(values, where)
 
 
@@ -138,9 +139,13 @@ def _highest(
     # Where equals lie on both sides of the border, or rounding says on which side of top_p a sum is, sorting
     # decides.
     unsure = close | (highest.gather(-1, count - 1) == highest.gather(-1, count))[:, 0]
-    lowest = torch.finfo(logits.dtype).min
-    values = highest.masked_fill(torch.arange(top_k + 1, device=logits.device) >= count, lowest)
-    return values, where, unsure
+    return _only(highest, count), where, unsure
+
+
+def _only(highest: Float[Tensor, "m k"], count: Int[Tensor, "m 1"]) -> Float[Tensor, "m k"]:
+    """So many of each row, and the lowest number there is for the others."""
+    beyond = torch.arange(highest.shape[-1], device=highest.device) >= count
+    return highest.masked_fill(beyond, torch.finfo(highest.dtype).min)
 
 
 def _with_sorted(
@@ -150,28 +155,28 @@ def _with_sorted(
     unsure: Bool[Tensor, " m"],
     top_p: float,
     top_k: int,
-) -> tuple[Float[Tensor, "m k"], Int[Tensor, "m k"], bool]:
-    """What is kept, the highest first, with the rows that are unsure sorted, a few at a time; False where so
+) -> tuple[Float[Tensor, "m k"], Int[Tensor, "m k"]] | None:
+    """What is kept, the highest first, with the rows that are unsure sorted, a few at a time; None where so
     much is kept of one that the whole vocabulary may as well be.
     """
     lowest, most = torch.finfo(logits.dtype).min, top_k + 1
     size = max(1, SORTED_BYTES // (logits.shape[-1] * 4 * _SORTING_COPIES))
     found = []
-    for rows in unsure.nonzero()[:, 0].split(size):  # type: ignore[no-untyped-call]
+    for rows in torch.split(unsure.nonzero()[:, 0], size):
         dense = _by_sorting(logits[rows], top_p, top_k)
         most = max(most, int((dense != lowest).sum(-1).max()))
         if most > max(top_k + 1, logits.shape[-1] // 8):
-            return values, where, False
+            return None
         found.append((rows, dense.topk(most)))
     if most > top_k + 1:  # with equals of the last
         count = (values != lowest).sum(-1, keepdim=True)
         values, where = logits.topk(most)
-        values = values.masked_fill(torch.arange(most, device=logits.device) >= count, lowest)
+        values = _only(values, count)
     for rows, highest in found:
         if highest.values.shape[-1] < most:
             highest = _by_sorting(logits[rows], top_p, top_k).topk(most)
         values[rows], where[rows] = highest
-    return values, where, True
+    return values, where
 
 
 def _by_column(

@@ -102,9 +102,8 @@ def _both(
     lengths = [len(row.embeddings) for row in (*rows, *more)]
     remembered = any(remember) or any(row.memory for row in rows)
     if remembered or max(lengths) * len(lengths) > FILLED_UP * sum(lengths):
-        return hidden_states(parts.transformer, rows, remember=remember), hidden_states(
-            parts.transformer, more
-        )
+        states = hidden_states(parts.transformer, rows, remember=remember)
+        return states, hidden_states(parts.transformer, more)
     states = hidden_states(parts.transformer, [*rows, *more], remember=remember)
     return states[: len(rows)], states[len(rows) :]
 
