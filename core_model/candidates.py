@@ -14,7 +14,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-__all__ = ["Candidates", "kept", "kept_unless_unsure", "log_sum_exp", "tiles"]
+from omni_agent.core_model.exponentials import log_sum_exp
+
+__all__ = ["Candidates", "kept", "kept_unless_unsure", "tiles"]
 
 TILE_BYTES = 64 * 2**20
 """What a tile's logits and what is made of them may take together."""
@@ -66,15 +68,6 @@ def tiles(rows: int, columns: int) -> Iterator[slice]:
     size = max(1, TILE_BYTES // (columns * 4 * _COPIES))
     for start in range(0, max(rows, 1), size):
         yield slice(start, min(start + size, rows))
-
-
-def log_sum_exp(logits: Float[Tensor, "m columns"], highest: Float[Tensor, "m 1"]) -> Float[Tensor, "m 1"]:
-    """The log of the sum of exponentials of each row, above its highest number.
-
-    What lies 80 below that adds nothing in float32, but its exponential may be too small for a normal number,
-    which some processors take forty times as long for.
-    """
-    return (logits - highest).clamp_(min=-80).exp_().sum(-1, keepdim=True).log_()
 
 
 def kept(

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from omni_agent.core_model.candidates import log_sum_exp
+from omni_agent.core_model.exponentials import log_sum_exp
 
 __all__ = ["TypedRule", "candidates", "choose"]
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omni_agent.core_model.candidates import log_sum_exp
+from omni_agent.core_model.exponentials import log_sum_exp
 from omni_agent.core_model.unmasking import candidates, choose
 
 
