@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 import torch
 from machine import machine_of, wait_for
-from reference import Loop, decode
+from reference import Loop, decode, plain_transformer
 from tokenizers import Tokenizer, models
 from torch import Tensor
 
@@ -244,10 +244,10 @@ def of_chance(
 def decoded(name: str, model: Model, canvas: Canvas, **ways: Settings) -> Work:
     """A canvas by the reference and in each of the ways."""
     exact, task = ways["exact"], canvas.task_config
-    plain = None
+    logits, plain = plain_transformer(model.transformer.state_dict(), model.config.transformer), None
     if scale := task.guidance_scale:
         other = without_prompt(model, canvas, 0)
-        plain = (_forward(model, other), other.ids[: other.blank.start])
+        plain = (_forward(logits, model, other), other.ids[: other.blank.start])
     loop = Loop(
         mask=model.vocabulary.mask,
         steps=exact.num_steps or task.num_steps or len(canvas.blank),
@@ -256,9 +256,10 @@ def decoded(name: str, model: Model, canvas: Canvas, **ways: Settings) -> Work:
         max_position_penalty=PENALTIES["max_position_penalty"],
     )
 
+    forward, start = _forward(logits, model, canvas), canvas.blank.start
+
     def reference() -> tuple[list[int], int]:
-        start = canvas.blank.start
-        history = decode(loop, _forward(model, canvas), canvas.ids[:start], canvas.filled, plain)
+        history = decode(loop, forward, canvas.ids[:start], canvas.filled, plain)
         return history[-1][start:].tolist(), len(history)
 
     def ours(settings: Settings, steps: FixedSteps | None = None) -> Callable[[], tuple[list[int], int]]:
@@ -282,7 +283,9 @@ def decoded(name: str, model: Model, canvas: Canvas, **ways: Settings) -> Work:
     return Work(name=name, ways=runs)
 
 
-def _forward(model: Model, canvas: Canvas) -> Callable[[Tensor], Tensor]:
+def _forward(
+    logits: Callable[[Tensor, Tensor | None], Tensor], model: Model, canvas: Canvas
+) -> Callable[[Tensor], Tensor]:
     """Logits of all positions, as the published code takes them, with the prefix apart where there is one."""
     mask = prefix_mask(len(canvas.ids), canvas.prefix) if canvas.prefix else None
     mask = None if mask is None else mask.to(canvas.ids.device)
@@ -291,8 +294,7 @@ def _forward(model: Model, canvas: Canvas) -> Callable[[Tensor], Tensor]:
         row = model.transformer.embed(ids)
         for heard in canvas.frames:
             row[heard.start : heard.start + len(heard.embeddings)] = heard.embeddings
-        logits: Tensor = model.transformer.head(model.transformer(row[None], mask)[0])
-        return logits
+        return logits(row, mask)
 
     return forward
 

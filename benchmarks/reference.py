@@ -2,18 +2,21 @@
 
 Written from the arithmetic in `tests/golden/core/README.md`, with what that code spends: logits of every
 position over the whole vocabulary in every step, a full sort and two softmaxes a masked place, penalties and
-commits in Python loops, the canvas of every step kept, one request at a time.
+commits in Python loops, the canvas of every step kept, one request at a time. The transformer is torch's own
+operations on weights as a file has them, in the order in which the published model calls them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-__all__ = ["Loop", "decode"]
+__all__ = ["Loop", "Sizes", "decode", "plain_transformer"]
 
 Forward = Callable[[Tensor], Tensor]
 """Logits (n, vocabulary) of a row of token ids (n), before any shift."""
@@ -94,6 +97,64 @@ def decode(
             ids[places[index]] = tokens[index]
         history.append(ids.clone())
     return history
+
+
+class Sizes(Protocol):
+    """What of a transformer its weights do not tell."""
+
+    num_layers: int
+    num_heads: int
+    num_key_value_heads: int
+    rms_norm_eps: float
+    rope_theta: float
+
+
+def plain_transformer(
+    weights: Mapping[str, Tensor], sizes: Sizes
+) -> Callable[[Tensor, Tensor | None], Tensor]:
+    """Gives logits (n, vocabulary) of embeddings (n, hidden), and of who may look at whom (1, 1, n, n).
+
+    Args:
+        weights: by their published names.
+        sizes: the rest.
+    """
+    weights = {name: tensor.contiguous() for name, tensor in weights.items()}
+
+    def normed(x: Tensor, name: str) -> Tensor:
+        share = x.pow(2).mean(-1, keepdim=True)
+        return weights[f"{name}.weight"] * (x * torch.rsqrt(share + sizes.rms_norm_eps))
+
+    def product(x: Tensor, name: str) -> Tensor:
+        return F.linear(x, weights[f"{name}.weight"], weights.get(f"{name}.bias"))
+
+    def heads(x: Tensor, number: int) -> Tensor:
+        return x.view(1, len(x), number, -1).transpose(1, 2)
+
+    def rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        first, second = x.chunk(2, -1)
+        return x * cos + torch.cat([-second, first], -1) * sin
+
+    def logits(x: Tensor, mask: Tensor | None) -> Tensor:
+        size = x.shape[-1] // sizes.num_heads
+        rates = sizes.rope_theta ** -(torch.arange(0, size, 2, device=x.device) / size)
+        angles = torch.arange(len(x), device=x.device)[:, None] * rates
+        cos, sin = torch.cat([angles, angles], -1).cos(), torch.cat([angles, angles], -1).sin()
+        repeats = sizes.num_heads // sizes.num_key_value_heads
+        for layer in range(sizes.num_layers):
+            at = f"model.layers.{layer}"
+            read = normed(x, f"{at}.input_layernorm")
+            q = rotated(heads(product(read, f"{at}.self_attn.q_proj"), sizes.num_heads), cos, sin)
+            k = rotated(heads(product(read, f"{at}.self_attn.k_proj"), sizes.num_key_value_heads), cos, sin)
+            v = heads(product(read, f"{at}.self_attn.v_proj"), sizes.num_key_value_heads)
+            k, v = k.repeat_interleave(repeats, 1), v.repeat_interleave(repeats, 1)
+            mixed = F.scaled_dot_product_attention(q, k, v, mask)
+            x = x + product(mixed.transpose(1, 2).flatten(2)[0], f"{at}.self_attn.o_proj")
+            read = normed(x, f"{at}.post_attention_layernorm")
+            gate = F.silu(product(read, f"{at}.mlp.gate_proj"))
+            x = x + product(gate * product(read, f"{at}.mlp.up_proj"), f"{at}.mlp.down_proj")
+        return product(normed(x, "model.norm"), "lm_head")
+
+    return logits
 
 
 def _shifted(logits: Tensor) -> Tensor:

@@ -159,7 +159,7 @@ def taken(
 
     Args:
         rule: how the blank is filled.
-        values: logits that are kept.
+        values: logits that are kept, in float32.
         columns: of which tokens.
         places: counted from the blank's start.
         key: seed of this step, for a rule that draws.
@@ -245,8 +245,6 @@ def _confidence(
             first, second = probabilities.topk(2).values.unbind(-1)
             return first - second
         case "entropy" | "entropy-penalty":
-            if probabilities.dtype is torch.float16:
-                probabilities = probabilities.float()  # float16 has no number as small as the epsilon
             return (probabilities * (probabilities + EPSILON).log()).sum(-1)
         case _:
             return sure

@@ -10,6 +10,8 @@ weights from before the decay are kept to go on from.
 from __future__ import annotations
 
 import json
+import os
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -127,6 +129,20 @@ class _Stream(IterableDataset[Batch]):
             )
 
 
+def _ends_with_its_run(_worker: int) -> None:
+    """Has a worker end when its run is gone: one that was killed told it nothing, and a worker that cannot
+    hand its batches over would wait for ever.
+    """
+    run = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == run:
+            time.sleep(1.0)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def optimisers(learner: Learner, training: CoreTraining) -> list[torch.optim.Optimizer]:
     """Muon for the matrices inside the layers, AdamW for the rest."""
     inner = [p for name, p in learner.transformer.named_parameters() if ".layers." in name and p.ndim == 2]
@@ -196,6 +212,7 @@ def train_core(
         batch_size=None,
         num_workers=training.workers,
         prefetch_factor=6,
+        worker_init_fn=_ends_with_its_run,
     )
     begun = time.monotonic()
     sums_of: dict[str, list[Tensor]] = defaultdict(list)

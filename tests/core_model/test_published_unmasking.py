@@ -95,6 +95,25 @@ def test_what_is_kept_without_sorting_is_what_sorting_keeps(
     torch.testing.assert_close(kept, wanted, rtol=0, atol=0, equal_nan=True)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("top_p", [0.3, 0.9, 1.0])
+def test_in_half_precision_as_many_are_kept_of_equals_as_there_is_room_for(
+    dtype: torch.dtype, top_p: float
+) -> None:
+    """Rounding makes equals, on which sorting must not depend: it would be of nearly every row."""
+    logits = 3 * torch.randn(50, 10 * VOCAB, generator=torch.Generator().manual_seed(0))
+    logits = logits.to(dtype)
+    sorted_all = candidates._by_sorting(logits.float(), top_p, 20).sort(-1, descending=True).values
+    wanted = sorted_all[:, :20]
+    assert top_p < 0.9 or (sorted_all[:, 20] > torch.finfo(torch.float32).min).any(), "no equals to choose of"
+    values, columns = candidates.kept(logits, top_p, 20)
+    assert torch.equal(values.sort(-1, descending=True).values[:, :20], wanted)
+    unchanged, same_columns, unsure = candidates.kept_unless_unsure(logits, top_p, 20)
+    assert torch.equal(unchanged, values)
+    assert torch.equal(same_columns, columns)
+    assert not unsure.any()
+
+
 def test_origin_takes_each_place_by_the_share_of_the_step_and_draws_from_what_is_kept() -> None:
     rule = PublishedRule(algorithm="origin", temperature=1.0, top_p=0.9, top_k=3)
     step = BlockStep(start=0, stop=20_000, share=0.3, last=False)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -50,6 +54,38 @@ def test_a_run_that_is_killed_five_times_ends_as_one_left_alone(tmp_path: Path) 
         wanted, given = (load_file(folder / f"{name}.safetensors") for folder in (alone, killed))
         assert wanted.keys() == given.keys()
         assert all(torch.equal(wanted[key], given[key]) for key in wanted), name
+
+
+def test_the_workers_of_a_run_that_is_killed_end_with_it(tmp_path: Path) -> None:
+    program = (
+        f"from pathlib import Path; from {__name__} import small_run; small_run(Path({str(tmp_path)!r}))"
+    )
+    # a session of its own, so that what it leaves is known from everything else
+    run = subprocess.Popen([sys.executable, "-c", program], start_new_session=True)
+    while _step(tmp_path) < 3:
+        assert run.poll() is None
+        time.sleep(0.01)
+    assert len(_running_in(run.pid)) > 1
+    run.kill()
+    run.wait()
+    for _ in range(200):
+        if not _running_in(run.pid):
+            return
+        time.sleep(0.1)
+    assert not _running_in(run.pid)
+
+
+def _running_in(session: int) -> list[int]:
+    """The processes of a session, but for those that ended and are only to be asked how."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdecimal() and os.getsid(int(entry.name)) == session:
+                state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
+                found += [] if state == "Z" else [int(entry.name)]
+        except (ProcessLookupError, FileNotFoundError):
+            pass  # gone while it was looked at
+    return found
 
 
 @pytest.mark.parametrize("stopped", [20, 25, 26, 33])

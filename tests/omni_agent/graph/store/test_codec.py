@@ -145,7 +145,7 @@ def test_not_a_number_comes_back() -> None:
 
 
 REFUSED = [
-    (object(), object),
+    pytest.param(object(), object, id="object"),
     (Dog(name="d"), Animal),
     ([Dog(name="d")], list[Animal]),
     ((1, 2), Any),
