@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["Loop", "Sizes", "decode", "plain_transformer"]
+from omni_agent.core_model.config import TransformerConfig
+
+__all__ = ["Loop", "decode", "plain_transformer"]
 
 Forward = Callable[[Tensor], Tensor]
 """Logits (n, vocabulary) of a row of token ids (n), before any shift."""
@@ -99,24 +100,14 @@ def decode(
     return history
 
 
-class Sizes(Protocol):
-    """What of a transformer its weights do not tell."""
-
-    num_layers: int
-    num_heads: int
-    num_key_value_heads: int
-    rms_norm_eps: float
-    rope_theta: float
-
-
 def plain_transformer(
-    weights: Mapping[str, Tensor], sizes: Sizes
+    weights: Mapping[str, Tensor], sizes: TransformerConfig
 ) -> Callable[[Tensor, Tensor | None], Tensor]:
     """Gives logits (n, vocabulary) of embeddings (n, hidden), and of who may look at whom (1, 1, n, n).
 
     Args:
-        weights: by their published names.
-        sizes: the rest.
+        weights: by their published names, in float32.
+        sizes: what they do not tell.
     """
     weights = {name: tensor.contiguous() for name, tensor in weights.items()}
 
@@ -136,16 +127,17 @@ def plain_transformer(
 
     def logits(x: Tensor, mask: Tensor | None) -> Tensor:
         size = x.shape[-1] // sizes.num_heads
-        rates = sizes.rope_theta ** -(torch.arange(0, size, 2, device=x.device) / size)
+        rates = 1.0 / sizes.rope_theta ** (torch.arange(0, size, 2, device=x.device).float() / size)
         angles = torch.arange(len(x), device=x.device)[:, None] * rates
         cos, sin = torch.cat([angles, angles], -1).cos(), torch.cat([angles, angles], -1).sin()
         repeats = sizes.num_heads // sizes.num_key_value_heads
         for layer in range(sizes.num_layers):
             at = f"model.layers.{layer}"
             read = normed(x, f"{at}.input_layernorm")
-            q = rotated(heads(product(read, f"{at}.self_attn.q_proj"), sizes.num_heads), cos, sin)
-            k = rotated(heads(product(read, f"{at}.self_attn.k_proj"), sizes.num_key_value_heads), cos, sin)
+            q = heads(product(read, f"{at}.self_attn.q_proj"), sizes.num_heads)
+            k = heads(product(read, f"{at}.self_attn.k_proj"), sizes.num_key_value_heads)
             v = heads(product(read, f"{at}.self_attn.v_proj"), sizes.num_key_value_heads)
+            q, k = rotated(q, cos, sin), rotated(k, cos, sin)
             k, v = k.repeat_interleave(repeats, 1), v.repeat_interleave(repeats, 1)
             mixed = F.scaled_dot_product_attention(q, k, v, mask)
             x = x + product(mixed.transpose(1, 2).flatten(2)[0], f"{at}.self_attn.o_proj")

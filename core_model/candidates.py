@@ -30,11 +30,14 @@ _COPIES = 4
 _SORTING_COPIES = 8
 """Of a row, with its places as 64-bit numbers, on the way through sorting."""
 
-# How far a sum of probabilities may be from top_p for rounding to decide: float32 sums of fifty shares err by
-# a few 1e-6, and the published softmax, which adds up a sorted row, by more the longer that is: on a CPU by
-# 2e-6 at 5,259 columns and 3e-5 at 176,264, with random logits of any spread.
+# How far a sum of probabilities may be from top_p for rounding to decide. Float32 sums of fifty shares err by
+# a few 1e-6. The published softmax on a CPU adds up a sorted row lane by lane, and errs by more the longer that
+# is, at worst where its tail is of equals: by 1e-5 at 5,259 columns and 6e-5 at 32,000 with AVX-512, which
+# has twice the lanes of AVX2; random logits err by 2e-6, and by 3e-5 at 176,264. Equals of that length would
+# need more than the limit, which would have every tenth row sorted.
 CLOSE_TO = 1e-5
-CLOSE_TO_A_COLUMN = 5e-10
+CLOSE_TO_A_COLUMN = 4e-9
+CLOSE_TO_AT_MOST = 1e-4
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -71,25 +74,26 @@ def tiles(rows: int, columns: int) -> Iterator[slice]:
 
 
 def kept(
-    logits: Float[Tensor, "m vocab"], top_p: float, top_k: int
+    logits: Float[Tensor, "m vocab"], top_p: float, top_k: int, temperature: float = 0.0
 ) -> tuple[Float[Tensor, "m k"], Int[Tensor, "m k"]]:
     """What the published truncation keeps, without sorting the vocabulary.
 
     Args:
-        logits: one row a place. In half precision, where rounding made many equal, any of the equals of the
-            last are kept, so that no row needs sorting.
+        logits: one row a place. In half precision, where rounding makes equals in nearly every row, as many
+            of the equals of the last are kept as `top_k` has room for, and none is sorted where there is one.
         top_p: the share of probability that is kept, in (0, 1]; the first token above it stays.
-        top_k: tokens kept after that, with all equals of the last; 0 keeps all.
+        top_k: tokens kept after that, in float32 with all equals of the last; 0 keeps all.
+        temperature: what the logits are divided by first; 0 leaves them.
 
     Returns:
         Logits (float32) and columns of what is kept, by ascending column, and of so many others that all rows
         are as long; those have the lowest number there is, as all that is not kept has in the published code:
         no probability is left, and penalties apply to them as to any.
     """
-    rounded, logits = logits.dtype is not torch.float32, logits.float()
-    if _all_sorted(logits, top_k):
+    rounded, logits = logits.dtype.itemsize < 4, _tempered(logits, temperature)
+    if _keeps_all(logits, top_k):
         return _by_sorting(logits, top_p, top_k), _every_column(logits)
-    near = CLOSE_TO + CLOSE_TO_A_COLUMN * logits.shape[-1]
+    near = min(CLOSE_TO + CLOSE_TO_A_COLUMN * logits.shape[-1], CLOSE_TO_AT_MOST)
     values, where, unsure = _highest(logits, top_p, top_k, near)
     if not rounded and unsure.any():
         sorted_too = _with_sorted(logits, values, where, unsure, top_p, top_k)
@@ -100,21 +104,27 @@ def kept(
 
 
 def kept_unless_unsure(
-    logits: Float[Tensor, "m vocab"], top_p: float, top_k: int
+    logits: Float[Tensor, "m vocab"], top_p: float, top_k: int, temperature: float = 0.0
 ) -> tuple[Float[Tensor, "m k"], Int[Tensor, "m k"], Bool[Tensor, " m"]]:
     """As `kept`, with nothing sorted after all: rows that only sorting decides are told, and not to be used.
 
-    Its shapes are a function of those of its arguments, and nothing of it is looked at on the way.
+    Its shapes are a function of those of its arguments, and nothing of it is looked at on the way. It is for
+    CUDA, which adds up in trees; a doubt costs a whole step there, so the margin is the narrow one.
     """
-    rounded, logits = logits.dtype is not torch.float32, logits.float()
-    none = torch.zeros_like(logits[:, 0], dtype=torch.bool)
-    if _all_sorted(logits, top_k):
-        return _by_sorting(logits, top_p, top_k), _every_column(logits), none
-    values, where, unsure = _highest(logits, top_p, top_k, CLOSE_TO)  # each has a step made again
-    return *_by_column(values, where), none if rounded else unsure
+    rounded, logits = logits.dtype.itemsize < 4, _tempered(logits, temperature)
+    sure = torch.zeros_like(logits[:, 0], dtype=torch.bool)
+    if _keeps_all(logits, top_k):
+        return _by_sorting(logits, top_p, top_k), _every_column(logits), sure
+    values, where, unsure = _highest(logits, top_p, top_k, CLOSE_TO)
+    return *_by_column(values, where), sure if rounded else unsure
 
 
-def _all_sorted(logits: Float[Tensor, "m vocab"], top_k: int) -> bool:
+def _tempered(logits: Float[Tensor, "m vocab"], temperature: float) -> Float[Tensor, "m vocab"]:
+    """In float32: half of it has no room for logits divided by a small number."""
+    return logits.float() / temperature if temperature > 0 else logits.float()
+
+
+def _keeps_all(logits: Float[Tensor, "m vocab"], top_k: int) -> bool:
     return not 0 < top_k < logits.shape[-1]
 
 

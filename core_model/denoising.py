@@ -202,7 +202,7 @@ def _after(
         tokens=torch.where(
             masked, decoding.tokens.index_copy(0, reading.places, candidates.tokens.to(ids.dtype)), ids
         ),
-        sure=decoding.sure.index_copy(0, reading.places, candidates.sure.float()),
+        sure=decoding.sure.index_copy(0, reading.places, candidates.sure),
         committed=torch.where(decoding.masked & ~masked, len(run), decoding.committed),
         prompt=memory,
         prompt_of=step.start if decoding.shortcuts.prompt_cache else None,

@@ -26,7 +26,6 @@ from omni_agent.core_model.published_unmasking import (
     PublishedRule,
     late_weakened,
     taken,
-    tempered,
     weakened,
 )
 from omni_agent.core_model.transformer import KeysValues
@@ -50,7 +49,7 @@ def fixed_step(parts: Parts, inputs: Inputs) -> UInt8[Tensor, "rows bytes"]:
     ranks = torch.arange(shape.places, device=order.device).expand_as(order)
     among = torch.zeros_like(order).scatter(1, ranked.indices, ranks)
     chosen = valid & (among < numbers["count"])
-    tokens, sure = found.tokens.view_as(order), found.sure.float().view_as(order)
+    tokens, sure = found.tokens.view_as(order), found.sure.view_as(order)
 
     data = torch.empty_like(inputs.blank)
     after = Blank.of(data, shape.blank)
@@ -117,7 +116,7 @@ def _candidates(
             )
             unsure.append(torch.zeros_like(valid.flatten()[rows]))
             continue
-        values, where, doubtful = kept_unless_unsure(tempered(rule, logits), rule.top_p, rule.top_k)
+        values, where, doubtful = kept_unless_unsure(logits, rule.top_p, rule.top_k, rule.temperature)
         if repeats is not None:
             again = repeats[row_of[rows, None], where]
             values = torch.where(again, weakened(values, rule.repeat_penalty), values)

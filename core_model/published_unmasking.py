@@ -27,7 +27,6 @@ __all__ = [
     "late_weakened",
     "reading",
     "taken",
-    "tempered",
     "weakened",
 ]
 
@@ -136,16 +135,11 @@ def candidates(
         first: whether this is the first step of all: tokens that were there before it are not penalised.
         key: seed of this step, for a rule that draws.
     """
-    values, columns = kept(tempered(rule, logits), rule.top_p, rule.top_k)
+    values, columns = kept(logits, rule.top_p, rule.top_k, rule.temperature)
     if rule.algorithm == "entropy-penalty" and not first:
         values = _without_repeats(values, columns, blank, rule.repeat_penalty, mask, logits.shape[-1])
     values = _penalised_by_position(values, read, rule.max_position_penalty)
     return taken(rule, values, columns, read.places, key)
-
-
-def tempered(rule: PublishedRule, logits: Float[Tensor, "m vocab"]) -> Float[Tensor, "m vocab"]:
-    """The logits at the rule's temperature, before truncation."""
-    return logits / rule.temperature if rule.temperature > 0 else logits
 
 
 def taken(

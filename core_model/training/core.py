@@ -10,6 +10,7 @@ weights from before the decay are kept to go on from.
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import threading
 import time
@@ -130,14 +131,14 @@ class _Stream(IterableDataset[Batch]):
 
 
 def _ends_with_its_run(_worker: int) -> None:
-    """Has a worker end when its run is gone: one that was killed told it nothing, and a worker that cannot
-    hand its batches over would wait for ever.
+    """Has a worker end when its run is gone. torch's own watch ends the worker's loop then, but not the
+    worker, where it waits for room in a pipe to hand its batches over.
     """
-    run = os.getppid()
+    run = multiprocessing.parent_process()
+    assert run is not None
 
     def watch() -> None:
-        while os.getppid() == run:
-            time.sleep(1.0)
+        run.join()
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -384,13 +384,13 @@ def test_a_hurried_request_is_in_time_says_what_was_run_and_that_gives_its_token
 def test_what_cannot_be_in_time_fails_at_once_and_says_what_it_takes() -> None:
     model = random_model()
     calls = Calls(model)
-    Slow(model, 0.1)
+    Slow(model, 1.0)
     with running(model) as engine:
         engine.submit(ask(seed=1, num_steps=2)).result(SECONDS)
         before = time.monotonic()
         with pytest.raises(DeadlineExceeded, match=r"s are left until the deadline; one denoising step"):
-            engine.submit(ask(seed=2, deadline=0.05)).result(SECONDS)
-        assert time.monotonic() - before < 0.05 + 0.1
+            engine.submit(ask(seed=2, deadline=0.5)).result(SECONDS)
+        assert time.monotonic() - before < 1.0, "no step was made for it"
         with pytest.raises(TimeoutError, match="the deadline was over before there was a turn"):
             engine.submit(ask(seed=2, deadline=1e-9)).result(SECONDS)
     assert calls.of(2) == 0
@@ -398,14 +398,14 @@ def test_what_cannot_be_in_time_fails_at_once_and_says_what_it_takes() -> None:
 
 def test_what_was_slow_once_refuses_a_kind_for_a_while_only() -> None:
     model = random_model()
-    slow = Slow(model, 0.3)
+    slow = Slow(model, 3.0)
     with running(model) as engine:
         engine.submit(ask(seed=1, num_steps=1)).result(SECONDS)
         slow.seconds = 0.0
         refused = 0
         for seed in range(2, 2 + 2 * REFUSED):
             try:
-                engine.submit(ask(seed=seed, num_steps=1, deadline=0.1)).result(SECONDS)
+                engine.submit(ask(seed=seed, num_steps=1, deadline=1.0)).result(SECONDS)
             except DeadlineExceeded:
                 refused += 1
     assert refused == REFUSED

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -95,12 +96,25 @@ def test_what_is_kept_without_sorting_is_what_sorting_keeps(
     torch.testing.assert_close(kept, wanted, rtol=0, atol=0, equal_nan=True)
 
 
+def test_what_is_kept_before_a_long_tail_of_equals_is_what_sorting_keeps() -> None:
+    """Where the published softmax errs most, with sums of two shares next to the border."""
+    off = torch.linspace(-3e-5, 3e-5, 101)
+    logits = torch.full((len(off), 5259), float(np.log(0.05 / 5257)))
+    logits[:, 7], logits[:, 70] = (0.5 + off).log(), np.log(0.4)
+    logits[:, 700] = np.log(0.05)
+    wanted = candidates._by_sorting(logits, 0.9, 50)
+    assert wanted[0].max() > wanted[0].min()
+    values, columns = candidates.kept(logits, 0.9, 50)
+    kept = torch.full_like(logits, torch.finfo(logits.dtype).min).scatter(-1, columns, values)
+    assert torch.equal(kept, wanted)
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("top_p", [0.3, 0.9, 1.0])
 def test_in_half_precision_as_many_are_kept_of_equals_as_there_is_room_for(
     dtype: torch.dtype, top_p: float
 ) -> None:
-    """Rounding makes equals, on which sorting must not depend: it would be of nearly every row."""
+    """Rounding makes equals in nearly every row: if they were sorted, nearly all would be."""
     logits = 3 * torch.randn(50, 10 * VOCAB, generator=torch.Generator().manual_seed(0))
     logits = logits.to(dtype)
     sorted_all = candidates._by_sorting(logits.float(), top_p, 20).sort(-1, descending=True).values
@@ -108,6 +122,9 @@ def test_in_half_precision_as_many_are_kept_of_equals_as_there_is_room_for(
     assert top_p < 0.9 or (sorted_all[:, 20] > torch.finfo(torch.float32).min).any(), "no equals to choose of"
     values, columns = candidates.kept(logits, top_p, 20)
     assert torch.equal(values.sort(-1, descending=True).values[:, :20], wanted)
+    found = values > torch.finfo(torch.float32).min
+    assert torch.equal(values[found], logits.float().gather(-1, columns)[found])
+    assert (columns.diff() > 0).all()
     unchanged, same_columns, unsure = candidates.kept_unless_unsure(logits, top_p, 20)
     assert torch.equal(unchanged, values)
     assert torch.equal(same_columns, columns)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -17,10 +19,11 @@ from omni_agent.core_model.training.core import CoreTraining, train_core
 from omni_agent.core_model.training.tiny import tiny_config, tiny_tokenizer
 from tests.core_model.training.killing import killed_under_way
 
+ROOT = Path(__file__).parents[3]
 STEPS = 40
 
 
-def small_run(folder: Path, report: Callable[[str], None] = lambda line: None) -> None:
+def small_run(folder: Path, report: Callable[[str], None] = lambda line: None, steps: int = STEPS) -> None:
     """Forty steps of a core of one narrow layer and on tasks without pools, kept after every step."""
     tokenizer = tiny_tokenizer()
     config = tiny_config(tokenizer)
@@ -28,7 +31,7 @@ def small_run(folder: Path, report: Callable[[str], None] = lambda line: None) -
         update={"hidden_size": 32, "num_heads": 2, "num_key_value_heads": 1, "intermediate_size": 32}
     )
     training = CoreTraining(
-        steps=STEPS, decay_steps=15, save_seconds=0.0, rows=2, warmup_steps=5, shares={"sum": 1.0}
+        steps=steps, decay_steps=15, save_seconds=0.0, rows=2, warmup_steps=5, shares={"sum": 1.0}
     )
     train_core(
         folder,
@@ -58,21 +61,26 @@ def test_a_run_that_is_killed_five_times_ends_as_one_left_alone(tmp_path: Path) 
 
 def test_the_workers_of_a_run_that_is_killed_end_with_it(tmp_path: Path) -> None:
     program = (
-        f"from pathlib import Path; from {__name__} import small_run; small_run(Path({str(tmp_path)!r}))"
+        "from pathlib import Path;"
+        f"from {__name__} import small_run; small_run(Path({str(tmp_path)!r}), steps=100_000)"
     )
     # a session of its own, so that what it leaves is known from everything else
-    run = subprocess.Popen([sys.executable, "-c", program], start_new_session=True)
-    while _step(tmp_path) < 3:
-        assert run.poll() is None
-        time.sleep(0.01)
-    assert len(_running_in(run.pid)) > 1
-    run.kill()
-    run.wait()
-    for _ in range(200):
-        if not _running_in(run.pid):
-            return
-        time.sleep(0.1)
-    assert not _running_in(run.pid)
+    command = [sys.executable, "-c", program]
+    run = subprocess.Popen(command, start_new_session=True, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    try:
+        while _step(tmp_path) < 3:
+            assert run.poll() is None, run.stderr and run.stderr.read()
+            time.sleep(0.01)
+        assert len(_running_in(run.pid)) > 1
+        run.kill()
+        run.wait()
+        until = time.monotonic() + 20
+        while _running_in(run.pid):
+            assert time.monotonic() < until
+            time.sleep(0.1)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(run.pid, signal.SIGKILL)
 
 
 def _running_in(session: int) -> list[int]:
