@@ -75,7 +75,8 @@ def check_task(task: Task, kinds: Sequence[Modality], blank: Modality, model: Mo
     if tuple(kinds) not in _CONTENTS[task]:
         there = ", ".join(_NAMES[kind] for kind in kinds)
         wanted = "; or ".join(", ".join(_NAMES[kind] for kind in each) for each in _CONTENTS[task])
-        raise InputError(f"{task} was given {there}; it wants {wanted}")
+        hint = "; a file is opened first, with Image.open or Speech.open" if Modality.TEXT in kinds else ""
+        raise InputError(f"{task} was given {there}; it wants {wanted}{hint}")
     if model.config.task(task, kinds) is None or not model.config.has(kinds):
         known = ", ".join(sorted(model.config.tasks))
         raise InputError(

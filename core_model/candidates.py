@@ -31,10 +31,10 @@ _SORTING_COPIES = 8
 """Of a row, with its places as 64-bit numbers, on the way through sorting."""
 
 # How far a sum of probabilities may be from top_p for rounding to decide. Float32 sums of fifty shares err by
-# a few 1e-6. The published softmax on a CPU adds up a sorted row lane by lane, and errs by more the longer that
-# is, at worst where its tail is of equals: by 1e-5 at 5,259 columns and 6e-5 at 32,000 with AVX-512, which
-# has twice the lanes of AVX2; random logits err by 2e-6, and by 3e-5 at 176,264. Equals of that length would
-# need more than the limit, which would have every tenth row sorted.
+# a few 1e-6. The published softmax on a CPU adds up a sorted row lane by lane, and errs by more the longer
+# that is, at worst where its tail is of equals: by 1e-5 at 5,259 columns and 6e-5 at 32,000 with AVX-512,
+# which has twice the lanes of AVX2; random logits err by 2e-6, and by 3e-5 at 176,264. Equals of that length
+# would need more than the limit, which would have every tenth row sorted.
 CLOSE_TO = 1e-5
 CLOSE_TO_A_COLUMN = 4e-9
 CLOSE_TO_AT_MOST = 1e-4

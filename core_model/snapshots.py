@@ -6,6 +6,7 @@ are heard anew. So what is resumed stands where it stood, and ends in the same t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -18,10 +19,13 @@ from omni_agent.core_model.decoding import MASKED, Decoding
 from omni_agent.core_model.parts import Parts
 from omni_agent.core_model.prompting import given, heard_as
 from omni_agent.core_model.schedule import BlockStep, counts
+from omni_agent.core_model.unmasking import TypedRule
 from omni_agent.errors import InputError, SnapshotMismatch
 from omni_agent.values import Image, Speech, Text
 
 __all__ = ["Origin", "check", "request_of", "restored", "taken"]
+
+_UNFITTING = "the snapshot's parts do not fit together, or not this core: it was changed or cut"
 
 _NOWHERE = -1
 """A step that commits a share, no fixed number of places."""
@@ -104,7 +108,7 @@ def check(snapshot: Snapshot, origin: Origin) -> None:
     """Refuse what was taken elsewhere.
 
     Raises:
-        InputError: no snapshot was given.
+        InputError: no snapshot was given, or one that was changed or cut.
         SnapshotMismatch: it was taken on other weights, another kind of device or another type.
     """
     if not isinstance(snapshot, Snapshot):
@@ -116,6 +120,9 @@ def check(snapshot: Snapshot, origin: Origin) -> None:
                 f"the snapshot was taken on {name} {there[:16]!r}; this core has {here[:16]!r}: resume it"
                 " on a core loaded as the one it was taken on"
             )
+    begun = snapshot.filled or snapshot.tokens or snapshot.committed or snapshot.steps or snapshot.run
+    if (begun and not snapshot.prompt) or not math.isfinite(snapshot.seconds_left or 0.0):
+        raise InputError(_UNFITTING)
 
 
 def request_of(snapshot: Snapshot, media: Iterable[Image | Speech]) -> Request:
@@ -166,7 +173,7 @@ def restored(parts: Parts, snapshot: Snapshot, request: Request) -> Decoding:
     said = [heard_as(parts, value, task) for value in request.content if task and isinstance(value, Speech)]
     sounds = [each for each in said if not isinstance(each, str)]
     if task is None or not _fits(parts, snapshot, steps, list(map(len, sounds))):
-        raise InputError("the snapshot's parts do not fit together, or not this core: it was changed or cut")
+        raise InputError(_UNFITTING)
     start = len(snapshot.prompt)
     canvas = Canvas(
         task=snapshot.task,
@@ -180,6 +187,8 @@ def restored(parts: Parts, snapshot: Snapshot, request: Request) -> Decoding:
     )
     # its steps are given below, and those of the settings need not fit any more
     begun = denoising.start(parts, canvas, replace(snapshot.settings, schedule=None, block_length=None))
+    if isinstance(begun.rule, TypedRule) and not _typed(parts, snapshot):
+        raise InputError(_UNFITTING)
     return replace(
         begun,
         settings=snapshot.settings,
@@ -190,6 +199,12 @@ def restored(parts: Parts, snapshot: Snapshot, request: Request) -> Decoding:
         sure=torch.tensor(snapshot.confidences, device=parts.device),
         committed=torch.tensor(snapshot.committed, device=parts.device),
     )
+
+
+def _typed(parts: Parts, snapshot: Snapshot) -> bool:
+    """Whether a blank holds what the typed reading can have put there."""
+    may_hold = {*parts.vocabulary.columns(snapshot.blank).tolist(), parts.vocabulary.mask}
+    return may_hold.issuperset(snapshot.filled)
 
 
 def _fits(parts: Parts, snapshot: Snapshot, steps: Sequence[BlockStep], heard: Sequence[int]) -> bool:
@@ -212,7 +227,7 @@ def _fits(parts: Parts, snapshot: Snapshot, steps: Sequence[BlockStep], heard: S
             for step, token in zip(snapshot.committed, snapshot.filled, strict=True)
         )
         and all(MASKED <= step <= run for step in snapshot.committed)
-        and all(0 <= step.start < step.stop <= length for step in steps)
+        and all(0 <= step.start < step.stop <= length and 0 <= step.share <= 1 for step in steps)
         and (run == len(steps) or _fill(steps[run:], masked))
     )
 

@@ -18,7 +18,7 @@ from importlib import import_module
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias, TypeVar, get_args
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from omni_agent.errors import DeadlineExceeded, InputError, NotAvailable, OmniError
 from omni_agent.values import Conversation, GrowingSpeech, Image, Reply, Speech, Text
@@ -148,7 +148,7 @@ class Settings:
         early_end: a request ends when only padding is left.
         guidance_until: steps have guidance until this share of the places is decided, 0 to 1.
         schedule: how many places each step commits, each 1 or more; instead of `num_steps`. What
-            `Generation.schedule` says was run, given here, gives the same tokens; refused for the algorithm
+            `Generation.schedule.run` says, given here, gives the same tokens; refused for the algorithm
             `origin`, whose steps commit by chance.
         deadline: seconds from asking to the decoded value, above 0: there will be fewer and larger steps
             rather than a late answer, and `DeadlineExceeded` where not even one step is in time. What takes
@@ -222,7 +222,10 @@ class Settings:
             return
         schedule: object = self.schedule
         if not isinstance(schedule, tuple) or not schedule:
-            raise InputError(f"schedule was {schedule!r}; wanted a tuple of integers, one for each step")
+            raise InputError(
+                f"schedule was {schedule!r}; wanted a tuple of integers, one for each step, such as the"
+                " `schedule.run` of a generation"
+            )
         for count in self.schedule:
             _check_integer("a step of the schedule", count, least=1)
         if self.num_steps is not None:
@@ -402,8 +405,10 @@ class Snapshot:
         """
         try:
             return _snapshots().validate_json(text)
-        except ValueError as error:
-            raise InputError(f"this is no snapshot of this version: {error}") from error
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"])) or "the text"
+            raise InputError(f"this is no snapshot of this version: {where}: {first['msg']}") from error
 
 
 @cache

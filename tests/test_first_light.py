@@ -142,6 +142,13 @@ def test_the_demo_leaves_everything_it_promises(tmp_path: Path, capfd: pytest.Ca
     assert [word for word in ("heard", "answer", "spoken", "drawn") if word not in out] == []
 
 
+def test_a_part_of_a_command_that_is_missing_is_told_with_that_commands_help(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["train"]) == 2
+    assert "(see omni-agent train --help)" in capfd.readouterr().err
+
+
 def test_a_broken_picture_among_good_ones_fails_alone(
     picture: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

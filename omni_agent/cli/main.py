@@ -40,7 +40,9 @@ def main(argv: Sequence[str] | None = None, *, load: Loader = Core.load) -> int:
         if sys.stdout is not None:  # closed by `>&-`
             sys.stdout.flush()
     except typer.TyperException as error:
-        return _failed(f"{error.format_message()} (see omni-agent --help)", 2)
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "omni-agent"
+        return _failed(f"{error.format_message()} (see {command} --help)", 2)
     except (InputError, GraphError, StoreError) as error:
         return _failed(str(error), 2)
     except OmniError as error:

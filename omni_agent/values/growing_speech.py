@@ -14,6 +14,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from omni_agent.errors import InputError
 from omni_agent.values.speech import Speech
 
 __all__ = ["GrowingSpeech", "SpeechChunk"]
@@ -82,7 +83,12 @@ class GrowingSpeech(ABC):
 
         Args:
             file: open for writing bytes; written to in a thread, as a pipe may have to wait for its reader.
+
+        Raises:
+            InputError: it is not open for writing bytes.
         """
+        if not hasattr(file, "seekable") or isinstance(file, io.TextIOBase):
+            raise InputError(f"write was given {file!r}; wanted a file open for bytes: open(path, 'wb')")
         start = file.tell() if file.seekable() else None
         size = rate = 0
         try:

@@ -561,7 +561,10 @@ def tokens(*ids: int, tokenizer: str = "another") -> Tokens:
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        (request(Task.TRANSCRIBE, Text("a dog")), "transcribe was given Text; it wants Speech"),
+        (
+            request(Task.TRANSCRIBE, Text("a dog")),
+            "Text; it wants Speech; a file is opened first, with Image.open or",
+        ),
         (request(Task.TRANSCRIBE, picture(), sound()), "given Image, Speech; it wants Speech"),
         (request(Task.SPEAK, sound()), "speak was given Speech; it wants Text"),
         (request(Task.SPEAK, picture(), Text("a")), "given Image, Text; it wants Text"),

@@ -324,6 +324,11 @@ async def test_what_was_taken_elsewhere_is_a_mismatch(change: dict[str, str], sa
         {"committed": (77,) * STEPS},
         {"steps": ((0, 99, 1.0, 0, 1),) * STEPS},
         {"steps": ((0, 8, 1.0, 0, 1),) * 3},
+        {"steps": ((0, STEPS, 1e300, 0, -1),) * STEPS},
+        {"steps": ((0, STEPS, float("nan"), 0, -1),) * STEPS},
+        {"prompt": ()},
+        {"seconds_left": float("nan")},
+        {"filled": (MODEL.vocabulary.image.start,) * STEPS, "committed": (1,) * STEPS},
         {"prefix": 99},
         {"heard": (3,)},
         {"content": ()},
@@ -341,8 +346,9 @@ async def test_a_snapshot_that_was_changed_is_refused(change: dict[str, Any]) ->
 def test_what_is_no_snapshot_is_refused() -> None:
     text = snapshots.taken(Origin.of(MODEL), ask(), None).to_json()
     for broken in ("", "[]", "{}", text[:-5], text.replace('"version":1', '"version":2')):
-        with pytest.raises(InputError, match="no snapshot of this version"):
+        with pytest.raises(InputError, match="no snapshot of this version") as caught:
             Snapshot.from_json(broken)
+        assert "\n" not in str(caught.value)
 
 
 async def test_what_is_given_to_resume_is_a_snapshot() -> None:

@@ -66,6 +66,13 @@ async def test_it_is_written_as_the_file_that_saving_writes(tmp_path: Path) -> N
     assert grown.rate == 8000
 
 
+@pytest.mark.parametrize("file", ["dog.wav", io.StringIO()])
+async def test_it_is_written_to_a_file_that_is_open_for_bytes(file: Any) -> None:
+    async with scripted() as core, core.generate(SPEAK) as generation:
+        with pytest.raises(InputError, match=r"wanted a file open for bytes: open\(path, 'wb'\)"):
+            await generation.speech().write(file)
+
+
 async def test_a_pipe_is_played_from_before_the_end_is_known() -> None:
     end, start = os.pipe()
     heard: list[bytes] = []
