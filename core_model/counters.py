@@ -41,7 +41,7 @@ class Counters:
             self._forget(now)
 
     def ended(self, how: str) -> None:
-        """A request is done: "finished", "failed" or "cancelled"."""
+        """A request is done, as `Ticket.how_it_ended` says, or was "refused"."""
         with self._lock:
             self._ended[how] += 1
 
@@ -58,7 +58,9 @@ class Counters:
                 active=active,
                 finished=self._ended["finished"],
                 failed=self._ended["failed"],
+                late=self._ended["late"],
                 cancelled=self._ended["cancelled"],
+                refused=self._ended["refused"],
                 steps=self._steps,
                 calls=sum(self._batches.values()),
                 busy_seconds=self._busy,

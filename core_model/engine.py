@@ -207,6 +207,7 @@ class Engine:
             if self._closing:
                 raise self._closed()
             if not wait and (number := self._requests_left()) >= self._room:
+                self._counters.ended("refused")
                 raise Overloaded(
                     f"the core has {number} requests and takes {self._room}:"
                     " ask again later, or let the request wait (wait=True)"

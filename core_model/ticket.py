@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from omni_agent.core import CanvasChange, Yield
 from omni_agent.core_model.decoding import Decoding
+from omni_agent.errors import DeadlineExceeded
 from omni_agent.values import SpeechChunk
 
 __all__ = ["Describe", "Finished", "Ticket"]
@@ -91,10 +92,15 @@ class Ticket:
 
     @property
     def how_it_ended(self) -> str:
-        """Of a ticket that is done: "finished", "failed" or "cancelled"."""
+        """Of a ticket that is done: "finished", "failed", "late" where its deadline could not be met, or
+        "cancelled".
+        """
         if self.cancelled:
             return "cancelled"
-        return "finished" if self._outcome.exception() is None else "failed"
+        error = self._outcome.exception()
+        if error is None:
+            return "finished"
+        return "late" if isinstance(error, DeadlineExceeded) else "failed"
 
     @property
     def watched(self) -> bool:

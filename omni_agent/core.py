@@ -446,7 +446,12 @@ class Status:
     """Requests under way."""
     finished: int
     failed: int
+    """But for those that are"""
+    late: int
+    """by `DeadlineExceeded`."""
     cancelled: int
+    refused: int
+    """By `Overloaded`: they were never queued."""
     steps: int
     """Denoising steps of all requests."""
     calls: int

@@ -25,7 +25,7 @@ from omni_agent.core import (
     asked,
     observer,
 )
-from omni_agent.errors import CoreClosed, InputError, OmniError, SnapshotMismatch
+from omni_agent.errors import CoreClosed, DeadlineExceeded, InputError, OmniError, SnapshotMismatch
 from omni_agent.values import GrowingSpeech, Image, Speech, SpeechChunk, Text, Tokens
 
 __all__ = ["Line", "ScriptedCore", "Sure"]
@@ -104,7 +104,9 @@ class ScriptedCore(Core):
             active=len(self._running),
             finished=self._ended["finished"],
             failed=self._ended["failed"],
+            late=self._ended["late"],
             cancelled=len(self.cancelled),
+            refused=0,
             steps=self._steps,
             calls=self._steps,
             busy_seconds=0.0,
@@ -168,7 +170,8 @@ class ScriptedCore(Core):
             if task.cancelled():
                 self.cancelled.append(request)
             else:
-                self._ended["finished" if task.exception() is None else "failed"] += 1
+                late = isinstance(task.exception(), DeadlineExceeded)
+                self._ended["late" if late else "failed" if task.exception() else "finished"] += 1
 
         task.add_done_callback(done)
         return generation

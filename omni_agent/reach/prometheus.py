@@ -74,7 +74,7 @@ def _metrics(status: Status) -> Iterator[Metric]:
     )
     yield GaugeMetricFamily("omni_agent_requests_active", "Requests under way.", status.active)
     ended = CounterMetricFamily("omni_agent_requests", "Requests that ended, by how.", labels=["outcome"])
-    for outcome in ("finished", "failed", "cancelled"):
+    for outcome in ("finished", "failed", "late", "cancelled", "refused"):
         ended.add_metric([outcome], getattr(status, outcome))
     yield ended
     yield CounterMetricFamily("omni_agent_steps", "Denoising steps of all requests.", status.steps)
@@ -109,7 +109,9 @@ _NOTHING = Status(
     active=0,
     finished=0,
     failed=0,
+    late=0,
     cancelled=0,
+    refused=0,
     steps=0,
     calls=0,
     busy_seconds=0.0,

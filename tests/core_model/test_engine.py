@@ -473,6 +473,8 @@ def test_past_its_room_the_engine_refuses_those_who_do_not_wait(model: Model, ca
         for ticket in tickets:
             ticket.result(SECONDS)
         engine.submit(ask(seed=6), wait=False).result(SECONDS)
+        status = engine.status()
+        assert (status.finished, status.refused, status.failed) == (4, 2, 0)
     assert calls.of(3) == calls.of(5) == 0
 
 

@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from omni_agent.core import Modality, Request, Settings, Task
 from omni_agent.core_model.local_core import LocalCore
-from omni_agent.errors import CoreClosed
+from omni_agent.errors import CoreClosed, DeadlineExceeded
 from omni_agent.reach.prometheus import register
 from omni_agent.testing import ScriptedCore
 from omni_agent.values import Text
@@ -33,6 +33,8 @@ async def test_a_scrape_shows_what_the_core_counts() -> None:
         register(core, registry=registry)
         await core.answer("what is this")
         await core.draw("draw a dog")
+        with pytest.raises(DeadlineExceeded):
+            await core.answer("what is this", settings=Settings(deadline=1e-9))
         with pytest.raises(Exception, match="no words"):
             await core.answer("?")
         cancelled = core.generate(
@@ -46,6 +48,8 @@ async def test_a_scrape_shows_what_the_core_counts() -> None:
     assert scraped["omni_agent_requests_queued"] == scraped["omni_agent_requests_active"] == 0
     assert scraped["omni_agent_requests_total{outcome=finished}"] == 2
     assert scraped["omni_agent_requests_total{outcome=failed}"] == 1
+    assert scraped["omni_agent_requests_total{outcome=late}"] == 1
+    assert scraped["omni_agent_requests_total{outcome=refused}"] == 0
     assert scraped["omni_agent_requests_total{outcome=cancelled}"] == 1
     assert scraped["omni_agent_steps_total"] == status.steps
     assert scraped["omni_agent_model_calls_total"] == status.calls
