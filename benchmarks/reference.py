@@ -109,7 +109,6 @@ def plain_transformer(
         weights: by their published names, in float32.
         sizes: what they do not tell.
     """
-    weights = {name: tensor.contiguous() for name, tensor in weights.items()}
 
     def normed(x: Tensor, name: str) -> Tensor:
         share = x.pow(2).mean(-1, keepdim=True)

@@ -9,9 +9,8 @@ from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from omni_agent.core import CanvasChange, Yield
+from omni_agent.core import CanvasChange, Yield, how_it_ended
 from omni_agent.core_model.decoding import Decoding
-from omni_agent.errors import DeadlineExceeded
 from omni_agent.values import SpeechChunk
 
 __all__ = ["Describe", "Finished", "Ticket"]
@@ -97,10 +96,7 @@ class Ticket:
         """
         if self.cancelled:
             return "cancelled"
-        error = self._outcome.exception()
-        if error is None:
-            return "finished"
-        return "late" if isinstance(error, DeadlineExceeded) else "failed"
+        return how_it_ended(self._outcome.exception())
 
     @property
     def watched(self) -> bool:

@@ -46,6 +46,7 @@ __all__ = [
     "Yield",
     "asked",
     "caller",
+    "how_it_ended",
     "observer",
 ]
 
@@ -434,6 +435,13 @@ class CanvasChange:
     """The text so far, masked places as "░"; for media a row of "█" and "░"."""
     places: tuple[Place, ...] = ()
     """Every position of the blank, in order: what is committed, since when and how sure, and the guesses."""
+
+
+def how_it_ended(error: BaseException | None) -> Literal["finished", "failed", "late"]:
+    """What `Status` counts a request as that was not cancelled, by its error."""
+    if error is None:
+        return "finished"
+    return "late" if isinstance(error, DeadlineExceeded) else "failed"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,9 +23,10 @@ from omni_agent.core import (
     Value,
     VoiceSettings,
     asked,
+    how_it_ended,
     observer,
 )
-from omni_agent.errors import CoreClosed, DeadlineExceeded, InputError, OmniError, SnapshotMismatch
+from omni_agent.errors import CoreClosed, InputError, OmniError, SnapshotMismatch
 from omni_agent.values import GrowingSpeech, Image, Speech, SpeechChunk, Text, Tokens
 
 __all__ = ["Line", "ScriptedCore", "Sure"]
@@ -170,8 +171,7 @@ class ScriptedCore(Core):
             if task.cancelled():
                 self.cancelled.append(request)
             else:
-                late = isinstance(task.exception(), DeadlineExceeded)
-                self._ended["late" if late else "failed" if task.exception() else "finished"] += 1
+                self._ended[how_it_ended(task.exception())] += 1
 
         task.add_done_callback(done)
         return generation

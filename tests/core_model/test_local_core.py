@@ -563,7 +563,7 @@ def tokens(*ids: int, tokenizer: str = "another") -> Tokens:
     [
         (
             request(Task.TRANSCRIBE, Text("a dog")),
-            "Text; it wants Speech; a file is opened first, with Image.open or",
+            "transcribe was given Text; it wants Speech; a file is opened first, with Image.open or",
         ),
         (request(Task.TRANSCRIBE, picture(), sound()), "given Image, Speech; it wants Speech"),
         (request(Task.SPEAK, sound()), "speak was given Speech; it wants Text"),
