@@ -17,10 +17,12 @@ from torch.nn import functional as F
 
 from omni_agent.core_model.config import TransformerConfig
 from omni_agent.core_model.linear import Linear
+from omni_agent.core_model.rms_norm import RMSNorm
 
-__all__ = ["KeysValues", "Transformer", "plain_attention"]
+__all__ = ["KeysValues", "Transformer", "attention", "plain_attention"]
 
 Attention = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
+"""What `attention` is: of queries, keys and values, and of who may look at whom."""
 
 
 class KeysValues(NamedTuple):
@@ -30,21 +32,42 @@ class KeysValues(NamedTuple):
     values: Float[Tensor, "batch kv_heads past size"]
 
 
+def attention(
+    q: Float[Tensor, "batch heads n size"],
+    k: Float[Tensor, "batch kv_heads m size"],
+    v: Float[Tensor, "batch kv_heads m size"],
+    mask: Bool[Tensor, "#batch 1 n m"] | None,
+) -> Float[Tensor, "batch heads n size"]:
+    """Scaled dot products, by torch's kernels; so many heads in turn share keys and values."""
+    if q.is_cpu:
+        return F.scaled_dot_product_attention(q, k, v, mask, enable_gqa=True)
+    return F.scaled_dot_product_attention(q, _repeated(k, q), _repeated(v, q), mask)
+
+
 def plain_attention(
     q: Float[Tensor, "batch heads n size"],
-    k: Float[Tensor, "batch heads n size"],
-    v: Float[Tensor, "batch heads n size"],
+    k: Float[Tensor, "batch kv_heads n size"],
+    v: Float[Tensor, "batch kv_heads n size"],
     mask: Bool[Tensor, "#batch 1 n n"] | None,
 ) -> Float[Tensor, "batch heads n size"]:
-    """Scaled dot products by matrix products, for training: on a CPU, in bfloat16, at the lengths of
-    omni-tiny, forward and backward take a quarter of the time of torch's own kernel.
+    """The same by matrix products, for training: on a CPU, in bfloat16, at the lengths of omni-tiny, forward
+    and backward take a quarter of the time of torch's own kernel.
     """
+    k, v = _repeated(k, q), _repeated(v, q)
     batch, heads, n, size = q.shape
     q, k, v = (each.reshape(batch * heads, n, size) for each in (q, k, v))
     bias = q.new_zeros(batch, 1, n, n) if mask is None else torch.where(mask, 0.0, -1e4).to(q.dtype)
     bias = bias.expand(batch, heads, n, n).reshape(batch * heads, n, n)
     scores = torch.baddbmm(bias, q, k.transpose(1, 2), alpha=size**-0.5)
     return (scores.softmax(-1) @ v).view(batch, heads, n, size)
+
+
+def _repeated(x: Tensor, q: Tensor) -> Tensor:
+    """Keys or values, once for each head that looks at them: on a GPU torch's fastest kernels take no mask
+    otherwise.
+    """
+    repeats = q.shape[1] // x.shape[1]
+    return x if repeats == 1 else x.repeat_interleave(repeats, 1)
 
 
 class Transformer(nn.Module):
@@ -54,9 +77,7 @@ class Transformer(nn.Module):
     itself), which is the reader's business (`omni_agent.core_model.model`).
     """
 
-    def __init__(
-        self, config: TransformerConfig, attention: Attention = F.scaled_dot_product_attention
-    ) -> None:
+    def __init__(self, config: TransformerConfig, attention: Attention = attention) -> None:
         super().__init__()
         self.config = config
         self.model = _Stack(config, attention)
@@ -127,7 +148,7 @@ class _Stack(nn.Module):
         self.config = config
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(_Layer(config, attention) for _ in range(config.num_layers))
-        self.norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.norm = RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
 
     def forward(self, x: Tensor, mask: Tensor | None, positions: Tensor | None) -> Tensor:
         for state in self.states(x, mask, positions):
@@ -164,15 +185,15 @@ class _Layer(nn.Module):
         super().__init__()
         self.self_attn = _Attention(config, attention)
         self.mlp = _GatedMLP(config.hidden_size, config.intermediate_size)
-        self.input_layernorm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
-        self.post_attention_layernorm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.input_layernorm = RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.post_attention_layernorm = RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
 
     def forward(
         self, x: Tensor, rotation: tuple[Tensor, Tensor], mask: Tensor | None, past: KeysValues | None
     ) -> tuple[Tensor, KeysValues]:
         mixed, own = self.self_attn(self.input_layernorm(x), rotation, mask, past)
-        x = x + mixed
-        return x + self.mlp(self.post_attention_layernorm(x)), own
+        x = _added(x, mixed)
+        return _added(x, self.mlp(self.post_attention_layernorm(x))), own
 
 
 class _Attention(nn.Module):
@@ -195,9 +216,6 @@ class _Attention(nn.Module):
         own = KeysValues(k, v)
         if past is not None:
             k, v = torch.cat([past.keys, k], 2), torch.cat([past.values, v], 2)
-        if self.num_kv != self.num_heads:
-            repeats = self.num_heads // self.num_kv
-            k, v = k.repeat_interleave(repeats, 1), v.repeat_interleave(repeats, 1)
         mixed = self.attention(q, k, v, mask)
         return self.o_proj(mixed.transpose(1, 2).flatten(2)), own
 
@@ -210,7 +228,8 @@ class _GatedMLP(nn.Module):
         self.down_proj = Linear(intermediate_size, hidden_size, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        gate, up = F.silu(self.gate_proj(x)), self.up_proj(x)
+        out: Tensor = self.down_proj(gate.mul_(up) if torch.is_inference_mode_enabled() else gate * up)
         return out
 
 
@@ -226,4 +245,9 @@ def _rotation(positions: Tensor, head_size: int, theta: float) -> tuple[Tensor, 
 
 def _rotate(x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
     cos, sin = rotation
-    return x * cos.to(x.dtype) + x.roll(x.shape[-1] // 2, -1) * sin.to(x.dtype)
+    return torch.addcmul(x * cos.to(x.dtype), x.roll(x.shape[-1] // 2, -1), sin.to(x.dtype))
+
+
+def _added(x: Tensor, more: Tensor) -> Tensor:
+    """Their sum, in the place of what is added where no gradient is wanted."""
+    return more.add_(x) if torch.is_inference_mode_enabled() else x + more

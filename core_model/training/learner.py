@@ -16,7 +16,7 @@ from omni_agent.core_model.speech_encoder import RecognitionHead, SpeechProjecti
 from omni_agent.core_model.training.clues import Clues, rounded_up
 from omni_agent.core_model.training.samples import IGNORED, KINDS, Batch
 from omni_agent.core_model.training.untold import excluded
-from omni_agent.core_model.transformer import Transformer, plain_attention
+from omni_agent.core_model.transformer import Transformer, attention, plain_attention
 from omni_agent.core_model.vocabulary import Vocabulary
 
 __all__ = ["Learner"]
@@ -177,4 +177,4 @@ def _attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     """Whichever is faster there, forward and backward."""
     if q.device.type == "cpu":
         return plain_attention(q, k, v, mask)
-    return F.scaled_dot_product_attention(q, k, v, mask)
+    return attention(q, k, v, mask)
