@@ -154,8 +154,11 @@ def tiny(device: torch.device) -> list[Work]:
 
 
 def omni_tiny(device: torch.device) -> Model:
-    """The checkpoint, on a device."""
-    return checkpoints.load(checkpoints.find("omni-tiny"), checkpoints.Loading.of(str(device), None, None))
+    """The checkpoint, on a device, as a core holds it."""
+    loading = checkpoints.Loading.of(str(device), None, None)
+    model = checkpoints.load(checkpoints.find("omni-tiny"), loading)
+    model.transformer.join()
+    return model
 
 
 def requests(model: Model) -> dict[str, Request]:
@@ -231,6 +234,7 @@ def of_chance(
         if parameter.ndim == 2:
             parameter.normal_(std=parameter.shape[1] ** -0.5)
     model.transformer.lm_head.weight *= 4  # so that some tokens are likelier than others
+    model.transformer.join()
     ids = torch.cat([torch.randint(1, mask, (PROMPT,)), torch.full((BLANK,), mask)]).to(device)
     canvas = Canvas(
         task=Task.ANSWER,

@@ -130,8 +130,8 @@ def _grown(memory: Memory | None, made: Sequence[KeysValues], index: int, length
         for each in made
     ]
     if memory is None:
-        if len(made[0].keys) > 1:  # of its own, or the others' would be kept with it
-            own = [KeysValues(each.keys.clone(), each.values.clone()) for each in own]
+        # of its own, or what they were made with would be kept with them: queries, and other rows
+        own = [KeysValues(each.keys.clone(), each.values.clone()) for each in own]
         return Memory(positions=length, layers=tuple(own))
     layers = tuple(
         KeysValues(torch.cat([old.keys, new.keys], 2), torch.cat([old.values, new.values], 2))

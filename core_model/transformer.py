@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from omni_agent.core_model.config import TransformerConfig
-from omni_agent.core_model.linear import Linear
+from omni_agent.core_model.linear import Linear, linear
 from omni_agent.core_model.rms_norm import RMSNorm
 
 __all__ = ["KeysValues", "Transformer", "attention", "plain_attention"]
@@ -136,6 +136,15 @@ class Transformer(nn.Module):
         states = list(self.model.states(embeddings, mask, positions))
         return [*states, self.model.norm(states[-1])]
 
+    def join(self) -> None:
+        """Lay the matrices of queries, keys and values side by side, so that one product makes all three: for
+        weights that stay where they are, and are neither trained nor written from now on. They keep their
+        names.
+        """
+        for module in self.modules():
+            if isinstance(module, _Attention):
+                module.join()
+
     def head(self, hidden: Float[Tensor, "*batch hidden"]) -> Float[Tensor, "*batch vocab"]:
         """Logits over the whole vocabulary."""
         logits: Tensor = self.lm_head(hidden)
@@ -206,13 +215,32 @@ class _Attention(nn.Module):
         self.k_proj = Linear(config.hidden_size, self.num_kv * head)
         self.v_proj = Linear(config.hidden_size, self.num_kv * head)
         self.o_proj = Linear(self.num_heads * head, config.hidden_size, bias=False)
+        self._joined: tuple[Tensor, Tensor] | None = None
+
+    def join(self) -> None:
+        if self._joined is not None:
+            return
+        parts = (self.q_proj, self.k_proj, self.v_proj)
+        weight = torch.cat([part.weight.detach() for part in parts])
+        bias = torch.cat([part.bias.detach() for part in parts])
+        rows = [part.out_features for part in parts]
+        views = zip(parts, torch.split(weight, rows), torch.split(bias, rows), strict=True)
+        for part, its_weight, its_bias in views:
+            part.weight = nn.Parameter(its_weight, requires_grad=False)
+            part.bias = nn.Parameter(its_bias, requires_grad=False)
+        self._joined = (weight, bias)
 
     def forward(
         self, x: Tensor, rotation: tuple[Tensor, Tensor], mask: Tensor | None, past: KeysValues | None
     ) -> tuple[Tensor, KeysValues]:
-        q = _rotate(self.q_proj(x).unflatten(-1, (self.num_heads, -1)).transpose(1, 2), rotation)
-        k = _rotate(self.k_proj(x).unflatten(-1, (self.num_kv, -1)).transpose(1, 2), rotation)
-        v = self.v_proj(x).unflatten(-1, (self.num_kv, -1)).transpose(1, 2)
+        if self._joined is None:
+            made = torch.cat([self.q_proj(x), self.k_proj(x), self.v_proj(x)], -1)
+        else:
+            made = linear(x, *self._joined)
+        turned = self.num_heads + self.num_kv
+        heads = made.view(*x.shape[:2], turned + self.num_kv, -1).transpose(1, 2)
+        qk, v = _rotate(heads[:, :turned], rotation), heads[:, turned:]
+        q, k = qk[:, : self.num_heads], qk[:, self.num_heads :]
         own = KeysValues(k, v)
         if past is not None:
             k, v = torch.cat([past.keys, k], 2), torch.cat([past.values, v], 2)

@@ -1,0 +1,73 @@
+"""What is computed in fewer calls is what torch's own operations give, up to rounding."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from omni_agent.core_model.config import TransformerConfig
+from omni_agent.core_model.rms_norm import RMSNorm
+from omni_agent.core_model.transformer import Transformer, attention, plain_attention
+
+SIZES = TransformerConfig(
+    vocab_size=50, hidden_size=32, num_layers=2, num_heads=4, num_key_value_heads=2, intermediate_size=48
+)
+
+
+def test_a_norm_without_gradients_is_torchs_own() -> None:
+    generator = torch.Generator().manual_seed(0)
+    ours, plain = RMSNorm(24, eps=1e-3), nn.RMSNorm(24, eps=1e-3)
+    for shape in ((24,), (3, 24), (2, 5, 24), (0, 24)):
+        x = torch.randn(shape, generator=generator)
+        for norm in (ours, plain):
+            nn.init.normal_(norm.weight, generator=torch.Generator().manual_seed(1))
+        before = x.clone()
+        with torch.inference_mode():
+            torch.testing.assert_close(ours(x), plain(x))
+        assert torch.equal(x, before)
+        assert torch.equal(ours(x), plain(x))
+
+
+def test_heads_that_share_keys_are_as_many_with_keys_of_their_own() -> None:
+    generator = torch.Generator().manual_seed(0)
+    q = torch.randn(2, 6, 5, 8, generator=generator)
+    k, v = (torch.randn(2, 2, 5, 8, generator=generator) for _ in range(2))
+    mask = torch.ones(2, 1, 5, 5, dtype=torch.bool)
+    mask[1, :, :, 3:] = False
+    for among in (None, mask):
+        torch.testing.assert_close(attention(q, k, v, among), plain_attention(q, k, v, among))
+
+
+def test_a_step_that_needs_no_gradients_is_the_one_that_learns() -> None:
+    torch.manual_seed(0)
+    transformer, embeddings = Transformer(SIZES), torch.randn(2, 7, 32)
+    learning = transformer(embeddings)
+    learning.sum().backward()
+    with torch.inference_mode():
+        given = embeddings.clone()
+        torch.testing.assert_close(transformer(given), learning)
+    assert torch.equal(given, embeddings), "what is given stays as it is"
+
+
+def test_joined_matrices_keep_their_names_and_what_they_make() -> None:
+    torch.manual_seed(0)
+    transformer, embeddings = Transformer(SIZES).requires_grad_(False), torch.randn(2, 7, 32)
+    before = {name: weight.clone() for name, weight in transformer.state_dict().items()}
+    with torch.inference_mode():
+        apart, made_apart = transformer.behind([], embeddings)
+    for _ in range(2):  # a second time changes nothing
+        transformer.join()
+    with torch.inference_mode():
+        joined, made = transformer.behind([], embeddings)
+        behind, _ = transformer.behind(made, embeddings[:, :3])
+        behind_apart, _ = transformer.behind(made_apart, embeddings[:, :3])
+    torch.testing.assert_close(joined, apart)
+    torch.testing.assert_close(behind, behind_apart)
+    after = transformer.state_dict()
+    assert after.keys() == before.keys()
+    assert all(torch.equal(after[name], weight) for name, weight in before.items())
+    for name in ("weight", "bias"):
+        transformer.get_parameter(f"model.layers.0.self_attn.k_proj.{name}").zero_()
+    with torch.inference_mode():
+        _, changed = transformer.behind([], embeddings)
+    assert not changed[0].keys.any(), "the matrices are the ones that are looked at"
