@@ -80,6 +80,7 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     model = checkpoints.load(checkpoints.find("omni-tiny"), checkpoints.Loading.of("cpu", None, None))
+    model.transformer.join()
     print(f"{given.split}, seed {given.seed}\n")
     print(
         f"{'row':<26}{'way':<16}{'of':>5}{'exact':>8}{'fast':>8}{'points':>8}{'95 % interval':>18}{'time':>8}"

@@ -8,7 +8,7 @@ load by name.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -22,7 +22,9 @@ from omni_agent.core_model.rms_norm import RMSNorm
 __all__ = ["KeysValues", "Transformer", "attention", "plain_attention"]
 
 Attention = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
-"""What `attention` is: of queries, keys and values, and of who may look at whom."""
+"""What `attention` is: of queries, of keys and values, which may be of fewer heads, and of who may look at
+whom.
+"""
 
 
 class KeysValues(NamedTuple):
@@ -137,9 +139,9 @@ class Transformer(nn.Module):
         return [*states, self.model.norm(states[-1])]
 
     def join(self) -> None:
-        """Lay the matrices of queries, keys and values side by side, so that one product makes all three: for
-        weights that stay where they are, and are neither trained nor written from now on. They keep their
-        names.
+        """Lay the matrices of queries, keys and values side by side, so that in inference mode one product
+        makes all three. They keep their names, and are frozen; where they are moved, replaced or adapted
+        afterwards, each makes its own again.
         """
         for module in self.modules():
             if isinstance(module, _Attention):
@@ -205,22 +207,30 @@ class _Layer(nn.Module):
         return _added(x, self.mlp(self.post_attention_layernorm(x))), own
 
 
+class _Joined(NamedTuple):
+    """Matrices of queries, keys and values side by side, and the weights of each, which are views of them."""
+
+    weight: Float[Tensor, "outer inner"]
+    bias: Float[Tensor, " outer"]
+    parts: tuple[Tensor, ...]
+
+
 class _Attention(nn.Module):
     def __init__(self, config: TransformerConfig, attention: Attention) -> None:
         super().__init__()
         self.attention = attention
         self.num_heads, self.num_kv = config.num_heads, config.num_key_value_heads
-        head = config.hidden_size // config.num_heads
-        self.q_proj = Linear(config.hidden_size, self.num_heads * head)
-        self.k_proj = Linear(config.hidden_size, self.num_kv * head)
-        self.v_proj = Linear(config.hidden_size, self.num_kv * head)
-        self.o_proj = Linear(self.num_heads * head, config.hidden_size, bias=False)
-        self._joined: tuple[Tensor, Tensor] | None = None
+        self.head_size = config.hidden_size // config.num_heads
+        self.q_proj = Linear(config.hidden_size, self.num_heads * self.head_size)
+        self.k_proj = Linear(config.hidden_size, self.num_kv * self.head_size)
+        self.v_proj = Linear(config.hidden_size, self.num_kv * self.head_size)
+        self.o_proj = Linear(self.num_heads * self.head_size, config.hidden_size, bias=False)
+        self._joined: _Joined | None = None
 
     def join(self) -> None:
-        if self._joined is not None:
-            return
         parts = (self.q_proj, self.k_proj, self.v_proj)
+        if self._is_joined() or any(type(part) is not Linear for part in parts):
+            return
         weight = torch.cat([part.weight.detach() for part in parts])
         bias = torch.cat([part.bias.detach() for part in parts])
         rows = [part.out_features for part in parts]
@@ -228,17 +238,37 @@ class _Attention(nn.Module):
         for part, its_weight, its_bias in views:
             part.weight = nn.Parameter(its_weight, requires_grad=False)
             part.bias = nn.Parameter(its_bias, requires_grad=False)
-        self._joined = (weight, bias)
+        self._joined = _Joined(weight, bias, parts=tuple(part.weight for part in parts))
+
+    def _is_joined(self) -> bool:
+        """Whether the joined matrices are still those of the parts, adapters or others in their place."""
+        if self._joined is None:
+            return False
+        there = (self._modules["q_proj"], self._modules["k_proj"], self._modules["v_proj"])
+        return all(
+            part is not None and part._parameters.get("weight") is its
+            for part, its in zip(there, self._joined.parts, strict=True)
+        )
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> _Attention:
+        self._joined = None  # what is moved or converted is so one by one
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_joined": None}  # so are copies
+
+    def _projected(self, x: Tensor) -> Tensor:
+        """Queries, keys and values of all heads, one behind the other."""
+        if torch.is_inference_mode_enabled() and self._joined is not None and self._is_joined():
+            return linear(x, self._joined.weight, self._joined.bias)
+        return torch.cat([self.q_proj(x), self.k_proj(x), self.v_proj(x)], -1)
 
     def forward(
         self, x: Tensor, rotation: tuple[Tensor, Tensor], mask: Tensor | None, past: KeysValues | None
     ) -> tuple[Tensor, KeysValues]:
-        if self._joined is None:
-            made = torch.cat([self.q_proj(x), self.k_proj(x), self.v_proj(x)], -1)
-        else:
-            made = linear(x, *self._joined)
         turned = self.num_heads + self.num_kv
-        heads = made.view(*x.shape[:2], turned + self.num_kv, -1).transpose(1, 2)
+        heads = self._projected(x).view(*x.shape[:2], turned + self.num_kv, self.head_size).transpose(1, 2)
         qk, v = _rotate(heads[:, :turned], rotation), heads[:, turned:]
         q, k = qk[:, : self.num_heads], qk[:, self.num_heads :]
         own = KeysValues(k, v)
@@ -277,5 +307,5 @@ def _rotate(x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
 
 
 def _added(x: Tensor, more: Tensor) -> Tensor:
-    """Their sum, in the place of what is added where no gradient is wanted."""
-    return more.add_(x) if torch.is_inference_mode_enabled() else x + more
+    """Their sum, in inference mode in the place of what is added."""
+    return more.add_(x) if torch.is_inference_mode_enabled() and more.dtype is x.dtype else x + more

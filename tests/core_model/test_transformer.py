@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import torch
 from torch import nn
 
 from omni_agent.core_model.config import TransformerConfig
+from omni_agent.core_model.memory import Row, hidden_states
 from omni_agent.core_model.rms_norm import RMSNorm
 from omni_agent.core_model.transformer import Transformer, attention, plain_attention
 
@@ -47,6 +50,33 @@ def test_a_step_that_needs_no_gradients_is_the_one_that_learns() -> None:
         given = embeddings.clone()
         torch.testing.assert_close(transformer(given), learning)
     assert torch.equal(given, embeddings), "what is given stays as it is"
+
+
+def test_a_joined_transformer_that_changes_or_moves_multiplies_by_what_it_then_has() -> None:
+    torch.manual_seed(0)
+    joined, other, embeddings = Transformer(SIZES), Transformer(SIZES), torch.randn(2, 7, 32)
+    joined.join()
+    with torch.inference_mode():
+        copied, wanted = deepcopy(joined), other(embeddings)
+        for each, assign in ((copied, False), (joined, True)):
+            each.load_state_dict(other.state_dict(), assign=assign)
+            torch.testing.assert_close(each(embeddings), wanted)
+        moved = joined.double()(embeddings.double())
+        torch.testing.assert_close(moved.float(), wanted)
+        joined.join()
+        torch.testing.assert_close(joined(embeddings.double()), moved)
+
+
+def test_what_is_remembered_keeps_nothing_else() -> None:
+    torch.manual_seed(0)
+    transformer = Transformer(SIZES)
+    transformer.join()
+    with torch.inference_mode():
+        [states] = hidden_states(transformer, [Row(embeddings=torch.randn(7, 32))], remember=[True])
+    assert states.memory is not None
+    for layer in states.memory.layers:
+        for each in layer:
+            assert each.untyped_storage().nbytes() == each.numel() * each.element_size()
 
 
 def test_joined_matrices_keep_their_names_and_what_they_make() -> None:
