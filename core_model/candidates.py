@@ -94,17 +94,13 @@ def kept(
     if _keeps_all(logits, top_k):
         return _by_sorting(logits, top_p, top_k), _every_column(logits)
     near = min(CLOSE_TO + CLOSE_TO_A_COLUMN * logits.shape[-1], CLOSE_TO_AT_MOST)
-    if top_p == 1:
-        return _ranked(logits, None, top_p, top_k, near, rounded=rounded)
-    best = logits.amax(-1, keepdim=True)
-    total = log_sum_exp(logits, best)
-    # Of more than half of all probability there is no equal, so where one column has top_p, it is kept alone.
-    alone = ((-total).exp() > max(top_p, 0.5) + near)[:, 0]  # not what is no number
-    if 2 * int(alone.sum()) < len(logits):
-        return _ranked(logits, total, top_p, top_k, near, rounded=rounded)
-    ranked = (~alone).nonzero()[:, 0]
-    values, columns = _ranked(logits[ranked], total[ranked], top_p, top_k, near, rounded=rounded)
-    return _with_alone(logits, best, alone.nonzero()[:, 0], ranked, values, columns)
+    values, where, unsure = _highest(logits, top_p, top_k, near)
+    if not rounded and unsure.any():
+        sorted_too = _with_sorted(logits, values, where, unsure, top_p, top_k)
+        if sorted_too is None:
+            return _by_sorting(logits, top_p, top_k), _every_column(logits)
+        values, where = sorted_too
+    return _by_column(values, where)
 
 
 def kept_unless_unsure(
@@ -119,7 +115,7 @@ def kept_unless_unsure(
     sure = torch.zeros_like(logits[:, 0], dtype=torch.bool)
     if _keeps_all(logits, top_k):
         return _by_sorting(logits, top_p, top_k), _every_column(logits), sure
-    values, where, unsure = _highest(logits, None, top_p, top_k, CLOSE_TO)
+    values, where, unsure = _highest(logits, top_p, top_k, CLOSE_TO)
     return *_by_column(values, where), sure if rounded else unsure
 
 
@@ -132,62 +128,16 @@ def _keeps_all(logits: Float[Tensor, "m vocab"], top_k: int) -> bool:
     return not 0 < top_k < logits.shape[-1]
 
 
-def _with_alone(
-    logits: Float[Tensor, "m vocab"],
-    best: Float[Tensor, "m 1"],
-    alone: Int[Tensor, " n"],
-    ranked: Int[Tensor, " m-n"],
-    values: Float[Tensor, "m-n k"],
-    columns: Int[Tensor, "m-n k"],
-) -> tuple[Float[Tensor, "m k"], Int[Tensor, "m k"]]:
-    """What is kept of all rows: of some their best, which has no equal and stands among the first columns; of
-    the others what was found.
-    """
-    last = values.shape[-1] - 1
-    of = (logits[alone] == best[alone]).nonzero()[:, 1:]
-    all_values = values.new_full((len(logits), last + 1), torch.finfo(values.dtype).min)
-    all_columns = torch.arange(last + 1, device=columns.device).repeat(len(logits), 1)
-    all_values[alone] = all_values[alone].scatter_(-1, of.clamp(max=last), best[alone])
-    all_columns[alone, last] = of.clamp(min=last)[:, 0]
-    all_values[ranked], all_columns[ranked] = values, columns
-    return all_values, all_columns
-
-
-def _ranked(
-    logits: Float[Tensor, "m vocab"],
-    total: Float[Tensor, "m 1"] | None,
-    top_p: float,
-    top_k: int,
-    near: float,
-    *,
-    rounded: bool,
-) -> tuple[Float[Tensor, "m k"], Int[Tensor, "m k"]]:
-    """What is kept, found by ranking; see `_highest`."""
-    values, where, unsure = _highest(logits, total, top_p, top_k, near)
-    if not rounded and unsure.any():
-        sorted_too = _with_sorted(logits, values, where, unsure, top_p, top_k)
-        if sorted_too is None:
-            return _by_sorting(logits, top_p, top_k), _every_column(logits)
-        values, where = sorted_too
-    return _by_column(values, where)
-
-
 def _highest(
-    logits: Float[Tensor, "m vocab"],
-    total: Float[Tensor, "m 1"] | None,
-    top_p: float,
-    top_k: int,
-    near: float,
+    logits: Float[Tensor, "m vocab"], top_p: float, top_k: int, near: float
 ) -> tuple[Float[Tensor, "m k"], Int[Tensor, "m k"], Bool[Tensor, " m"]]:
-    """What is kept, the highest first, and of which rows only sorting can tell; with the log of the sum of
-    exponentials above each row's best, if it is known.
-    """
+    """What is kept, the highest first, and of which rows only sorting can tell."""
     # Who is kept is among the top_k, so nothing has to be sorted: at the published vocabulary, on a CPU, that
     # takes 27 times as long.
     highest, where = logits.topk(top_k + 1)
     if top_p < 1:
         best = highest[:, :1]  # taken away first: sums of large numbers round coarsely
-        shares = (highest - best - (log_sum_exp(logits, best) if total is None else total)).exp().cumsum(-1)
+        shares = (highest - best - log_sum_exp(logits, best)).exp().cumsum(-1)
         count = 1 + (shares[:, :-1] <= top_p).sum(-1, keepdim=True).clamp(max=top_k - 1)
         close = ~((shares - top_p).abs() >= near).all(-1)  # also what is no number
     else:

@@ -109,25 +109,6 @@ def test_what_is_kept_before_a_long_tail_of_equals_is_what_sorting_keeps() -> No
     assert torch.equal(kept, wanted)
 
 
-@pytest.mark.parametrize("top_p", [0.3, 0.9, 1.0])
-@pytest.mark.parametrize("unsure", [0, 1, 5])
-def test_what_is_kept_of_rows_with_one_sure_token_is_what_sorting_keeps(top_p: float, unsure: int) -> None:
-    """Whether that token is among the first columns or not, and beside rows that keep many, equals too."""
-    logits = torch.randn(8, VOCAB, generator=torch.Generator().manual_seed(0))
-    best = [0, 4, 5, 6, 7, VOCAB - 2, VOCAB - 1, 9]
-    logits[torch.arange(8), best] = 20.0
-    logits[:unsure] = logits[:unsure].clamp(max=1)
-    for temperature in (0.0, 0.7):
-        tempered = logits / temperature if temperature else logits
-        wanted = candidates._by_sorting(tempered, top_p, 5)
-        values, columns = candidates.kept(logits, top_p, 5, temperature)
-        assert (columns.diff() > 0).all()
-        kept = torch.full_like(logits, torch.finfo(logits.dtype).min).scatter(-1, columns, values)
-        assert torch.equal(kept, wanted)
-    empty = candidates.kept(logits[:0], top_p, 5)
-    assert [len(each) for each in empty] == [0, 0]
-
-
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("top_p", [0.3, 0.9, 1.0])
 def test_in_half_precision_as_many_are_kept_of_equals_as_there_is_room_for(
