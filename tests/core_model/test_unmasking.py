@@ -78,3 +78,11 @@ def test_the_log_of_a_sum_of_exponentials_is_torchs_own_however_far_apart_they_a
     logits[0, :50] = -torch.inf
     highest = logits.amax(-1, keepdim=True)
     torch.testing.assert_close((highest + log_sum_exp(logits, highest))[:, 0], logits.logsumexp(-1))
+
+
+def test_the_log_of_a_sum_of_exponentials_is_taken_of_a_few_long_rows_at_a_time() -> None:
+    for rows in (1, 2, 7):
+        logits = 3 * torch.randn(rows, 400_000, generator=torch.Generator().manual_seed(rows))
+        highest = logits.amax(-1, keepdim=True)
+        found = (highest + log_sum_exp(logits, highest))[:, 0]
+        torch.testing.assert_close(found, logits.logsumexp(-1))
