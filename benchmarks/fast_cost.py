@@ -21,9 +21,9 @@ from zlib import crc32
 
 import numpy as np
 import torch
+from engine import omni_tiny
 
 from omni_agent.core import Modality, Request, Settings, Task, Yield
-from omni_agent.core_model import checkpoints
 from omni_agent.core_model.evaluation.answering import ROWS, sample, voices_of
 from omni_agent.core_model.evaluation.picture_judge import PictureJudge
 from omni_agent.core_model.evaluation.scores import agree
@@ -79,8 +79,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    model = checkpoints.load(checkpoints.find("omni-tiny"), checkpoints.Loading.of("cpu", None, None))
-    model.transformer.join()
+    model = omni_tiny(torch.device("cpu"))
     print(f"{given.split}, seed {given.seed}\n")
     print(
         f"{'row':<26}{'way':<16}{'of':>5}{'exact':>8}{'fast':>8}{'points':>8}{'95 % interval':>18}{'time':>8}"

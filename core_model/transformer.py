@@ -8,7 +8,7 @@ load by name.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -208,7 +208,7 @@ class _Layer(nn.Module):
 
 
 class _Joined(NamedTuple):
-    """Matrices of queries, keys and values side by side, and the weights of each, which are views of them."""
+    """Matrices of queries, keys and values side by side, and the part of the weight that is each one's."""
 
     weight: Float[Tensor, "outer inner"]
     bias: Float[Tensor, " outer"]
@@ -229,39 +229,36 @@ class _Attention(nn.Module):
 
     def join(self) -> None:
         parts = (self.q_proj, self.k_proj, self.v_proj)
-        if self._is_joined() or any(type(part) is not Linear for part in parts):
+        if self._still_joined() or any(type(part) is not Linear for part in parts):
             return
         weight = torch.cat([part.weight.detach() for part in parts])
         bias = torch.cat([part.bias.detach() for part in parts])
         rows = [part.out_features for part in parts]
-        views = zip(parts, torch.split(weight, rows), torch.split(bias, rows), strict=True)
-        for part, its_weight, its_bias in views:
+        self._joined = _Joined(weight, bias, parts=torch.split(weight, rows))
+        for part, its_weight, its_bias in zip(
+            parts, self._joined.parts, torch.split(bias, rows), strict=True
+        ):
             part.weight = nn.Parameter(its_weight, requires_grad=False)
             part.bias = nn.Parameter(its_bias, requires_grad=False)
-        self._joined = _Joined(weight, bias, parts=tuple(part.weight for part in parts))
 
-    def _is_joined(self) -> bool:
-        """Whether the joined matrices are still those of the parts, adapters or others in their place."""
+    def _still_joined(self) -> _Joined | None:
+        """The joined matrices, while the parts' weights lie in them: not once those are moved, copied or
+        replaced, nor behind adapters.
+        """
         if self._joined is None:
-            return False
+            return None
         there = (self._modules["q_proj"], self._modules["k_proj"], self._modules["v_proj"])
-        return all(
-            part is not None and part._parameters.get("weight") is its
-            for part, its in zip(there, self._joined.parts, strict=True)
+        weights = [None if part is None else part._parameters.get("weight") for part in there]
+        same = all(
+            weight is not None and weight.data_ptr() == its.data_ptr()
+            for weight, its in zip(weights, self._joined.parts, strict=True)
         )
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> _Attention:
-        self._joined = None  # what is moved or converted is so one by one
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        return self
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_joined": None}  # so are copies
+        return self._joined if same else None
 
     def _projected(self, x: Tensor) -> Tensor:
         """Queries, keys and values of all heads, one behind the other."""
-        if torch.is_inference_mode_enabled() and self._joined is not None and self._is_joined():
-            return linear(x, self._joined.weight, self._joined.bias)
+        if torch.is_inference_mode_enabled() and (joined := self._still_joined()) is not None:
+            return linear(x, joined.weight, joined.bias)
         return torch.cat([self.q_proj(x), self.k_proj(x), self.v_proj(x)], -1)
 
     def forward(
