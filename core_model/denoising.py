@@ -76,8 +76,8 @@ def prepared(parts: Parts, decoding: Decoding) -> Decoding:
     canvas = decoding.canvas
     if not canvas.prefix:
         return decoding
-    row = Row(embeddings=parts.transformer.embed(canvas.ids[: canvas.prefix]))
-    [states] = hidden_states(parts.transformer, [row], remember=[True])
+    row = Row(embeddings=parts.transformer.embed(canvas.ids[: canvas.prefix]), remember=True)
+    [[states]] = hidden_states(parts.transformer, [[row]])
     return replace(decoding, prefix=states.memory)
 
 

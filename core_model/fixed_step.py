@@ -28,7 +28,7 @@ from omni_agent.core_model.published_unmasking import (
     taken,
     weakened,
 )
-from omni_agent.core_model.transformer import KeysValues
+from omni_agent.core_model.transformer_layer import KeysValues
 from omni_agent.core_model.typed_unmasking import typed
 
 __all__ = ["fixed_step"]

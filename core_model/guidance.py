@@ -21,7 +21,7 @@ def guided(
     conditional: Float[Tensor, "m columns"], unconditional: Float[Tensor, "m columns"], scale: float
 ) -> Float[Tensor, "m columns"]:
     """Logits with the prompt stressed as published: a scale of 0 changes nothing."""
-    return unconditional + (scale + 1) * (conditional - unconditional)
+    return (conditional - unconditional).mul_(scale + 1).add_(unconditional)
 
 
 def out_of_line(

@@ -9,14 +9,15 @@ Training, other types and other devices are torch's own.
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["Linear", "linear"]
+__all__ = ["Linear", "linear", "product"]
 
 
 class Linear(nn.Linear):
@@ -43,6 +44,17 @@ def linear(
         product: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
         return product
     return F.linear(x, weight, bias)
+
+
+def product(
+    weight: Float[Tensor, "outer inner"], bias: Float[Tensor, " outer"] | None = None
+) -> Callable[[Tensor], Tensor]:
+    """`linear` by a weight that stays as it is, for inference: what of its choice is the weight's is made
+    once.
+    """
+    if weight.dtype is torch.float32 and weight.is_cpu and _by_onednn():
+        return partial(linear, weight=weight, bias=bias)
+    return partial(F.linear, weight=weight, bias=bias)
 
 
 @cache

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from omni_agent.core import Modality
@@ -56,11 +56,11 @@ class Look:
 
         def of(rows: slice) -> Tensor:
             rule, modality = decoding.rule, decoding.canvas.blank.modality
-            logits = head_of(parts, rule, modality, self.hidden[rows])
             if self.without is None:
-                return logits
-            without = head_of(parts, rule, modality, self.without[rows])
-            return guided(logits, without, decoding.guidance_scale)
+                return head_of(parts, rule, modality, self.hidden[rows])
+            both = torch.cat([self.hidden[rows], self.without[rows]])  # the weights are read once
+            logits, plain = head_of(parts, rule, modality, both).chunk(2)
+            return guided(logits, plain, decoding.guidance_scale)
 
         return of
 
@@ -75,37 +75,39 @@ def looks(parts: Parts, decodings: Sequence[Decoding]) -> list[Look]:
     readings = [reading_of(parts, decoding) for decoding in decodings]
     if parts.config.padding == "attended":
         return _attended(parts, decodings, readings)
-    plain = [decoding.unconditional if decoding.guides else None for decoding in decodings]
-    rows = [_row(parts, decoding) for decoding in decodings]
-    more = [Row(embeddings=embedded(parts, canvas, 0)) for canvas in plain if canvas is not None]
-    states, others = _both(parts, rows, more, [each.refreshes for each in decodings])
-    left = iter(others)
+    requests = [_rows(parts, *each) for each in zip(decodings, readings, strict=True)]
     return [
         Look(
             reading=reading,
-            hidden=_at(decoding.canvas, reading, found),
-            without=None if canvas is None else _at(canvas, reading, next(left)),
+            hidden=found.hidden,
+            without=without.hidden if without else None,
             memory=decoding.prompt if found.memory is None else found.memory.before(_block_from(decoding)),
         )
-        for decoding, canvas, reading, found in zip(decodings, plain, readings, states, strict=True)
+        for decoding, reading, (found, without) in zip(
+            decodings, readings, _states(parts, requests), strict=True
+        )
     ]
 
 
-def _both(
-    parts: Parts, rows: Sequence[Row], more: Sequence[Row], remember: Sequence[bool]
-) -> tuple[list[States], list[States]]:
-    """States of rows with their prompt and of those without: together, so that the weights are read once,
-    where nothing is remembered and few places are filled up.
+def _states(parts: Parts, requests: Sequence[tuple[Row, Row | None]]) -> list[tuple[States, States | None]]:
+    """States of rows with their prompt and, where there is guidance, of those without: together, so that the
+    weights are read once, where nothing is remembered and few places are filled up.
     """
-    if not more:
-        return hidden_states(parts.transformer, rows, remember=remember), []
-    lengths = [len(row.embeddings) for row in (*rows, *more)]
-    remembered = any(remember) or any(row.memory for row in rows)
-    if remembered or max(lengths) * len(lengths) > FILLED_UP * sum(lengths):
-        states = hidden_states(parts.transformer, rows, remember=remember)
-        return states, hidden_states(parts.transformer, more)
-    states = hidden_states(parts.transformer, [*rows, *more], remember=remember)
-    return states[: len(rows)], states[len(rows) :]
+    both = [[row for row in request if row] for request in requests]
+    rows = [row for request in both for row in request]
+    lengths = [len(row.embeddings) for row in rows]
+    remembered = any(row.remember or row.memory for row in rows)
+    if len(rows) == len(requests) or (
+        not remembered and max(lengths) * len(lengths) <= FILLED_UP * sum(lengths)
+    ):
+        found = hidden_states(parts.transformer, both)
+        return [(states[0], states[1] if len(states) > 1 else None) for states in found]
+    with_prompt = hidden_states(parts.transformer, [[row] for row, _ in requests])
+    without = iter(hidden_states(parts.transformer, [[row] for _, row in requests if row]))
+    return [
+        (states, next(without)[0] if row else None)
+        for [states], (_, row) in zip(with_prompt, requests, strict=True)
+    ]
 
 
 def _block_from(decoding: Decoding) -> int:
@@ -113,12 +115,21 @@ def _block_from(decoding: Decoding) -> int:
     return decoding.canvas.blank.start + decoding.steps[decoding.step].start - 1
 
 
-def _row(parts: Parts, decoding: Decoding) -> Row:
-    """What the next step computes of a canvas with its prompt."""
-    memory = decoding.prefix
+def _rows(parts: Parts, decoding: Decoding, reading: Reading) -> tuple[Row, Row | None]:
+    """What the next step computes of a canvas with its prompt and, where there is guidance, without."""
+    canvas, memory = decoding.canvas, decoding.prefix
     if decoding.prompt is not None and not decoding.refreshes:
         memory = decoding.prompt
-    return Row(embeddings=embedded(parts, decoding.canvas, memory.positions if memory else 0), memory=memory)
+    row = Row(
+        embeddings=embedded(parts, canvas, memory.positions if memory else 0),
+        read=_read_from(canvas, reading),
+        memory=memory,
+        remember=decoding.refreshes,
+    )
+    plain = decoding.unconditional
+    if plain is None or not decoding.guides:
+        return row, None
+    return row, Row(embeddings=embedded(parts, plain, 0), read=_read_from(plain, reading))
 
 
 def _attended(parts: Parts, decodings: Sequence[Decoding], readings: Sequence[Reading]) -> list[Look]:
@@ -133,7 +144,7 @@ def _attended(parts: Parts, decodings: Sequence[Decoding], readings: Sequence[Re
             )
         plain = decodings[0].unconditional
         assert plain is not None
-        places = canvases[0].blank.start - 1 + readings[0].places
+        places = _read_from(canvases[0], readings[0])
         hidden, without = out_of_line(parts.transformer, rows[0], embedded(parts, plain, 0), places)
         return [Look(reading=readings[0], hidden=hidden, without=without, memory=None)]
     longest = max(map(len, rows))
@@ -147,7 +158,7 @@ def _attended(parts: Parts, decodings: Sequence[Decoding], readings: Sequence[Re
     return [
         Look(
             reading=reading,
-            hidden=states[longest - len(row) + canvas.blank.start - 1 + reading.places],
+            hidden=states[longest - len(row) + _read_from(canvas, reading)],
             without=None,
             memory=None,
         )
@@ -164,9 +175,9 @@ def embedded(parts: Parts, canvas: Canvas, first: int) -> Float[Tensor, "n hidde
     return row
 
 
-def _at(canvas: Canvas, reading: Reading, states: States) -> Float[Tensor, "places hidden"]:
-    """What each of the places is read from: the position to its left."""
-    return states.hidden[canvas.blank.start - 1 - states.first + reading.places]
+def _read_from(canvas: Canvas, reading: Reading) -> Int[Tensor, " places"]:
+    """Where each of the places is read: at the position to its left."""
+    return canvas.blank.start - 1 + reading.places
 
 
 def reading_of(parts: Parts, decoding: Decoding) -> Reading:

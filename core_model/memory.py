@@ -14,13 +14,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from omni_agent.core_model.transformer import KeysValues, Transformer
+from omni_agent.core_model.transformer import Transformer
+from omni_agent.core_model.transformer_layer import KeysValues
 
 __all__ = ["Memory", "Row", "States", "hidden_states"]
+
+FEWEST_READ = 16
+"""Positions that go through the whole of the last layer. Of fewer rows products take about as long, and are
+rounded otherwise than of more.
+"""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -40,10 +46,19 @@ class Memory:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Row:
-    """What is computed of a canvas: the embeddings of the positions behind what is remembered."""
+    """What is computed of a canvas.
+
+    Attributes:
+        embeddings: of the positions behind what is remembered.
+        read: the positions whose hidden states are wanted, counted from the canvas' first; None wants none.
+        memory: what is remembered of its front.
+        remember: whether a memory of all its positions is wanted.
+    """
 
     embeddings: Float[Tensor, "n hidden"]
+    read: Int[Tensor, " m"] | None = None
     memory: Memory | None = None
+    remember: bool = False
 
     @property
     def first(self) -> int:
@@ -53,23 +68,21 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class States:
-    """Hidden states of a row's positions from `first` on, and, asked for, the memory of all of them."""
+    """Hidden states of the positions that are read of a row and, if it is to be remembered, its memory."""
 
-    first: int
-    hidden: Float[Tensor, "n hidden"]
+    hidden: Float[Tensor, "m hidden"]
     memory: Memory | None = None
 
 
-def hidden_states(
-    transformer: Transformer, rows: Sequence[Row], *, remember: Sequence[bool] = ()
-) -> list[States]:
-    """Hidden states of each row, in one model call. Nobody looks at what fills the shorter ones up.
+def hidden_states(transformer: Transformer, requests: Sequence[Sequence[Row]]) -> list[list[States]]:
+    """Hidden states of each request's rows, in one model call. Nobody looks at what fills the shorter ones
+    up.
 
     Args:
         transformer: whose.
-        rows: of any lengths, behind memories of any lengths.
-        remember: for each row whether to give its memory of all positions, too; none, where that is left out.
+        requests: one row or more of each, of any lengths, behind memories of any lengths.
     """
+    rows = [row for request in requests for row in request]
     lengths, pasts = [len(row.embeddings) for row in rows], [row.first for row in rows]
     longest, deepest = max(lengths), max(pasts)
     embeddings = torch.stack(
@@ -80,17 +93,30 @@ def hidden_states(
     else:
         mask, positions = _sees(lengths, pasts, embeddings.device)
     past = _side_by_side([row.memory for row in rows], deepest) if deepest else []
-    hidden, made = transformer.behind(past, embeddings, mask, positions)
-    return [
-        States(
-            first=row.first,
-            hidden=hidden[index, :length],
-            memory=_grown(row.memory, made, index, length)
-            if index < len(remember) and remember[index]
-            else None,
+    numbered = iter(range(len(rows)))
+    reads = [[(next(numbered), _places(row)) for row in request] for request in requests]
+    hidden, made = transformer.read_behind(reads, past, embeddings, mask, positions)
+    found = []
+    for request, read, its_hidden in zip(requests, reads, hidden, strict=True):
+        parts = torch.split(its_hidden, [len(places) for _, places in read])
+        found.append(
+            [
+                States(
+                    hidden=part[: 0 if row.read is None else len(row.read)],
+                    memory=_grown(row.memory, made, index, len(row.embeddings)) if row.remember else None,
+                )
+                for row, (index, _), part in zip(request, read, parts, strict=True)
+            ]
         )
-        for index, (row, length) in enumerate(zip(rows, lengths, strict=True))
-    ]
+    return found
+
+
+def _places(row: Row) -> Int[Tensor, " m"]:
+    """Where a row is read, among what is computed of it; then its first places, if those are too few."""
+    if row.read is None:
+        return torch.arange(0, device=row.embeddings.device)
+    more = min(FEWEST_READ, len(row.embeddings)) - len(row.read)
+    return F.pad(row.read - row.first, (0, max(more, 0)))
 
 
 def _sees(

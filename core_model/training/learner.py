@@ -16,7 +16,8 @@ from omni_agent.core_model.speech_encoder import RecognitionHead, SpeechProjecti
 from omni_agent.core_model.training.clues import Clues, rounded_up
 from omni_agent.core_model.training.samples import IGNORED, KINDS, Batch
 from omni_agent.core_model.training.untold import excluded
-from omni_agent.core_model.transformer import Transformer, attention, plain_attention
+from omni_agent.core_model.transformer import Transformer
+from omni_agent.core_model.transformer_layer import attention, plain_attention
 from omni_agent.core_model.vocabulary import Vocabulary
 
 __all__ = ["Learner"]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from copy import deepcopy
 
+import pytest
 import torch
 from torch import nn
 
 from omni_agent.core_model.config import TransformerConfig
 from omni_agent.core_model.memory import Row, hidden_states
 from omni_agent.core_model.rms_norm import RMSNorm
-from omni_agent.core_model.transformer import Transformer, attention, plain_attention
+from omni_agent.core_model.transformer import Transformer
+from omni_agent.core_model.transformer_layer import attention, plain_attention
 
 SIZES = TransformerConfig(
     vocab_size=50, hidden_size=32, num_layers=2, num_heads=4, num_key_value_heads=2, intermediate_size=48
@@ -72,11 +74,49 @@ def test_what_is_remembered_keeps_nothing_else() -> None:
     transformer = Transformer(SIZES)
     transformer.join()
     with torch.inference_mode():
-        [states] = hidden_states(transformer, [Row(embeddings=torch.randn(7, 32))], remember=[True])
+        [[states]] = hidden_states(transformer, [[Row(embeddings=torch.randn(7, 32), remember=True)]])
     assert states.memory is not None
     for layer in states.memory.layers:
         for each in layer:
             assert each.untyped_storage().nbytes() == each.numel() * each.element_size()
+
+
+def test_a_joined_transformer_that_is_watched_tells_its_watchers() -> None:
+    torch.manual_seed(0)
+    transformer, seen = Transformer(SIZES), []
+    transformer.join()
+    with torch.inference_mode():
+        wanted = transformer(torch.ones(1, 3, 32))
+        hook = transformer.get_submodule("model.layers.1.mlp.gate_proj").register_forward_hook(
+            lambda _, __, output: seen.append(output.shape)
+        )
+        torch.testing.assert_close(transformer(torch.ones(1, 3, 32)), wanted)
+        assert seen == [(1, 3, 48)]
+        hook.remove()
+        assert torch.equal(transformer(torch.ones(1, 3, 32)), wanted)
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize("joined", [False, True])
+def test_what_is_read_is_what_is_there(joined: bool) -> None:
+    torch.manual_seed(0)
+    transformer, lengths = Transformer(SIZES), (30, 24, 9)
+    if joined:
+        transformer.join()
+    rows = [torch.randn(length, 32) for length in lengths]
+    reads = [torch.tensor([3, 29, 4]), torch.arange(20), torch.tensor([8])]
+    with torch.inference_mode():
+        whole = [transformer(row[None])[0] for row in rows]
+        first, second, third = (Row(embeddings=row, read=read) for row, read in zip(rows, reads, strict=True))
+        [[one, two], [three]] = hidden_states(transformer, [[first, second], [third]])
+        [[nobody]] = hidden_states(transformer, [[Row(embeddings=rows[0], remember=True)]])
+        assert nobody.memory is not None
+        later = Row(embeddings=rows[0][25:], read=torch.tensor([29]), memory=nobody.memory.before(25))
+        [[behind]] = hidden_states(transformer, [[later]])
+    for found, states, read in zip((one, two, three), whole, reads, strict=True):
+        torch.testing.assert_close(found.hidden, states[read])
+    assert nobody.hidden.shape == (0, 32)
+    torch.testing.assert_close(behind.hidden, whole[0][29:])
 
 
 def test_joined_matrices_keep_their_names_and_what_they_make() -> None:
