@@ -126,7 +126,8 @@ class Transformer(nn.Module):
     def join(self) -> None:
         """From now on, do in inference mode what the layers do in fewer calls, as `joined.Joined` says: their
         matrices of queries, keys and values lie side by side, keep their names, and are frozen. Where weights
-        are moved, replaced or adapted afterwards, or watched by hooks, the layers do it by themselves again.
+        are moved, changed or adapted afterwards, or watched by hooks, the layers do it by themselves again,
+        until they are joined anew.
         """
         self.model.join()
 
@@ -146,8 +147,7 @@ class _Stack(nn.Module):
         self._joined: Joined | None = None
 
     def join(self) -> None:
-        if Joined.can_be(self.layers) and not (self._joined and self._joined.holds):
-            self._joined = Joined(self.layers)
+        self._joined = Joined(self.layers) if Joined.can_be(self.layers) else None
 
     def forward(self, x: Tensor, mask: Tensor | None, positions: Tensor | None) -> Tensor:
         for state in self.states(x, mask, positions):

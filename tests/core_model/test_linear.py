@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
+import pytest
 import torch
 from torch.nn import functional as F
 
-from omni_agent.core_model.linear import Linear, linear
+from omni_agent.core_model.linear import Linear, linear, product
 
 
 def test_products_are_torchs_own_up_to_rounding() -> None:
@@ -15,6 +18,22 @@ def test_products_are_torchs_own_up_to_rounding() -> None:
         for bias in (None, torch.randn(12, generator=generator)):
             with torch.inference_mode():
                 torch.testing.assert_close(linear(x, weight, bias), F.linear(x, weight, bias))
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_weight_that_stays_serves_any_number_of_rows(packed: bool, dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    weight, bias = (torch.randn(*size, generator=generator).to(dtype) for size in ((96, 40), (96,)))
+    rows = torch.randn(300, 40, generator=generator).to(dtype)
+    for its_bias in (None, bias):
+        by = product(weight, its_bias, packed=packed)
+        with torch.inference_mode():
+            for shape in ((40,), (0, 40), (1, 40), (17, 40), (2, 64, 40), (3, 0, 40), (300, 40)):
+                x = rows.flatten()[: math.prod(shape)].view(shape)
+                torch.testing.assert_close(by(x), F.linear(x, weight, its_bias))
+            apart = rows[:80].T.contiguous().T
+            torch.testing.assert_close(by(apart), F.linear(apart, weight, its_bias))
 
 
 def test_a_layer_learns_and_keeps_its_type() -> None:
