@@ -157,7 +157,7 @@ def omni_tiny(device: torch.device) -> Model:
     """The checkpoint, on a device, as a core holds it."""
     loading = checkpoints.Loading.of(str(device), None, None)
     model = checkpoints.load(checkpoints.find("omni-tiny"), loading)
-    model.transformer.join()
+    model.transformer.fuse()
     return model
 
 
@@ -234,7 +234,7 @@ def of_chance(
         if parameter.ndim == 2:
             parameter.normal_(std=parameter.shape[1] ** -0.5)
     model.transformer.lm_head.weight *= 4  # so that some tokens are likelier than others
-    model.transformer.join()
+    model.transformer.fuse()
     ids = torch.cat([torch.randint(1, mask, (PROMPT,)), torch.full((BLANK,), mask)]).to(device)
     canvas = Canvas(
         task=Task.ANSWER,

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
+from omni_agent.core_model.attention import KeysValues
 from omni_agent.core_model.candidates import Candidates, kept_unless_unsure, tiles
 from omni_agent.core_model.fixed_shape import NUMBERS, Blank, FixedShape, Inputs
 from omni_agent.core_model.guidance import guided
@@ -28,7 +29,6 @@ from omni_agent.core_model.published_unmasking import (
     taken,
     weakened,
 )
-from omni_agent.core_model.transformer_layer import KeysValues
 from omni_agent.core_model.typed_unmasking import typed
 
 __all__ = ["fixed_step"]

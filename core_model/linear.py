@@ -17,10 +17,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["Linear", "linear", "product"]
+__all__ = ["Linear", "bound_linear", "linear"]
 
 _PACKED_FOR = 64
-"""Rows. MKL lays a matrix out otherwise for 1 and for 512, which is slower for as many as a step computes."""
+"""Rows. MKL lays a matrix out otherwise for 1 and for 512: 76 rows of 256 by 512 take 10 and 50 % longer."""
 
 
 class Linear(nn.Linear):
@@ -49,17 +49,17 @@ def linear(
     return F.linear(x, weight, bias)
 
 
-def product(
+def bound_linear(
     weight: Float[Tensor, "outer inner"], bias: Float[Tensor, " outer"] | None = None, *, packed: bool = False
 ) -> Callable[[Tensor], Tensor]:
-    """`linear` by a weight that stays as it is, for inference: what of its choice is the weight's is made
-    once.
+    """`linear` by a weight that stays as it is, of inputs (*batch, inner) of its type and on its device, for
+    inference.
 
     Args:
-        weight: on the device of what it is multiplied by, and of its type.
+        weight: whose values are not to change.
         bias: what is added.
         packed: where it is MKL's to multiply, keep a copy in MKL's own layout, which it else makes in each
-            call: a third of the time of 18 rows, a tenth of that of 76.
+            call: of 256 by 640 a third of the time of 18 rows, and a tenth of that of 76.
     """
     if weight.dtype is torch.float32 and weight.is_cpu:
         if _by_onednn():

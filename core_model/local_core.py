@@ -240,7 +240,7 @@ class LocalCore(Core):
 
     def _opened(self) -> Model:
         model = self._open_model()
-        model.transformer.join()
+        model.transformer.fuse()
         _ = model.fingerprint  # hashes the weights once, here, as event loops ask for it later
         for modality in (Modality.IMAGE, Modality.SPEECH):
             model.tokenizer_name(modality)

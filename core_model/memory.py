@@ -18,14 +18,14 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+from omni_agent.core_model.attention import KeysValues
 from omni_agent.core_model.transformer import Transformer
-from omni_agent.core_model.transformer_layer import KeysValues
 
 __all__ = ["Memory", "Row", "States", "hidden_states"]
 
 FEWEST_READ = 16
-"""Positions that go through the whole of the last layer. Of fewer rows products take about as long, and are
-rounded otherwise than of more.
+"""Positions that go through the whole of the last layer, at least. MKL rounds products of fewer rows, up to
+15 of 640 by 256, otherwise than those of more, and takes about as long for them.
 """
 
 
@@ -50,7 +50,7 @@ class Row:
 
     Attributes:
         embeddings: of the positions behind what is remembered.
-        read: the positions whose hidden states are wanted, counted from the canvas' first; None wants none.
+        read: the positions whose hidden states are wanted, counted from the canvas' first; None: of none.
         memory: what is remembered of its front.
         remember: whether a memory of all its positions is wanted.
     """
@@ -93,26 +93,23 @@ def hidden_states(transformer: Transformer, requests: Sequence[Sequence[Row]]) -
     else:
         mask, positions = _sees(lengths, pasts, embeddings.device)
     past = _side_by_side([row.memory for row in rows], deepest) if deepest else []
-    numbered = iter(range(len(rows)))
-    reads = [[(next(numbered), _places(row)) for row in request] for request in requests]
+    places = [_places(row) for row in rows]
+    behind = iter([index * longest + each for index, each in enumerate(places)])
+    reads = [torch.cat([next(behind) for _ in request]) for request in requests]
     hidden, made = transformer.read_behind(reads, past, embeddings, mask, positions)
-    found = []
-    for request, read, its_hidden in zip(requests, reads, hidden, strict=True):
-        parts = torch.split(its_hidden, [len(places) for _, places in read])
-        found.append(
-            [
-                States(
-                    hidden=part[: 0 if row.read is None else len(row.read)],
-                    memory=_grown(row.memory, made, index, len(row.embeddings)) if row.remember else None,
-                )
-                for row, (index, _), part in zip(request, read, parts, strict=True)
-            ]
+    found = torch.split(torch.cat(hidden), [len(each) for each in places])
+    states = iter(
+        States(
+            hidden=part[: 0 if row.read is None else len(row.read)],
+            memory=_grown(row.memory, made, index, len(row.embeddings)) if row.remember else None,
         )
-    return found
+        for index, (row, part) in enumerate(zip(rows, found, strict=True))
+    )
+    return [[next(states) for _ in request] for request in requests]
 
 
 def _places(row: Row) -> Int[Tensor, " m"]:
-    """Where a row is read, among what is computed of it; then its first places, if those are too few."""
+    """Where a row is read, among what is computed of it; then its first place again, up to `FEWEST_READ`."""
     if row.read is None:
         return torch.arange(0, device=row.embeddings.device)
     more = min(FEWEST_READ, len(row.embeddings)) - len(row.read)

@@ -29,14 +29,16 @@ class RMSNorm(nn.RMSNorm):
         ):
             plain: Tensor = super().forward(x)
             return plain
-        return _normed(x, self.weight, *_numbers(self.eps, x.shape[-1]))
+        return _normed(x, self.weight, *_eps_and_share(self.eps, x.shape[-1]))
 
 
 def bound_norm(module: RMSNorm) -> Callable[[Tensor], Tensor]:
-    """What a norm whose weight stays as it is does in inference mode, of inputs of its weight's kind."""
+    """What a norm whose weight stays as it is does in inference mode, of inputs of its weight's type and on
+    its device.
+    """
     if not module.weight.is_cpu or module.weight.dtype is not torch.float32:
         return module
-    eps, share = _numbers(module.eps, len(module.weight))
+    eps, share = _eps_and_share(module.eps, len(module.weight))
     return partial(_normed, weight=module.weight, eps=eps, share=share)
 
 
@@ -46,9 +48,9 @@ def _normed(x: Tensor, weight: Tensor, eps: Tensor, share: Tensor) -> Tensor:
 
 
 @cache
-def _numbers(eps: float | None, size: int) -> tuple[Tensor, Tensor]:
+def _eps_and_share(eps: float | None, size: int) -> tuple[Tensor, Tensor]:
     """What is added to a mean, and what makes one of a sum, as tensors: made of numbers by each call, they
     cost a tenth of it.
     """
     assert eps is not None
-    return torch.tensor(eps), torch.tensor(1 / size)
+    return torch.tensor(eps, device="cpu"), torch.tensor(1 / size, device="cpu")

@@ -8,31 +8,19 @@ load by name.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import zip_longest
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from omni_agent.core_model.attention import Attention, KeysValues, attention
 from omni_agent.core_model.config import TransformerConfig
-from omni_agent.core_model.joined import Joined
+from omni_agent.core_model.fused import FusedLayer, FusedLayers
 from omni_agent.core_model.linear import Linear
 from omni_agent.core_model.rms_norm import RMSNorm
-from omni_agent.core_model.transformer_layer import (
-    Attention,
-    KeysValues,
-    Layer,
-    Operations,
-    Rotation,
-    attention,
-    rotation_of,
-)
+from omni_agent.core_model.transformer_layer import Layer, LayerCall, Rotation, rotation_of
 
-__all__ = ["Reads", "Transformer"]
-
-Reads = Sequence[Sequence[tuple[int, Int[Tensor, " _"]]]]
-"""What is read of a call: for each request of which of its rows, and there which positions."""
+__all__ = ["Transformer"]
 
 
 class Transformer(nn.Module):
@@ -93,22 +81,23 @@ class Transformer(nn.Module):
 
     def read_behind(
         self,
-        reads: Reads,
+        reads: Sequence[Int[Tensor, " _"]],
         past: Sequence[KeysValues],
         embeddings: Float[Tensor, "batch n hidden"],
-        mask: Bool[Tensor, "batch 1 n past_and_n"] | None = None,
+        mask: Bool[Tensor, "#batch 1 n past_and_n"] | None = None,
         positions: Int[Tensor, "#batch n"] | None = None,
     ) -> tuple[list[Float[Tensor, "_ hidden"]], list[KeysValues]]:
-        """As `behind`, of what is read: of all other positions the last layer makes keys and values only.
+        """As `behind`, of what is read. Of all other positions fused layers make keys and values only in the
+        last one.
 
         Args:
-            reads: for each request, one row at least. What it reads goes through the rest of the last layer
-                by itself, so who shares the call changes none of its bits there.
-            past: these and the others as for `behind`.
+            reads: of each request the positions that it reads, where the rows lie one behind the other. They
+                go through the rest of the last layer by themselves, so who shares the call changes none of
+                their bits there.
+            past: this and the others as for `behind`.
 
         Returns:
-            Hidden states of what each request reads, one row behind the other, and of each layer the keys and
-            values of all positions.
+            Hidden states of what each request reads, and of each layer the keys and values of all positions.
         """
         states, made = self.model.read_behind(reads, past, embeddings, mask, positions)
         return [self.model.norm(each) for each in states], made
@@ -123,13 +112,12 @@ class Transformer(nn.Module):
         states = list(self.model.states(embeddings, mask, positions))
         return [*states, self.model.norm(states[-1])]
 
-    def join(self) -> None:
-        """From now on, do in inference mode what the layers do in fewer calls, as `joined.Joined` says: their
-        matrices of queries, keys and values lie side by side, keep their names, and are frozen. Where weights
-        are moved, changed or adapted afterwards, or watched by hooks, the layers do it by themselves again,
-        until they are joined anew.
+    def fuse(self) -> None:
+        """From now on, do in inference mode what the layers do in fewer calls; see `fused.FusedLayers`. While
+        a module is watched by hooks, and once a weight is moved, changed, replaced or adapted, the modules do
+        it themselves, until they are fused anew.
         """
-        self.model.join()
+        self.model.fuse()
 
     def head(self, hidden: Float[Tensor, "*batch hidden"]) -> Float[Tensor, "*batch vocab"]:
         """Logits over the whole vocabulary."""
@@ -144,10 +132,11 @@ class _Stack(nn.Module):
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(Layer(config, attention) for _ in range(config.num_layers))
         self.norm = RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
-        self._joined: Joined | None = None
+        self._fused: FusedLayers | None = None
 
-    def join(self) -> None:
-        self._joined = Joined(self.layers) if Joined.can_be(self.layers) else None
+    def fuse(self) -> None:
+        if self._fused is None or not self._fused.holds:
+            self._fused = FusedLayers(self.layers) if FusedLayers.can_be(self.layers) else None
 
     def forward(self, x: Tensor, mask: Tensor | None, positions: Tensor | None) -> Tensor:
         for state in self.states(x, mask, positions):
@@ -157,7 +146,7 @@ class _Stack(nn.Module):
 
     def states(self, x: Tensor, mask: Tensor | None, positions: Tensor | None) -> Iterator[Tensor]:
         """What each layer leaves. One at a time: decoding needs the last only, and keeps no other."""
-        rotation = self._rotation(x, positions, 0)
+        rotation = self._rotation(x, positions)
         for layer in self._layers(x):
             x, _ = layer(x, rotation, mask, None)
             yield x
@@ -166,52 +155,60 @@ class _Stack(nn.Module):
         self, past: Sequence[KeysValues], x: Tensor, mask: Tensor | None, positions: Tensor | None
     ) -> tuple[Tensor, list[KeysValues]]:
         """What the last layer leaves, and the keys and values of each."""
-        made = []
-        rotation = self._rotation(x, positions, past[0].keys.shape[2] if past else 0)
-        for layer, before in zip_longest(self._layers(x), past):
-            x, own = layer(x, rotation, mask, before)
-            made.append(own)
-        return x, made
+        return _through(self._layers(x), past, x, self._rotation(x, positions, past), mask)
 
     def read_behind(
         self,
-        reads: Reads,
+        reads: Sequence[Tensor],
         past: Sequence[KeysValues],
         x: Tensor,
         mask: Tensor | None,
         positions: Tensor | None,
     ) -> tuple[list[Tensor], list[KeysValues]]:
         """What the last layer leaves where each request reads, and the keys and values of each layer."""
-        made = []
-        rotation = self._rotation(x, positions, past[0].keys.shape[2] if past else 0)
-        *others, (last, before_last) = zip_longest(self._layers(x), past)
-        for layer, before in others:
-            x, own = layer(x, rotation, mask, before)
-            made.append(own)
-        operations: Operations = last if isinstance(last, Operations) else last.operations()
-        mixed, own = operations.attended(x, rotation, mask, before_last)
-        read = [
-            [torch.cat([states[row, places] for row, places in rows]) for states in (x, mixed)]
-            for rows in reads
-        ]
-        return [operations.rest(*each) for each in read], [*made, own]
+        rotation = self._rotation(x, positions, past)
+        *others, last = self._layers(x)
+        x, made = _through(others, past[:-1], x, rotation, mask)
+        before = past[-1] if past else None
+        if isinstance(last, FusedLayer):
+            mixed, own = last.attend(x, rotation, mask, before)
+            x, mixed = x.flatten(0, 1), mixed.flatten(0, 1)
+            read = [last.after_attention(x[places], mixed[places]) for places in reads]
+        else:
+            x, own = last(x, rotation, mask, before)
+            read = [x.flatten(0, 1)[places] for places in reads]
+        return read, [*made, own]
 
-    def _layers(self, x: Tensor) -> Sequence[Any]:
-        """What is done with hidden states, layer by layer: by functions of the weights, where that is what
-        the modules do.
-        """
+    def _layers(self, x: Tensor) -> Sequence[LayerCall]:
+        """What is done with hidden states, layer by layer: fused, where that is what the modules do."""
         if (
-            self._joined is None
+            self._fused is None
             or not torch.is_inference_mode_enabled()
             or torch.is_autocast_enabled(x.device.type)
-            or not self._joined.holds
+            or not self._fused.holds
         ):
             return list(self.layers)
-        return self._joined.operations
+        return self._fused.layers
 
-    def _rotation(self, x: Tensor, positions: Tensor | None, first: int) -> Rotation:
+    def _rotation(self, x: Tensor, positions: Tensor | None, past: Sequence[KeysValues] = ()) -> Rotation:
         if positions is None:
+            first = past[0].keys.shape[2] if past else 0
             positions = torch.arange(first, first + x.shape[1], device=x.device)[None]
         return rotation_of(
             positions, self.config.hidden_size // self.config.num_heads, self.config.rope_theta
         )
+
+
+def _through(
+    layers: Sequence[LayerCall],
+    past: Sequence[KeysValues],
+    x: Tensor,
+    rotation: Rotation,
+    mask: Tensor | None,
+) -> tuple[Tensor, list[KeysValues]]:
+    made = []
+    remembered: Sequence[KeysValues | None] = past or [None] * len(layers)
+    for layer, before in zip(layers, remembered, strict=True):
+        x, own = layer(x, rotation, mask, before)
+        made.append(own)
+    return x, made

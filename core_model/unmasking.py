@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from omni_agent.core_model.exponentials import log_sum_exp
+from omni_agent.core_model.topk import topk
 
 __all__ = ["TypedRule", "candidates", "choose"]
 
@@ -71,7 +72,7 @@ def candidates(
     if noise is None:
         raise ValueError("a temperature above 0 wants noise to draw with; none was given")
     most = logits.shape[-1]
-    values, columns = logits.topk(min(top_k or most, most), -1)
+    values, columns = topk(logits, min(top_k or most, most))
     tempered = values / temperature
     if top_p < 1:
         shares = tempered.softmax(-1)

@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from omni_agent.core import Modality
+from omni_agent.core_model.attention import attention, plain_attention
 from omni_agent.core_model.config import CoreConfig
 from omni_agent.core_model.speech_encoder import RecognitionHead, SpeechProjection, spelt
 from omni_agent.core_model.training.clues import Clues, rounded_up
 from omni_agent.core_model.training.samples import IGNORED, KINDS, Batch
 from omni_agent.core_model.training.untold import excluded
 from omni_agent.core_model.transformer import Transformer
-from omni_agent.core_model.transformer_layer import attention, plain_attention
 from omni_agent.core_model.vocabulary import Vocabulary
 
 __all__ = ["Learner"]

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from omni_agent.core_model.linear import Linear, linear, product
+from omni_agent.core_model.linear import Linear, bound_linear, linear
 
 
-def test_products_are_torchs_own_up_to_rounding() -> None:
+def test_bound_linears_are_torchs_own_up_to_rounding() -> None:
     generator = torch.Generator().manual_seed(0)
     for shape in ((1, 8), (70, 8), (2, 5, 8), (0, 8)):
         x, weight = torch.randn(shape, generator=generator), torch.randn(12, 8, generator=generator)
@@ -21,13 +21,17 @@ def test_products_are_torchs_own_up_to_rounding() -> None:
 
 
 @pytest.mark.parametrize("packed", [False, True])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_weight_that_stays_serves_any_number_of_rows(packed: bool, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("by_onednn", [False, True])
+def test_a_weight_that_stays_serves_any_number_of_rows(
+    packed: bool, by_onednn: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not by_onednn:  # nor where the processor would have it
+        monkeypatch.setattr("omni_agent.core_model.linear._by_onednn", lambda: False)
     generator = torch.Generator().manual_seed(0)
-    weight, bias = (torch.randn(*size, generator=generator).to(dtype) for size in ((96, 40), (96,)))
-    rows = torch.randn(300, 40, generator=generator).to(dtype)
+    weight, bias = (torch.randn(*size, generator=generator) for size in ((96, 40), (96,)))
+    rows = torch.randn(300, 40, generator=generator)
     for its_bias in (None, bias):
-        by = product(weight, its_bias, packed=packed)
+        by = bound_linear(weight, its_bias, packed=packed)
         with torch.inference_mode():
             for shape in ((40,), (0, 40), (1, 40), (17, 40), (2, 64, 40), (3, 0, 40), (300, 40)):
                 x = rows.flatten()[: math.prod(shape)].view(shape)

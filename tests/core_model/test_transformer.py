@@ -8,11 +8,13 @@ import pytest
 import torch
 from torch import nn
 
+from omni_agent.core_model.attention import attention, plain_attention
 from omni_agent.core_model.config import TransformerConfig
+from omni_agent.core_model.linear import Linear
 from omni_agent.core_model.memory import Row, hidden_states
 from omni_agent.core_model.rms_norm import RMSNorm
 from omni_agent.core_model.transformer import Transformer
-from omni_agent.core_model.transformer_layer import attention, plain_attention
+from omni_agent.core_model.transformer_layer import Layer
 
 SIZES = TransformerConfig(
     vocab_size=50, hidden_size=32, num_layers=2, num_heads=4, num_key_value_heads=2, intermediate_size=48
@@ -54,25 +56,58 @@ def test_a_step_that_needs_no_gradients_is_the_one_that_learns() -> None:
     assert torch.equal(given, embeddings), "what is given stays as it is"
 
 
-def test_a_joined_transformer_that_changes_or_moves_multiplies_by_what_it_then_has() -> None:
+def test_a_fused_transformer_that_changes_or_moves_multiplies_by_what_it_then_has() -> None:
     torch.manual_seed(0)
-    joined, other, embeddings = Transformer(SIZES), Transformer(SIZES), torch.randn(2, 7, 32)
-    joined.join()
+    fused, other, embeddings = Transformer(SIZES), Transformer(SIZES), torch.randn(2, 7, 32)
     with torch.inference_mode():
-        copied, wanted = deepcopy(joined), other(embeddings)
-        for each, assign in ((copied, False), (joined, True)):
-            each.load_state_dict(other.state_dict(), assign=assign)
-            torch.testing.assert_close(each(embeddings), wanted)
-        moved = joined.double()(embeddings.double())
-        torch.testing.assert_close(moved.float(), wanted)
-        joined.join()
-        torch.testing.assert_close(joined(embeddings.double()), moved)
+        wanted = other(embeddings)
+        for assign in (False, True):
+            fused.fuse()
+            before, copied = fused(embeddings), deepcopy(fused)
+            fused.load_state_dict(other.state_dict(), assign=assign)
+            torch.testing.assert_close(fused(embeddings), wanted)
+            torch.testing.assert_close(copied(embeddings), before)
+            with torch.inference_mode(False), torch.no_grad():
+                fused.get_parameter("model.layers.1.self_attn.q_proj.weight").mul_(2)
+        moved = fused.double()(embeddings.double())
+        fused.fuse()
+        torch.testing.assert_close(fused(embeddings.double()), moved)
+    assert not torch.allclose(moved.float(), wanted)
+
+
+def test_a_fused_transformer_calls_no_module_of_its_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    transformer, embeddings = Transformer(SIZES), torch.randn(1, 7, 32)
+    transformer.fuse()
+    with torch.inference_mode():
+        wanted = transformer.behind([], embeddings)[0]
+    monkeypatch.setattr(Layer, "forward", None)
+    monkeypatch.setattr(Linear, "forward", None)
+    with torch.inference_mode():
+        assert torch.equal(transformer.behind([], embeddings)[0], wanted)
+        assert torch.equal(transformer.read_behind([torch.arange(7)], [], embeddings)[0][0], wanted[0])
+    with pytest.raises(TypeError):
+        transformer.behind([], embeddings)  # with gradients
+
+
+def test_adapters_and_weights_made_in_inference_mode_are_not_fused() -> None:
+    torch.manual_seed(0)
+    adapted, embeddings = Transformer(SIZES), torch.randn(1, 7, 32)
+    adapted.get_submodule("model.layers.0.mlp").up_proj = nn.Sequential(nn.Linear(32, 48), nn.Tanh())
+    with torch.inference_mode():
+        untracked = Transformer(SIZES)
+        for each in (adapted, untracked):
+            wanted = each(embeddings)
+            each.fuse()
+            assert torch.equal(each(embeddings), wanted)
+            each.get_parameter("model.layers.1.mlp.down_proj.weight").mul_(2)
+            assert not torch.allclose(each(embeddings), wanted)
 
 
 def test_what_is_remembered_keeps_nothing_else() -> None:
     torch.manual_seed(0)
     transformer = Transformer(SIZES)
-    transformer.join()
+    transformer.fuse()
     with torch.inference_mode():
         [[states]] = hidden_states(transformer, [[Row(embeddings=torch.randn(7, 32), remember=True)]])
     assert states.memory is not None
@@ -81,28 +116,35 @@ def test_what_is_remembered_keeps_nothing_else() -> None:
             assert each.untyped_storage().nbytes() == each.numel() * each.element_size()
 
 
-def test_a_joined_transformer_that_is_watched_tells_its_watchers() -> None:
+@pytest.mark.parametrize("part", ["", ".self_attn", ".mlp", ".mlp.gate_proj"])
+def test_a_fused_transformer_that_is_watched_tells_its_watchers(part: str) -> None:
     torch.manual_seed(0)
-    transformer, seen = Transformer(SIZES), []
-    transformer.join()
+    transformer, calls = Transformer(SIZES), 0
+    transformer.fuse()
+    row = Row(embeddings=torch.randn(20, 32), read=torch.tensor([3]))
+
+    def watch(*_: object) -> None:
+        nonlocal calls
+        calls += 1
+
     with torch.inference_mode():
-        wanted = transformer(torch.ones(1, 3, 32))
-        hook = transformer.get_submodule("model.layers.1.mlp.gate_proj").register_forward_hook(
-            lambda _, __, output: seen.append(output.shape)
-        )
-        torch.testing.assert_close(transformer(torch.ones(1, 3, 32)), wanted)
-        assert seen == [(1, 3, 48)]
+        [[wanted]] = hidden_states(transformer, [[row]])
+        hook = transformer.get_submodule(f"model.layers.1{part}").register_forward_hook(watch)
+        [[watched]] = hidden_states(transformer, [[row]])
+        assert calls == 1
         hook.remove()
-        assert torch.equal(transformer(torch.ones(1, 3, 32)), wanted)
-    assert len(seen) == 1
+        [[again]] = hidden_states(transformer, [[row]])
+    torch.testing.assert_close(watched.hidden, wanted.hidden)
+    assert torch.equal(again.hidden, wanted.hidden)
+    assert calls == 1
 
 
-@pytest.mark.parametrize("joined", [False, True])
-def test_what_is_read_is_what_is_there(joined: bool) -> None:
+@pytest.mark.parametrize("fused", [False, True])
+def test_what_is_read_is_what_is_there(fused: bool) -> None:
     torch.manual_seed(0)
     transformer, lengths = Transformer(SIZES), (30, 24, 9)
-    if joined:
-        transformer.join()
+    if fused:
+        transformer.fuse()
     rows = [torch.randn(length, 32) for length in lengths]
     reads = [torch.tensor([3, 29, 4]), torch.arange(20), torch.tensor([8])]
     with torch.inference_mode():
@@ -119,19 +161,21 @@ def test_what_is_read_is_what_is_there(joined: bool) -> None:
     torch.testing.assert_close(behind.hidden, whole[0][29:])
 
 
-def test_joined_matrices_keep_their_names_and_what_they_make() -> None:
+def test_fused_matrices_keep_their_names_and_what_they_make() -> None:
     torch.manual_seed(0)
     transformer, embeddings = Transformer(SIZES).requires_grad_(False), torch.randn(2, 7, 32)
     before = {name: weight.clone() for name, weight in transformer.state_dict().items()}
     with torch.inference_mode():
         apart, made_apart = transformer.behind([], embeddings)
-    for _ in range(2):  # a second time changes nothing
-        transformer.join()
+    transformer.fuse()
+    place = transformer.get_parameter("model.layers.0.self_attn.q_proj.weight").data_ptr()
+    transformer.fuse()  # a second time moves nothing
+    assert transformer.get_parameter("model.layers.0.self_attn.q_proj.weight").data_ptr() == place
     with torch.inference_mode():
-        joined, made = transformer.behind([], embeddings)
+        fused, made = transformer.behind([], embeddings)
         behind, _ = transformer.behind(made, embeddings[:, :3])
         behind_apart, _ = transformer.behind(made_apart, embeddings[:, :3])
-    torch.testing.assert_close(joined, apart)
+    torch.testing.assert_close(fused, apart)
     torch.testing.assert_close(behind, behind_apart)
     after = transformer.state_dict()
     assert after.keys() == before.keys()
@@ -140,4 +184,4 @@ def test_joined_matrices_keep_their_names_and_what_they_make() -> None:
         transformer.get_parameter(f"model.layers.0.self_attn.k_proj.{name}").zero_()
     with torch.inference_mode():
         _, changed = transformer.behind([], embeddings)
-    assert not changed[0].keys.any(), "the matrices are the ones that are looked at"
+    assert not changed[0].keys.any(), "what is changed is seen"

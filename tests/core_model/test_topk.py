@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omni_agent.core_model.ranking import LONG, highest
+from omni_agent.core_model.topk import LONG, topk
 
 
 @given(
@@ -23,7 +23,7 @@ def test_they_are_those_of_topk_with_their_columns(
     generator = torch.Generator().manual_seed(seed)
     numbers = torch.randint(kinds, (rows, columns), generator=generator).float() - kinds / 2
     count = max(1, int(columns * share / LONG))
-    values, where = highest(numbers, count)
+    values, where = topk(numbers, count)
     assert torch.equal(values, numbers.topk(count).values)
     assert torch.equal(values, numbers.gather(1, where))
     assert all(len(set(row)) == count for row in where.tolist())
@@ -34,13 +34,13 @@ def test_what_is_odd_is_among_them(odd: float) -> None:
     numbers = torch.randn(3, 1000, generator=torch.Generator().manual_seed(0))
     numbers[1, [7, 999]] = odd
     numbers[2] = -float("inf")
-    values, where = highest(numbers, 51)
+    values, where = topk(numbers, 51)
     torch.testing.assert_close(values, numbers.topk(51).values, equal_nan=True)
     assert set(where[1, :2].tolist()) == {7, 999}
 
 
 def test_rows_may_lie_apart() -> None:
     numbers = torch.randn(4, 900, generator=torch.Generator().manual_seed(0))
-    values, where = highest(numbers[:, 100:], 7)
+    values, where = topk(numbers[:, 100:], 7)
     assert torch.equal(values, numbers[:, 100:].topk(7).values)
     assert torch.equal(where, numbers[:, 100:].topk(7).indices)

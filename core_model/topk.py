@@ -14,37 +14,42 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-__all__ = ["highest"]
+__all__ = ["topk"]
 
 LONG = 16
 """From so many columns for each that is wanted, looking at maxima first pays."""
 
 
-def highest(
+def topk(
     rows: Float[Tensor, "m columns"], count: int
 ) -> tuple[Float[Tensor, "m count"], Int[Tensor, "m count"]]:
-    """The highest numbers of each row, descending, and their columns. Which of equals at the border is among
-    them, and in which order equals are, is not said. What is no number is higher than any.
+    """The highest numbers of each row, descending, and their columns, as `torch.topk` gives them. Which of
+    equals at the border is among them, and in which order equals are, is not said. What is no number is
+    higher than any.
+
+    Args:
+        rows: of a type that numpy has, without gradients, if they are on a CPU.
+        count: how many, as many as there are columns at most.
     """
     columns = rows.shape[-1]
     if not rows.is_cpu or columns < LONG * count:
         values, where = rows.topk(count)
         return values, where
-    # So many pieces of a row, those with the highest maxima, hold as many of its highest numbers. A piece is
-    # every so-many-th column, as maxima of neighbouring numbers are found at once, for several pieces.
+    # The `count` pieces with the highest maxima hold the `count` highest numbers. A piece is every so many-th
+    # column, as maxima of neighbouring numbers are found at once, for several pieces.
     size = math.isqrt(columns // count)
     pieces = columns // size
     maxima = rows[:, : pieces * size].view(len(rows), size, pieces).amax(1)
-    among = _highest(maxima, count)[:, None] + torch.arange(0, pieces * size, pieces)[:, None]
+    among = _columns_of_highest(maxima, count)[:, None] + torch.arange(0, pieces * size, pieces)[:, None]
     left_over = torch.arange(pieces * size, columns).expand(len(rows), -1)
     among = torch.cat([among.flatten(1), left_over], 1)
     found = rows.gather(1, among)
-    best = _highest(found, count)
+    best = _columns_of_highest(found, count)
     values, order = found.gather(1, best).sort(-1, descending=True)
     return values, among.gather(1, best.gather(1, order))
 
 
-def _highest(rows: Float[Tensor, "m columns"], count: int) -> Int[Tensor, "m count"]:
+def _columns_of_highest(rows: Float[Tensor, "m columns"], count: int) -> Int[Tensor, "m count"]:
     """Columns of the highest, in any order: numpy's selection compares several numbers at once."""
     border = rows.shape[-1] - count
     return torch.from_numpy(np.argpartition(rows.numpy(), border, axis=-1)[:, border:])
