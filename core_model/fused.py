@@ -10,15 +10,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
+from operator import is_
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.modules.module import _global_forward_hooks, _global_forward_pre_hooks
 
 from omni_agent.core_model.attention import Attention, KeysValues
 from omni_agent.core_model.linear import Linear, bound_linear
 from omni_agent.core_model.rms_norm import bound_norm
-from omni_agent.core_model.transformer_layer import Layer, Rotation, added, attend, gated
+from omni_agent.core_model.transformer_layer import Layer, Rotation, attend
 
 __all__ = ["FusedLayer", "FusedLayers"]
 
@@ -79,9 +83,9 @@ class FusedLayer:
         self, x: Float[Tensor, "*batch hidden"], mixed: Float[Tensor, "*batch hidden"]
     ) -> Float[Tensor, "*batch hidden"]:
         """Hidden states behind the layer, each of what came in and what it gathered."""
-        x = added(x, self.out(mixed))
+        x = self.out(mixed).add_(x)
         normed = self.post_norm(x)
-        return added(x, self.down(gated(self.gate(normed), self.up(normed))))
+        return self.down(F.silu(self.gate(normed)).mul_(self.up(normed))).add_(x)
 
 
 class FusedLayers:
@@ -92,21 +96,26 @@ class FusedLayers:
         modules: layers as they are made; see `can_be`.
 
     Attributes:
+        modules: the same.
         layers: what they do.
     """
 
     def __init__(self, modules: nn.ModuleList) -> None:
+        self.modules = modules
         packed = sum(weight.nbytes for weight in modules.parameters()) <= MOST_PACKED
         self.layers = [_fused(layer, packed) for layer in modules if isinstance(layer, Layer)]
         every = list(modules.modules())
-        self._hooks = [hooks for each in every for hooks in (each._forward_hooks, each._forward_pre_hooks)]
-        self._parts = [(each._modules, name, part) for each in every for name, part in each._modules.items()]
-        self._weights = [
-            (each._parameters, name, weight, weight.data_ptr(), weight._version)
-            for each in every
-            for name, weight in each._parameters.items()
-            if weight is not None
+        self._hooks = [
+            _global_forward_hooks,
+            _global_forward_pre_hooks,
+            *(hooks for each in every for hooks in (each._forward_hooks, each._forward_pre_hooks)),
         ]
+        held = [slots for each in every for slots in (each._modules, each._parameters)]
+        self._slots = [(slots, name) for slots in held for name in slots]
+        self._parts = [slots[name] for slots, name in self._slots]
+        self._sizes = [(slots, len(slots)) for slots in held]
+        self._weights = list(modules.parameters())
+        self._states = self._present()
 
     def __reduce__(self) -> tuple[type[None], tuple[()]]:
         """Copied or pickled it is None: a copy's weights lie elsewhere, and MKL's layout may not be moved."""
@@ -114,29 +123,31 @@ class FusedLayers:
 
     @staticmethod
     def can_be(modules: nn.ModuleList) -> bool:
-        """Whether these are layers as they are made, not wrapped, nor their matrices behind adapters, and
-        changes of their weights are counted: those of weights made in inference mode are not.
+        """Whether these are layers as they are made, and changes of their weights are counted: those of
+        weights made in inference mode are not.
         """
-        plain = all(
-            isinstance(layer, Layer)
-            and all(type(each) is Linear for part in (layer.self_attn, layer.mlp) for each in part.children())
-            for layer in modules
-        )
+        plain = all(isinstance(layer, Layer) and layer.is_plain for layer in modules)
         return plain and not any(weight.is_inference() for weight in modules.parameters())
 
     @property
+    def watched(self) -> bool:
+        """Whether hooks watch a module, or all of them, and so are to see its calls."""
+        return any(self._hooks)
+
+    @property
     def holds(self) -> bool:
-        """Whether the modules still do just this: not once a weight is moved, replaced or changed, nor behind
-        adapters, nor while hooks of a module watch. What is changed by `.data` goes unseen.
+        """Whether the modules and weights are those that were fused, none moved, replaced or changed. What is
+        changed by `.data`, a norm's `eps` or a module's `forward` that is set, goes unseen.
         """
         return (
-            not any(self._hooks)
-            and all(parts.get(name) is part for parts, name, part in self._parts)
-            and all(
-                weights.get(name) is weight and weight.data_ptr() == place and weight._version == version
-                for weights, name, weight, place, version in self._weights
-            )
+            all(map(is_, [slots.get(name) for slots, name in self._slots], self._parts))
+            and all(len(slots) == size for slots, size in self._sizes)
+            and self._present() == self._states
         )
+
+    def _present(self) -> list[tuple[int, int]]:
+        """Of each weight where it lies, and how often it was changed there."""
+        return [(weight.data_ptr(), weight._version) for weight in self._weights]
 
 
 def _fused(layer: Layer, packed: bool) -> FusedLayer:
@@ -156,13 +167,28 @@ def _fused(layer: Layer, packed: bool) -> FusedLayer:
 
 def _side_by_side(*parts: Linear) -> tuple[Tensor, Tensor]:
     """The weight and the bias that several have together, of which theirs are parts from now on."""
-    with torch.inference_mode(False):
-        weight = torch.cat([part.weight.detach() for part in parts])
-        bias = torch.cat([part.bias.detach() for part in parts])
+    weights, biases = ([getattr(part, name).detach() for part in parts] for name in ("weight", "bias"))
+    weight, bias = _whole(weights), _whole(biases)
     rows = [part.out_features for part in parts]
     for part, its_weight, its_bias in zip(
         parts, torch.split(weight, rows), torch.split(bias, rows), strict=True
     ):
-        part.weight = nn.Parameter(its_weight, requires_grad=False)
-        part.bias = nn.Parameter(its_bias, requires_grad=False)
+        if part.weight.data_ptr() != its_weight.data_ptr():
+            part.weight = nn.Parameter(its_weight, requires_grad=False)
+        if part.bias.data_ptr() != its_bias.data_ptr():
+            part.bias = nn.Parameter(its_bias, requires_grad=False)
     return weight, bias
+
+
+def _whole(parts: list[Tensor]) -> Tensor:
+    """Tensors one behind the other: where they lie, if they lie so, as what is captured on CUDA knows the
+    place.
+    """
+    first = parts[0]
+    places = {part.untyped_storage().data_ptr() for part in parts}
+    if len(places) == 1 and all(
+        one.data_ptr() + one.nbytes == other.data_ptr() for one, other in pairwise(parts)
+    ):
+        return first.as_strided((sum(map(len, parts)), *first.shape[1:]), first.stride())
+    with torch.inference_mode(False):
+        return torch.cat(parts)

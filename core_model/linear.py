@@ -3,8 +3,9 @@
 torch hands them to MKL, which on other makers' processors than its own leaves half of AVX-512 unused: on an
 AMD EPYC (Zen 5), one thread, 70 rows of 256 by 640 take 220 microseconds there and 110 by oneDNN, which torch
 has too and takes for bfloat16 only; on an Intel Xeon (Sapphire Rapids) 160 and 177, and 16 rows of 256 by 256
-take 23 and 42. Results differ by rounding, so which one it is depends on the processor and on nothing else.
-Training, other types and other devices are torch's own.
+take 23 and 42. A small core keeps its matrices in MKL's layout (`bound_linear`). Results differ by rounding,
+so which one it is depends on the processor, and on which core it is, and on nothing else. Training, other
+types and other devices are torch's own.
 """
 
 from __future__ import annotations
@@ -88,9 +89,12 @@ def _packs() -> bool:
     """
     if not hasattr(torch.ops.mkl, "_mkl_linear"):
         return False
-    generator = torch.Generator().manual_seed(0)
-    x, weight = (torch.randn(rows, 256, generator=generator) for rows in (4 * _PACKED_FOR, 640))
-    with torch.inference_mode():
+    generator = torch.Generator("cpu").manual_seed(0)
+    x, weight = (
+        torch.randn(rows, 256, generator=generator, dtype=torch.float32, device="cpu")
+        for rows in (4 * _PACKED_FOR, 640)
+    )
+    with torch.inference_mode(), torch.autocast("cpu", enabled=False):
         packed = _by_packed(weight, None)
         return all(
             torch.allclose(packed(x[:rows]), F.linear(x[:rows], weight), atol=1e-3)

@@ -53,4 +53,5 @@ def _eps_and_share(eps: float | None, size: int) -> tuple[Tensor, Tensor]:
     cost a tenth of it.
     """
     assert eps is not None
-    return torch.tensor(eps, device="cpu"), torch.tensor(1 / size, device="cpu")
+    eps_there, share = (torch.tensor(number, dtype=torch.float32, device="cpu") for number in (eps, 1 / size))
+    return eps_there, share

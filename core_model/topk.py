@@ -28,7 +28,7 @@ def topk(
     higher than any.
 
     Args:
-        rows: of a type that numpy has, without gradients, if they are on a CPU.
+        rows: of a type that numpy has, if they are on a CPU.
         count: how many, as many as there are columns at most.
     """
     columns = rows.shape[-1]
@@ -40,8 +40,11 @@ def topk(
     size = math.isqrt(columns // count)
     pieces = columns // size
     maxima = rows[:, : pieces * size].view(len(rows), size, pieces).amax(1)
-    among = _columns_of_highest(maxima, count)[:, None] + torch.arange(0, pieces * size, pieces)[:, None]
-    left_over = torch.arange(pieces * size, columns).expand(len(rows), -1)
+    among = (
+        _columns_of_highest(maxima, count)[:, None]
+        + torch.arange(0, pieces * size, pieces, device=rows.device)[:, None]
+    )
+    left_over = torch.arange(pieces * size, columns, device=rows.device).expand(len(rows), -1)
     among = torch.cat([among.flatten(1), left_over], 1)
     found = rows.gather(1, among)
     best = _columns_of_highest(found, count)
@@ -52,4 +55,4 @@ def topk(
 def _columns_of_highest(rows: Float[Tensor, "m columns"], count: int) -> Int[Tensor, "m count"]:
     """Columns of the highest, in any order: numpy's selection compares several numbers at once."""
     border = rows.shape[-1] - count
-    return torch.from_numpy(np.argpartition(rows.numpy(), border, axis=-1)[:, border:])
+    return torch.from_numpy(np.argpartition(rows.detach().numpy(), border, axis=-1)[:, border:])

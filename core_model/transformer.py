@@ -114,10 +114,15 @@ class Transformer(nn.Module):
 
     def fuse(self) -> None:
         """From now on, do in inference mode what the layers do in fewer calls; see `fused.FusedLayers`. While
-        a module is watched by hooks, and once a weight is moved, changed, replaced or adapted, the modules do
-        it themselves, until they are fused anew.
+        a module is watched by hooks, and from the first call on that finds a weight moved, changed, replaced
+        or adapted, the modules do it themselves. Whoever changes weights by `.data`, as merging of adapters
+        does, fuses them anew, or calls `unfuse`.
         """
         self.model.fuse()
+
+    def unfuse(self) -> None:
+        """From now on, the layers' modules do what they do. What lies side by side stays there."""
+        self.model.unfuse()
 
     def head(self, hidden: Float[Tensor, "*batch hidden"]) -> Float[Tensor, "*batch vocab"]:
         """Logits over the whole vocabulary."""
@@ -135,8 +140,10 @@ class _Stack(nn.Module):
         self._fused: FusedLayers | None = None
 
     def fuse(self) -> None:
-        if self._fused is None or not self._fused.holds:
-            self._fused = FusedLayers(self.layers) if FusedLayers.can_be(self.layers) else None
+        self._fused = FusedLayers(self.layers) if FusedLayers.can_be(self.layers) else None
+
+    def unfuse(self) -> None:
+        self._fused = None
 
     def forward(self, x: Tensor, mask: Tensor | None, positions: Tensor | None) -> Tensor:
         for state in self.states(x, mask, positions):
@@ -181,14 +188,17 @@ class _Stack(nn.Module):
 
     def _layers(self, x: Tensor) -> Sequence[LayerCall]:
         """What is done with hidden states, layer by layer: fused, where that is what the modules do."""
+        fused = self._fused
+        if fused is not None and not (fused.modules is self.layers and fused.holds):
+            fused = self._fused = None
         if (
-            self._fused is None
+            fused is None
+            or fused.watched
             or not torch.is_inference_mode_enabled()
             or torch.is_autocast_enabled(x.device.type)
-            or not self._fused.holds
         ):
             return list(self.layers)
-        return self._fused.layers
+        return fused.layers
 
     def _rotation(self, x: Tensor, positions: Tensor | None, past: Sequence[KeysValues] = ()) -> Rotation:
         if positions is None:

@@ -14,7 +14,7 @@ from omni_agent.core_model.config import TransformerConfig
 from omni_agent.core_model.linear import Linear
 from omni_agent.core_model.rms_norm import RMSNorm
 
-__all__ = ["Layer", "LayerCall", "Rotation", "added", "attend", "gated", "rotation_of"]
+__all__ = ["Layer", "LayerCall", "Rotation", "attend", "rotation_of"]
 
 Rotation = tuple[Float[Tensor, "#batch 1 n head_size"], Float[Tensor, "#batch 1 n head_size"]]
 """Of each position, cosines and sines of the half-split rotary embedding; the sines of the first half are
@@ -47,8 +47,18 @@ class Layer(nn.Module):
     ) -> tuple[Float[Tensor, "batch n hidden"], KeysValues]:
         """Hidden states behind the layer, and keys and values of these positions."""
         mixed, own = self.self_attn(self.input_layernorm(x), rotation, mask, past)
-        x = added(x, mixed)
-        return added(x, self.mlp(self.post_attention_layernorm(x))), own
+        x = x + mixed
+        return x + self.mlp(self.post_attention_layernorm(x)), own
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether its modules are of the kinds that it was made with: not adapters, nor wrapped."""
+        attention, mlp = self.self_attn, self.mlp
+        return (
+            (type(attention), type(mlp)) == (_Attention, _GatedMLP)
+            and all(type(each) is Linear for part in (attention, mlp) for each in part.children())
+            and all(type(each) is RMSNorm for each in (self.input_layernorm, self.post_attention_layernorm))
+        )
 
 
 class _Attention(nn.Module):
@@ -80,7 +90,7 @@ class _GatedMLP(nn.Module):
         self.down_proj = Linear(intermediate_size, hidden_size, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.down_proj(gated(self.gate_proj(x), self.up_proj(x)))
+        out: Tensor = self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
         return out
 
 
@@ -109,21 +119,6 @@ def attend(
     if past is not None:
         k, v = torch.cat([past.keys, k], 2), torch.cat([past.values, v], 2)
     return attention(q, k, v, mask).transpose(1, 2).flatten(2), own
-
-
-def gated(
-    gate: Float[Tensor, "*batch inner"], up: Float[Tensor, "*batch inner"]
-) -> Float[Tensor, "*batch inner"]:
-    """What SiLU of the gate lets through."""
-    gate = F.silu(gate)
-    return gate.mul_(up) if torch.is_inference_mode_enabled() else gate * up
-
-
-def added(
-    x: Float[Tensor, "*batch hidden"], more: Float[Tensor, "*batch hidden"]
-) -> Float[Tensor, "*batch hidden"]:
-    """Their sum, in inference mode in the place of what is added."""
-    return more.add_(x) if torch.is_inference_mode_enabled() and more.dtype is x.dtype else x + more
 
 
 def rotation_of(positions: Int[Tensor, "#batch n"], head_size: int, theta: float) -> Rotation:

@@ -13,6 +13,8 @@ from omni_agent.core_model.config import TransformerConfig
 from omni_agent.core_model.linear import Linear
 from omni_agent.core_model.memory import Row, hidden_states
 from omni_agent.core_model.rms_norm import RMSNorm
+from omni_agent.core_model.training.published.adapters import add_adapters, merge
+from omni_agent.core_model.training.published.config import LoraSettings
 from omni_agent.core_model.transformer import Transformer
 from omni_agent.core_model.transformer_layer import Layer
 
@@ -73,6 +75,51 @@ def test_a_fused_transformer_that_changes_or_moves_multiplies_by_what_it_then_ha
         fused.fuse()
         torch.testing.assert_close(fused(embeddings.double()), moved)
     assert not torch.allclose(moved.float(), wanted)
+
+
+def test_adapters_that_are_merged_into_a_fused_transformer_are_in_it() -> None:
+    torch.manual_seed(0)
+    transformer, embeddings = Transformer(SIZES), torch.randn(1, 7, 32)
+    transformer.fuse()
+    adapted = add_adapters(transformer, LoraSettings(targets=("q_proj", "down_proj")), "base")
+    for name, weight in transformer.named_parameters():
+        if "lora_B" in name:
+            nn.init.normal_(weight)
+    with torch.inference_mode():
+        wanted = transformer(embeddings)
+        merge(adapted)
+        for _ in range(2):
+            torch.testing.assert_close(transformer(embeddings), wanted, rtol=1e-4, atol=1e-4)
+            transformer.fuse()
+
+
+def test_whatever_else_a_layer_becomes_is_what_it_does() -> None:
+    torch.manual_seed(0)
+    transformer, embeddings = Transformer(SIZES), torch.randn(1, 7, 32)
+
+    def longer(layers: nn.ModuleList) -> None:
+        layers.append(Layer(SIZES, plain_attention))
+
+    def otherwise_normed(layers: nn.ModuleList) -> None:
+        layers[0].register_module("post_attention_layernorm", nn.LayerNorm(32))
+
+    def shorter(layers: nn.ModuleList) -> None:
+        del layers[1]
+
+    for change in (longer, shorter, otherwise_normed):
+        transformer.fuse()
+        with torch.inference_mode():
+            before = transformer(embeddings)
+        change(transformer.model.layers)
+        with torch.inference_mode():
+            after = transformer(embeddings)
+            transformer.unfuse()
+            torch.testing.assert_close(transformer(embeddings), after)
+        assert not torch.allclose(after, before)
+    transformer.fuse()
+    transformer.model.layers = transformer.model.layers[:1]
+    with torch.inference_mode():
+        assert len(transformer.hidden_states(embeddings)) == 2
 
 
 def test_a_fused_transformer_calls_no_module_of_its_layers(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,6 +31,7 @@ def add_adapters(transformer: Transformer, settings: LoraSettings, base: str) ->
         InputError: the layers have no such matrices.
     """
     transformer.requires_grad_(False)
+    transformer.unfuse()
     config = LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,
@@ -57,6 +58,7 @@ def load_adapters(transformer: Transformer, folder: Path) -> PeftModel:
     # What is not there, peft would look for on the hub, and in pickles.
     if absent := [name for name in FILES if not (folder / name).is_file()]:
         raise CheckpointError(f"{str(folder)!r} holds no adapters: it lacks peft's {' and '.join(absent)}")
+    transformer.unfuse()
     try:
         return PeftModel.from_pretrained(_Layers(transformer), str(folder))
     except (OSError, RuntimeError, SafetensorError, TypeError, ValueError) as error:
