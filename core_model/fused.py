@@ -24,7 +24,7 @@ from omni_agent.core_model.linear import Linear, bound_linear
 from omni_agent.core_model.rms_norm import bound_norm
 from omni_agent.core_model.transformer_layer import Layer, Rotation, attend
 
-__all__ = ["FusedLayer", "FusedLayers"]
+__all__ = ["Fused", "FusedLayer"]
 
 MOST_PACKED = 64 * 2**20
 """Bytes of matrices of which a copy is kept for faster products of few rows: those of a small core."""
@@ -88,23 +88,11 @@ class FusedLayer:
         return self.down(F.silu(self.gate(normed)).mul_(self.up(normed))).add_(x)
 
 
-class FusedLayers:
-    """Layers that are fused: their matrices of queries, keys and values lie side by side from now on, keep
-    their names, and are frozen.
+class Unchanged:
+    """Whether a module, all its parts and their weights are those that they are now."""
 
-    Args:
-        modules: layers as they are made; see `can_be`.
-
-    Attributes:
-        modules: the same.
-        layers: what they do.
-    """
-
-    def __init__(self, modules: nn.ModuleList) -> None:
-        self.modules = modules
-        packed = sum(weight.nbytes for weight in modules.parameters()) <= MOST_PACKED
-        self.layers = [_fused(layer, packed) for layer in modules if isinstance(layer, Layer)]
-        every = list(modules.modules())
+    def __init__(self, module: nn.Module) -> None:
+        every = list(module.modules())
         self._hooks = [
             _global_forward_hooks,
             _global_forward_pre_hooks,
@@ -114,30 +102,18 @@ class FusedLayers:
         self._slots = [(slots, name) for slots in held for name in slots]
         self._parts = [slots[name] for slots, name in self._slots]
         self._sizes = [(slots, len(slots)) for slots in held]
-        self._weights = list(modules.parameters())
+        self._weights = list(module.parameters())
         self._states = self._present()
-
-    def __reduce__(self) -> tuple[type[None], tuple[()]]:
-        """Copied or pickled it is None: a copy's weights lie elsewhere, and MKL's layout may not be moved."""
-        return type(None), ()
-
-    @staticmethod
-    def can_be(modules: nn.ModuleList) -> bool:
-        """Whether these are layers as they are made, and changes of their weights are counted: those of
-        weights made in inference mode are not.
-        """
-        plain = all(isinstance(layer, Layer) and layer.is_plain for layer in modules)
-        return plain and not any(weight.is_inference() for weight in modules.parameters())
 
     @property
     def watched(self) -> bool:
-        """Whether hooks watch a module, or all of them, and so are to see its calls."""
+        """Whether hooks watch a part, or all modules, and so are to see its calls."""
         return any(self._hooks)
 
     @property
     def holds(self) -> bool:
-        """Whether the modules and weights are those that were fused, none moved, replaced or changed. What is
-        changed by `.data`, a norm's `eps` or a module's `forward` that is set, goes unseen.
+        """Whether no part and no weight was moved, replaced or changed. What is changed by `.data`, a norm's
+        `eps` or a module's `forward` that is set, goes unseen.
         """
         return (
             all(map(is_, [slots.get(name) for slots, name in self._slots], self._parts))
@@ -148,6 +124,32 @@ class FusedLayers:
     def _present(self) -> list[tuple[int, int]]:
         """Of each weight where it lies, and how often it was changed there."""
         return [(weight.data_ptr(), weight._version) for weight in self._weights]
+
+
+class Fused:
+    """A transformer's layers and its head as functions of their weights. Matrices of queries, keys and values
+    lie side by side from now on, keep their names, and are frozen.
+
+    Args:
+        transformer: whose.
+        modules: its layers as they are made, without adapters, of weights whose changes are counted.
+        head: the product behind them.
+
+    Attributes:
+        layers: what the layers do.
+        head: what the head does.
+        unchanged: whether the modules still do just this.
+    """
+
+    def __init__(self, transformer: nn.Module, modules: nn.ModuleList, head: Linear) -> None:
+        packed = sum(weight.nbytes for weight in transformer.parameters()) <= MOST_PACKED
+        self.layers = [_fused(layer, packed) for layer in modules if isinstance(layer, Layer)]
+        self.head = bound_linear(head.weight, packed=packed)
+        self.unchanged = Unchanged(transformer)
+
+    def __reduce__(self) -> tuple[type[None], tuple[()]]:
+        """Copied or pickled it is None: a copy's weights lie elsewhere, and MKL's layout may not be moved."""
+        return type(None), ()
 
 
 def _fused(layer: Layer, packed: bool) -> FusedLayer:

@@ -8,6 +8,7 @@ load by name.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from omni_agent.core_model.attention import Attention, KeysValues, attention
 from omni_agent.core_model.config import TransformerConfig
-from omni_agent.core_model.fused import FusedLayer, FusedLayers
+from omni_agent.core_model.fused import Fused, FusedLayer
 from omni_agent.core_model.linear import Linear
 from omni_agent.core_model.rms_norm import RMSNorm
 from omni_agent.core_model.transformer_layer import Layer, LayerCall, Rotation, rotation_of
@@ -35,6 +36,7 @@ class Transformer(nn.Module):
         self.config = config
         self.model = _Stack(config, attention)
         self.lm_head = Linear(config.hidden_size, config.vocab_size, bias=False)
+        self._fused: Fused | None = None
 
     def embed(self, ids: Int[Tensor, "*batch n"]) -> Float[Tensor, "*batch n hidden"]:
         """Embeddings of token ids."""
@@ -54,7 +56,7 @@ class Transformer(nn.Module):
             mask: True where a position (row) may look at another (column); None lets all see all.
             positions: rotary positions; None counts from 0.
         """
-        hidden: Tensor = self.model(embeddings, mask, positions)
+        hidden: Tensor = self.model(self._layers(embeddings), embeddings, mask, positions)
         return hidden
 
     def behind(
@@ -75,7 +77,7 @@ class Transformer(nn.Module):
         Returns:
             Hidden states after the last norm, and of each layer the keys and values of these positions.
         """
-        states, made = self.model.behind(past, embeddings, mask, positions)
+        states, made = self.model.behind(self._layers(embeddings), past, embeddings, mask, positions)
         hidden: Tensor = self.model.norm(states)
         return hidden, made
 
@@ -99,7 +101,9 @@ class Transformer(nn.Module):
         Returns:
             Hidden states of what each request reads, and of each layer the keys and values of all positions.
         """
-        states, made = self.model.read_behind(reads, past, embeddings, mask, positions)
+        states, made = self.model.read_behind(
+            reads, self._layers(embeddings), past, embeddings, mask, positions
+        )
         return [self.model.norm(each) for each in states], made
 
     def hidden_states(
@@ -109,25 +113,51 @@ class Transformer(nn.Module):
         positions: Int[Tensor, "#batch n"] | None = None,
     ) -> list[Float[Tensor, "batch n hidden"]]:
         """What each layer leaves, and last the normed hidden states that `forward` gives."""
-        states = list(self.model.states(embeddings, mask, positions))
+        states = list(self.model.states(self._layers(embeddings), embeddings, mask, positions))
         return [*states, self.model.norm(states[-1])]
 
     def fuse(self) -> None:
-        """From now on, do in inference mode what the layers do in fewer calls; see `fused.FusedLayers`. While
+        """From now on, do in inference mode what layers and head do in fewer calls; see `fused.Fused`. While
         a module is watched by hooks, and from the first call on that finds a weight moved, changed, replaced
         or adapted, the modules do it themselves. Whoever changes weights by `.data`, as merging of adapters
         does, fuses them anew, or calls `unfuse`.
         """
-        self.model.fuse()
+        self._fused = Fused(self, self.model.layers, self.lm_head) if self._as_made() else None
 
     def unfuse(self) -> None:
-        """From now on, the layers' modules do what they do. What lies side by side stays there."""
-        self.model.unfuse()
+        """From now on, the modules do what they do. What lies side by side stays there."""
+        self._fused = None
 
     def head(self, hidden: Float[Tensor, "*batch hidden"]) -> Float[Tensor, "*batch vocab"]:
         """Logits over the whole vocabulary."""
-        logits: Tensor = self.lm_head(hidden)
+        fused = self._fused_for(hidden)
+        logits: Tensor = self.lm_head(hidden) if fused is None else fused.head(hidden)
         return logits
+
+    def _as_made(self) -> bool:
+        """Whether layers and head are what they were made as, and changes of their weights are counted: those
+        of weights made in inference mode are not.
+        """
+        plain = all(isinstance(layer, Layer) and layer.is_plain for layer in self.model.layers)
+        return plain and type(self.lm_head) is Linear and not any(map(torch.is_inference, self.parameters()))
+
+    def _layers(self, x: Tensor) -> Sequence[LayerCall]:
+        """What is done with hidden states, layer by layer."""
+        fused = self._fused_for(x)
+        return list(self.model.layers) if fused is None else fused.layers
+
+    def _fused_for(self, x: Tensor) -> Fused | None:
+        """What is fused, where the modules would do the same and nobody watches them."""
+        if self._fused is not None and not self._fused.unchanged.holds:
+            self._fused = None
+        if (
+            self._fused is None
+            or self._fused.unchanged.watched
+            or not torch.is_inference_mode_enabled()
+            or torch.is_autocast_enabled(x.device.type)
+        ):
+            return None
+        return self._fused
 
 
 class _Stack(nn.Module):
@@ -137,36 +167,39 @@ class _Stack(nn.Module):
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(Layer(config, attention) for _ in range(config.num_layers))
         self.norm = RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
-        self._fused: FusedLayers | None = None
 
-    def fuse(self) -> None:
-        self._fused = FusedLayers(self.layers) if FusedLayers.can_be(self.layers) else None
-
-    def unfuse(self) -> None:
-        self._fused = None
-
-    def forward(self, x: Tensor, mask: Tensor | None, positions: Tensor | None) -> Tensor:
-        for state in self.states(x, mask, positions):
+    def forward(
+        self, layers: Sequence[LayerCall], x: Tensor, mask: Tensor | None, positions: Tensor | None
+    ) -> Tensor:
+        for state in self.states(layers, x, mask, positions):
             x = state
         normed: Tensor = self.norm(x)
         return normed
 
-    def states(self, x: Tensor, mask: Tensor | None, positions: Tensor | None) -> Iterator[Tensor]:
+    def states(
+        self, layers: Sequence[LayerCall], x: Tensor, mask: Tensor | None, positions: Tensor | None
+    ) -> Iterator[Tensor]:
         """What each layer leaves. One at a time: decoding needs the last only, and keeps no other."""
         rotation = self._rotation(x, positions)
-        for layer in self._layers(x):
+        for layer in layers:
             x, _ = layer(x, rotation, mask, None)
             yield x
 
     def behind(
-        self, past: Sequence[KeysValues], x: Tensor, mask: Tensor | None, positions: Tensor | None
+        self,
+        layers: Sequence[LayerCall],
+        past: Sequence[KeysValues],
+        x: Tensor,
+        mask: Tensor | None,
+        positions: Tensor | None,
     ) -> tuple[Tensor, list[KeysValues]]:
         """What the last layer leaves, and the keys and values of each."""
-        return _through(self._layers(x), past, x, self._rotation(x, positions, past), mask)
+        return _through(layers, past, x, self._rotation(x, positions, past), mask)
 
     def read_behind(
         self,
         reads: Sequence[Tensor],
+        layers: Sequence[LayerCall],
         past: Sequence[KeysValues],
         x: Tensor,
         mask: Tensor | None,
@@ -174,7 +207,7 @@ class _Stack(nn.Module):
     ) -> tuple[list[Tensor], list[KeysValues]]:
         """What the last layer leaves where each request reads, and the keys and values of each layer."""
         rotation = self._rotation(x, positions, past)
-        *others, last = self._layers(x)
+        *others, last = layers
         x, made = _through(others, past[:-1], x, rotation, mask)
         before = past[-1] if past else None
         if isinstance(last, FusedLayer):
@@ -186,27 +219,19 @@ class _Stack(nn.Module):
             read = [x.flatten(0, 1)[places] for places in reads]
         return read, [*made, own]
 
-    def _layers(self, x: Tensor) -> Sequence[LayerCall]:
-        """What is done with hidden states, layer by layer: fused, where that is what the modules do."""
-        fused = self._fused
-        if fused is not None and not (fused.modules is self.layers and fused.holds):
-            fused = self._fused = None
-        if (
-            fused is None
-            or fused.watched
-            or not torch.is_inference_mode_enabled()
-            or torch.is_autocast_enabled(x.device.type)
-        ):
-            return list(self.layers)
-        return fused.layers
-
     def _rotation(self, x: Tensor, positions: Tensor | None, past: Sequence[KeysValues] = ()) -> Rotation:
-        if positions is None:
-            first = past[0].keys.shape[2] if past else 0
-            positions = torch.arange(first, first + x.shape[1], device=x.device)[None]
-        return rotation_of(
-            positions, self.config.hidden_size // self.config.num_heads, self.config.rope_theta
-        )
+        size, theta = self.config.hidden_size // self.config.num_heads, self.config.rope_theta
+        if positions is not None:
+            return rotation_of(positions, size, theta)
+        first = past[0].keys.shape[2] if past else 0
+        return _rotation_of_range(first, first + x.shape[1], x.device, size, theta)
+
+
+@lru_cache(maxsize=16)
+def _rotation_of_range(first: int, stop: int, device: torch.device, size: int, theta: float) -> Rotation:
+    """Of positions side by side, which are the same ones in each step of a request."""
+    with torch.inference_mode(False):
+        return rotation_of(torch.arange(first, stop, device=device)[None], size, theta)
 
 
 def _through(
