@@ -7,7 +7,7 @@ tile of logits exists at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from omni_agent.core_model.exponentials import log_sum_exp
-from omni_agent.core_model.topk import topk
+from omni_agent.core_model.topk import descending, topk
 
 __all__ = ["Candidates", "kept", "kept_unless_unsure", "tiles"]
 
@@ -95,7 +95,11 @@ def kept(
     if _keeps_all(logits, top_k):
         return _by_sorting(logits, top_p, top_k), _every_column(logits)
     near = min(CLOSE_TO + CLOSE_TO_A_COLUMN * logits.shape[-1], CLOSE_TO_AT_MOST)
-    values, where, unsure = _highest(logits, top_p, top_k, near)
+    highest, where, count, close = _highest(logits, top_p, top_k, near)
+    if not rounded and close.any():
+        for rows in _few(close, logits.shape[-1]):
+            count[rows] = _count_by_sorting(logits[rows], top_p, top_k)
+    values, unsure = _only(highest, count), _on_both_sides(highest, count)
     if not rounded and unsure.any():
         sorted_too = _with_sorted(logits, values, where, unsure, top_p, top_k)
         if sorted_too is None:
@@ -116,8 +120,9 @@ def kept_unless_unsure(
     sure = torch.zeros_like(logits[:, 0], dtype=torch.bool)
     if _keeps_all(logits, top_k):
         return _by_sorting(logits, top_p, top_k), _every_column(logits), sure
-    values, where, unsure = _highest(logits, top_p, top_k, CLOSE_TO)
-    return *_by_column(values, where), sure if rounded else unsure
+    highest, where, count, close = _highest(logits, top_p, top_k, CLOSE_TO)
+    unsure = close | _on_both_sides(highest, count)
+    return *_by_column(_only(highest, count), where), sure if rounded else unsure
 
 
 def _tempered(logits: Float[Tensor, "m vocab"], temperature: float) -> Float[Tensor, "m vocab"]:
@@ -131,8 +136,10 @@ def _keeps_all(logits: Float[Tensor, "m vocab"], top_k: int) -> bool:
 
 def _highest(
     logits: Float[Tensor, "m vocab"], top_p: float, top_k: int, near: float
-) -> tuple[Float[Tensor, "m k"], Int[Tensor, "m k"], Bool[Tensor, " m"]]:
-    """What is kept, the highest first, and of which rows only sorting can tell."""
+) -> tuple[Float[Tensor, "m k"], Int[Tensor, "m k"], Int[Tensor, "m 1"], Bool[Tensor, " m"]]:
+    """The highest logits with their columns, one more than `top_k`, how many of them are kept, and of which
+    rows only sorting can tell how many.
+    """
     # Who is kept is among the top_k, so nothing has to be sorted.
     highest, where = topk(logits, top_k + 1)
     if top_p < 1:
@@ -142,11 +149,22 @@ def _highest(
         close = ~((shares - top_p).abs() >= near).all(-1)  # also what is no number
     else:
         count = torch.full_like(where[:, :1], top_k)
-        close = highest.isnan().any(-1)
-    # Where equals lie on both sides of the border, or rounding says on which side of top_p a sum is, sorting
-    # decides.
-    unsure = close | (highest.gather(-1, count - 1) == highest.gather(-1, count))[:, 0]
-    return _only(highest, count), where, unsure
+        close = torch.zeros_like(highest[:, 0], dtype=torch.bool)
+    return highest, where, count, close
+
+
+def _count_by_sorting(logits: Float[Tensor, "m vocab"], top_p: float, top_k: int) -> Int[Tensor, "m 1"]:
+    """How many are kept, by the published sum of shares, which is that of a sorted row."""
+    beyond = descending(logits).softmax(-1).cumsum(-1) > top_p
+    return 1 + (~beyond[:, :-1]).sum(-1, keepdim=True).clamp(max=top_k - 1)
+
+
+def _on_both_sides(highest: Float[Tensor, "m k"], count: Int[Tensor, "m 1"]) -> Bool[Tensor, " m"]:
+    """Of which rows equals lie on both sides of the border, so that sorting decides who of them is kept; also
+    those with what is no number.
+    """
+    equal = highest.gather(-1, count - 1) == highest.gather(-1, count)
+    return equal[:, 0] | highest[:, 0].isnan()
 
 
 def _only(highest: Float[Tensor, "m k"], count: Int[Tensor, "m 1"]) -> Float[Tensor, "m k"]:
@@ -167,9 +185,8 @@ def _with_sorted(
     much is kept of one that the whole vocabulary may as well be.
     """
     lowest, most = torch.finfo(logits.dtype).min, top_k + 1
-    size = max(1, SORTED_BYTES // (logits.shape[-1] * 4 * _SORTING_COPIES))
     found = []
-    for rows in torch.split(unsure.nonzero()[:, 0], size):
+    for rows in _few(unsure, logits.shape[-1]):
         dense = _by_sorting(logits[rows], top_p, top_k)
         most = max(most, int((dense != lowest).sum(-1).max()))
         if most > max(top_k + 1, logits.shape[-1] // 8):
@@ -184,6 +201,12 @@ def _with_sorted(
             highest = _by_sorting(logits[rows], top_p, top_k).topk(most)
         values[rows], where[rows] = highest
     return values, where
+
+
+def _few(rows: Bool[Tensor, " m"], columns: int) -> Iterable[Int[Tensor, " few"]]:
+    """Those rows, as many at a time as can be sorted at once."""
+    size = max(1, SORTED_BYTES // (columns * 4 * _SORTING_COPIES))
+    return torch.split(rows.nonzero()[:, 0], size)
 
 
 def _by_column(

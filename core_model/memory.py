@@ -85,9 +85,8 @@ def hidden_states(transformer: Transformer, requests: Sequence[Sequence[Row]]) -
     rows = [row for request in requests for row in request]
     lengths, pasts = [len(row.embeddings) for row in rows], [row.first for row in rows]
     longest, deepest = max(lengths), max(pasts)
-    embeddings = torch.stack(
-        [F.pad(row.embeddings, (0, 0, 0, longest - len(row.embeddings))) for row in rows]
-    )
+    padded = [F.pad(row.embeddings, (0, 0, 0, longest - len(row.embeddings))) for row in rows]
+    embeddings = torch.stack(padded) if len(rows) > 1 else rows[0].embeddings[None]
     if len(set(lengths)) == 1 and len(set(pasts)) == 1:
         mask = positions = None
     else:

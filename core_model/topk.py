@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-__all__ = ["topk"]
+__all__ = ["descending", "topk"]
 
 LONG = 16
 """From so many columns for each that is wanted, looking at maxima first pays."""
@@ -50,6 +50,13 @@ def topk(
     best = _columns_of_highest(found, count)
     values, order = found.gather(1, best).sort(-1, descending=True)
     return values, among.gather(1, best.gather(1, order))
+
+
+def descending(rows: Float[Tensor, "m columns"]) -> Float[Tensor, "m columns"]:
+    """Each row sorted, the highest number first. Where what is no number comes is not said."""
+    if not rows.is_cpu:
+        return rows.sort(-1, descending=True).values
+    return torch.from_numpy(np.sort(rows.detach().numpy(), axis=-1)).flip(-1)
 
 
 def _columns_of_highest(rows: Float[Tensor, "m columns"], count: int) -> Int[Tensor, "m count"]:

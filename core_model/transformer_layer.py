@@ -130,5 +130,11 @@ def rotation_of(positions: Int[Tensor, "#batch n"], head_size: int, theta: float
 
 
 def _rotate(x: Tensor, rotation: Rotation) -> Tensor:
-    cos, sin = rotation
-    return torch.addcmul(x * cos.to(x.dtype), x.roll(x.shape[-1] // 2, -1), sin.to(x.dtype))
+    cos, sin = (each.to(x.dtype) for each in rotation)
+    half = x.shape[-1] // 2
+    if not torch.is_inference_mode_enabled():
+        return torch.addcmul(x * cos, x.roll(half, -1), sin)
+    turned = x * cos
+    turned[..., :half].addcmul_(x[..., half:], sin[..., :half])
+    turned[..., half:].addcmul_(x[..., :half], sin[..., half:])
+    return turned
