@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from typing import Any
 
 import pytest
 import torch
@@ -166,24 +167,25 @@ def test_what_is_remembered_keeps_nothing_else() -> None:
 @pytest.mark.parametrize("part", ["", ".self_attn", ".mlp", ".mlp.gate_proj"])
 def test_a_fused_transformer_that_is_watched_tells_its_watchers(part: str) -> None:
     torch.manual_seed(0)
-    transformer, calls = Transformer(SIZES), 0
+    transformer, seen = Transformer(SIZES), []
     transformer.fuse()
     row = Row(embeddings=torch.randn(20, 32), read=torch.tensor([3]))
 
-    def watch(*_: object) -> None:
-        nonlocal calls
-        calls += 1
+    def watch(_: nn.Module, __: object, output: Any) -> None:
+        states = output if isinstance(output, torch.Tensor) else output[0]
+        seen.append((states, states.clone()))
 
     with torch.inference_mode():
         [[wanted]] = hidden_states(transformer, [[row]])
         hook = transformer.get_submodule(f"model.layers.1{part}").register_forward_hook(watch)
         [[watched]] = hidden_states(transformer, [[row]])
-        assert calls == 1
+        [(kept, as_it_was)] = seen
+        assert torch.equal(kept, as_it_was), "nothing is written into what a watcher was given"
         hook.remove()
         [[again]] = hidden_states(transformer, [[row]])
     torch.testing.assert_close(watched.hidden, wanted.hidden)
     assert torch.equal(again.hidden, wanted.hidden)
-    assert calls == 1
+    assert len(seen) == 1
 
 
 @pytest.mark.parametrize("fused", [False, True])
