@@ -19,8 +19,7 @@ from torch import Tensor
 from omni_agent.core_model.attention import KeysValues
 from omni_agent.core_model.candidates import Candidates, kept_unless_unsure, tiles
 from omni_agent.core_model.fixed_shape import NUMBERS, Blank, FixedShape, Inputs
-from omni_agent.core_model.guidance import guided
-from omni_agent.core_model.looking import head_of
+from omni_agent.core_model.looking import guided_head
 from omni_agent.core_model.parts import Parts
 from omni_agent.core_model.published_unmasking import (
     UNPENALISED,
@@ -98,10 +97,8 @@ def _candidates(
     published = isinstance(rule, PublishedRule)
     columns = parts.config.transformer.vocab_size if published else len(inputs.ids)
     for rows in tiles(len(places), columns):
-        logits = head_of(parts, rule, shape.modality, hidden[rows])
-        if without is not None:
-            plain = head_of(parts, rule, shape.modality, without[rows])
-            logits = guided(logits, plain, shape.guidance_scale)
+        its_without = None if without is None else without[rows]
+        logits = guided_head(parts, rule, shape.modality, hidden[rows], its_without, shape.guidance_scale)
         if not isinstance(rule, PublishedRule):
             found.append(
                 typed(

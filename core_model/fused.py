@@ -7,7 +7,7 @@ parts, its hooks and the kind of its input in each, for weights that stay as the
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -98,10 +98,10 @@ class Unchanged:
             _global_forward_pre_hooks,
             *(hooks for each in every for hooks in (each._forward_hooks, each._forward_pre_hooks)),
         ]
-        held = [slots for each in every for slots in (each._modules, each._parameters)]
-        self._slots = [(slots, name) for slots in held for name in slots]
+        self._held = [slots for each in every for slots in (each._modules, each._parameters)]
+        self._sizes = list(map(len, self._held))
+        self._slots = [(slots, name) for slots in self._held for name in slots]
         self._parts = [slots[name] for slots, name in self._slots]
-        self._sizes = [(slots, len(slots)) for slots in held]
         self._weights = list(module.parameters())
         self._states = self._present()
 
@@ -116,14 +116,14 @@ class Unchanged:
         `eps` or a module's `forward` that is set, goes unseen.
         """
         return (
-            all(map(is_, [slots.get(name) for slots, name in self._slots], self._parts))
-            and all(len(slots) == size for slots, size in self._sizes)
+            list(map(len, self._held)) == self._sizes
+            and all(map(is_, [slots.get(name) for slots, name in self._slots], self._parts))
             and self._present() == self._states
         )
 
-    def _present(self) -> list[tuple[int, int]]:
-        """Of each weight where it lies, and how often it was changed there."""
-        return [(weight.data_ptr(), weight._version) for weight in self._weights]
+    def _present(self) -> tuple[list[int], list[int]]:
+        """Where each weight lies, and how often it was changed there."""
+        return list(map(Tensor.data_ptr, self._weights)), [weight._version for weight in self._weights]
 
 
 class Fused:
@@ -154,11 +154,12 @@ class Fused:
 
 def _fused(layer: Layer, packed: bool) -> FusedLayer:
     attention, mlp, bound = layer.self_attn, layer.mlp, partial(bound_linear, packed=packed)
+    projections = (attention.q_proj, attention.k_proj, attention.v_proj)
     return FusedLayer(
         heads=(attention.num_heads, attention.num_key_value_heads),
         attention=attention.attention,
         input_norm=bound_norm(layer.input_layernorm),
-        qkv=bound(*_side_by_side(attention.q_proj, attention.k_proj, attention.v_proj)),
+        qkv=bound(_side_by_side(projections, "weight"), _side_by_side(projections, "bias")),
         out=bound(attention.o_proj.weight),
         post_norm=bound_norm(layer.post_attention_layernorm),
         gate=bound(mlp.gate_proj.weight),
@@ -167,30 +168,21 @@ def _fused(layer: Layer, packed: bool) -> FusedLayer:
     )
 
 
-def _side_by_side(*parts: Linear) -> tuple[Tensor, Tensor]:
-    """The weight and the bias that several have together, of which theirs are parts from now on."""
-    weights, biases = ([getattr(part, name).detach() for part in parts] for name in ("weight", "bias"))
-    weight, bias = _whole(weights), _whole(biases)
-    rows = [part.out_features for part in parts]
-    for part, its_weight, its_bias in zip(
-        parts, torch.split(weight, rows), torch.split(bias, rows), strict=True
-    ):
-        if part.weight.data_ptr() != its_weight.data_ptr():
-            part.weight = nn.Parameter(its_weight, requires_grad=False)
-        if part.bias.data_ptr() != its_bias.data_ptr():
-            part.bias = nn.Parameter(its_bias, requires_grad=False)
-    return weight, bias
-
-
-def _whole(parts: list[Tensor]) -> Tensor:
-    """Tensors one behind the other: where they lie, if they lie so, as what is captured on CUDA knows the
-    place.
+def _side_by_side(parts: Sequence[Linear], name: str) -> Tensor:
+    """The weight or bias that several have together, of which theirs are parts from now on. Those that lie so
+    already stay where they lie, as what is captured on CUDA knows the place.
     """
-    first = parts[0]
-    places = {part.untyped_storage().data_ptr() for part in parts}
+    theirs = [getattr(part, name).detach() for part in parts]
+    places = {each.untyped_storage().data_ptr() for each in theirs}
     if len(places) == 1 and all(
-        one.data_ptr() + one.nbytes == other.data_ptr() for one, other in pairwise(parts)
+        one.data_ptr() + one.nbytes == other.data_ptr() for one, other in pairwise(theirs)
     ):
-        return first.as_strided((sum(map(len, parts)), *first.shape[1:]), first.stride())
+        whole: Tensor = theirs[0].as_strided(
+            (sum(map(len, theirs)), *theirs[0].shape[1:]), theirs[0].stride()
+        )
+        return whole
     with torch.inference_mode(False):
-        return torch.cat(parts)
+        whole = torch.cat(theirs)
+    for part, view in zip(parts, torch.split(whole, [len(each) for each in theirs]), strict=True):
+        setattr(part, name, nn.Parameter(view, requires_grad=False))
+    return whole

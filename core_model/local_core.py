@@ -48,7 +48,7 @@ class LocalCore(Core):
 
     Args:
         open_model: makes the model, when the core is entered, in a thread. It is the core's from then on,
-            which joins and freezes some of its weights (`Transformer.join`).
+            which moves and freezes some of its weights (`Transformer.fuse`).
         queue_size: how many requests may be queued behind those that are advanced, before `generate` waits
             for room.
         in_flight: how many requests are advanced in turns.

@@ -27,7 +27,7 @@ from omni_agent.core_model.seeds import seed_of
 from omni_agent.core_model.unmasking import TypedRule
 from omni_agent.errors import InputError
 
-__all__ = ["Look", "embedded", "head_of", "key_of", "looks", "reading_of"]
+__all__ = ["Look", "embedded", "guided_head", "key_of", "looks", "reading_of"]
 
 FILLED_UP = 1.25
 """Rows with a prompt and without share a model call if all are filled up to so many times as many places, at
@@ -55,12 +55,9 @@ class Look:
         """Gives the logits of some of the places."""
 
         def of(rows: slice) -> Tensor:
-            rule, modality = decoding.rule, decoding.canvas.blank.modality
-            if self.without is None:
-                return head_of(parts, rule, modality, self.hidden[rows])
-            both = torch.cat([self.hidden[rows], self.without[rows]])  # the weights are read once
-            logits, plain = head_of(parts, rule, modality, both).chunk(2)
-            return guided(logits, plain, decoding.guidance_scale)
+            without = None if self.without is None else self.without[rows]
+            scale, modality = decoding.guidance_scale, decoding.canvas.blank.modality
+            return guided_head(parts, decoding.rule, modality, self.hidden[rows], without, scale)
 
         return of
 
@@ -80,33 +77,31 @@ def looks(parts: Parts, decodings: Sequence[Decoding]) -> list[Look]:
         Look(
             reading=reading,
             hidden=found.hidden,
-            without=without.hidden if without else None,
+            without=without[0].hidden if without else None,
             memory=decoding.prompt if found.memory is None else found.memory.before(_block_from(decoding)),
         )
-        for decoding, reading, (found, without) in zip(
+        for decoding, reading, (found, *without) in zip(
             decodings, readings, _states(parts, requests), strict=True
         )
     ]
 
 
-def _states(parts: Parts, requests: Sequence[tuple[Row, Row | None]]) -> list[tuple[States, States | None]]:
+def _states(parts: Parts, requests: Sequence[Sequence[Row]]) -> list[list[States]]:
     """States of rows with their prompt and, where there is guidance, of those without: together, so that the
     weights are read once, where nothing is remembered and few places are filled up.
     """
-    both = [[row for row in request if row] for request in requests]
-    rows = [row for request in both for row in request]
+    rows = [row for request in requests for row in request]
     lengths = [len(row.embeddings) for row in rows]
     remembered = any(row.remember or row.memory for row in rows)
     if len(rows) == len(requests) or (
         not remembered and max(lengths) * len(lengths) <= FILLED_UP * sum(lengths)
     ):
-        found = hidden_states(parts.transformer, both)
-        return [(states[0], states[1] if len(states) > 1 else None) for states in found]
-    with_prompt = hidden_states(parts.transformer, [[row] for row, _ in requests])
-    without = iter(hidden_states(parts.transformer, [[row] for _, row in requests if row]))
+        return hidden_states(parts.transformer, requests)
+    found = hidden_states(parts.transformer, [request[:1] for request in requests])
+    without = iter(hidden_states(parts.transformer, [request[1:] for request in requests if request[1:]]))
     return [
-        (states, next(without)[0] if row else None)
-        for [states], (_, row) in zip(with_prompt, requests, strict=True)
+        [*states, *next(without)] if request[1:] else states
+        for states, request in zip(found, requests, strict=True)
     ]
 
 
@@ -115,7 +110,7 @@ def _block_from(decoding: Decoding) -> int:
     return decoding.canvas.blank.start + decoding.steps[decoding.step].start - 1
 
 
-def _rows(parts: Parts, decoding: Decoding, reading: Reading) -> tuple[Row, Row | None]:
+def _rows(parts: Parts, decoding: Decoding, reading: Reading) -> list[Row]:
     """What the next step computes of a canvas with its prompt and, where there is guidance, without."""
     canvas, memory = decoding.canvas, decoding.prefix
     if decoding.prompt is not None and not decoding.refreshes:
@@ -128,8 +123,8 @@ def _rows(parts: Parts, decoding: Decoding, reading: Reading) -> tuple[Row, Row 
     )
     plain = decoding.unconditional
     if plain is None or not decoding.guides:
-        return row, None
-    return row, Row(embeddings=embedded(parts, plain, 0), read=_read_from(plain, reading))
+        return [row]
+    return [row, Row(embeddings=embedded(parts, plain, 0), read=_read_from(plain, reading))]
 
 
 def _attended(parts: Parts, decodings: Sequence[Decoding], readings: Sequence[Reading]) -> list[Look]:
@@ -195,7 +190,24 @@ def key_of(decoding: Decoding, purpose: str) -> int:
     return seed_of(decoding.settings.seed, decoding.step, purpose)
 
 
-def head_of(
+def guided_head(
+    parts: Parts,
+    rule: TypedRule | PublishedRule,
+    modality: Modality,
+    hidden: Float[Tensor, "places hidden"],
+    without: Float[Tensor, "places hidden"] | None,
+    scale: float,
+) -> Float[Tensor, "places columns"]:
+    """Logits over what the blank may hold; published, over the whole vocabulary. Guided by those without the
+    prompt, where there are such: both in one product, so that its weights are read once.
+    """
+    if without is None:
+        return _head_of(parts, rule, modality, hidden)
+    logits, plain = _head_of(parts, rule, modality, torch.cat([hidden, without])).chunk(2)
+    return guided(logits, plain, scale)
+
+
+def _head_of(
     parts: Parts,
     rule: TypedRule | PublishedRule,
     modality: Modality,

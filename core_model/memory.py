@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -22,6 +23,8 @@ from omni_agent.core_model.attention import KeysValues
 from omni_agent.core_model.transformer import Transformer
 
 __all__ = ["Memory", "Row", "States", "hidden_states"]
+
+T = TypeVar("T")
 
 FEWEST_READ = 16
 """Positions that go through the whole of the last layer, at least. MKL rounds products of fewer rows, up to
@@ -85,26 +88,36 @@ def hidden_states(transformer: Transformer, requests: Sequence[Sequence[Row]]) -
     rows = [row for request in requests for row in request]
     lengths, pasts = [len(row.embeddings) for row in rows], [row.first for row in rows]
     longest, deepest = max(lengths), max(pasts)
-    padded = [F.pad(row.embeddings, (0, 0, 0, longest - len(row.embeddings))) for row in rows]
-    embeddings = torch.stack(padded) if len(rows) > 1 else rows[0].embeddings[None]
+    if len(rows) == 1:
+        embeddings = rows[0].embeddings[None]
+    else:
+        embeddings = torch.stack(
+            [F.pad(row.embeddings, (0, 0, 0, longest - len(row.embeddings))) for row in rows]
+        )
     if len(set(lengths)) == 1 and len(set(pasts)) == 1:
         mask = positions = None
     else:
         mask, positions = _sees(lengths, pasts, embeddings.device)
     past = _side_by_side([row.memory for row in rows], deepest) if deepest else []
     places = [_places(row) for row in rows]
-    behind = iter([index * longest + each for index, each in enumerate(places)])
-    reads = [torch.cat([next(behind) for _ in request]) for request in requests]
+    in_the_call = [index * longest + each for index, each in enumerate(places)]
+    reads = [torch.cat(its_own) for its_own in _grouped(in_the_call, requests)]
     hidden, made = transformer.read_behind(reads, past, embeddings, mask, positions)
     found = torch.split(torch.cat(hidden), [len(each) for each in places])
-    states = iter(
+    states = [
         States(
             hidden=part[: 0 if row.read is None else len(row.read)],
             memory=_grown(row.memory, made, index, len(row.embeddings)) if row.remember else None,
         )
         for index, (row, part) in enumerate(zip(rows, found, strict=True))
-    )
-    return [[next(states) for _ in request] for request in requests]
+    ]
+    return _grouped(states, requests)
+
+
+def _grouped(each: Sequence[T], requests: Sequence[Sequence[Row]]) -> list[list[T]]:
+    """What there is of each row, request by request."""
+    left = iter(each)
+    return [[next(left) for _ in request] for request in requests]
 
 
 def _places(row: Row) -> Int[Tensor, " m"]:

@@ -49,9 +49,9 @@ def _normed(x: Tensor, weight: Tensor, eps: Tensor, share: Tensor) -> Tensor:
 
 @cache
 def _eps_and_share(eps: float | None, size: int) -> tuple[Tensor, Tensor]:
-    """What is added to a mean, and what makes one of a sum, as tensors: made of numbers by each call, they
-    cost a tenth of it.
+    """What is added to a mean, and what makes one of a sum, as tensors, which each call would else make of
+    numbers.
     """
     assert eps is not None
-    eps_there, share = (torch.tensor(number, dtype=torch.float32, device="cpu") for number in (eps, 1 / size))
-    return eps_there, share
+    as_tensor = partial(torch.tensor, dtype=torch.float32, device="cpu")
+    return as_tensor(eps), as_tensor(1 / size)

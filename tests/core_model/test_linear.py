@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from omni_agent.core_model.linear import Linear, bound_linear, linear
 
 
-def test_bound_linears_are_torchs_own_up_to_rounding() -> None:
+def test_products_are_torchs_own_up_to_rounding() -> None:
     generator = torch.Generator().manual_seed(0)
     for shape in ((1, 8), (70, 8), (2, 5, 8), (0, 8)):
         x, weight = torch.randn(shape, generator=generator), torch.randn(12, 8, generator=generator)
