@@ -87,7 +87,7 @@ class TableCodec(nn.Module):
         row = self.checked(codes)
         if not row:
             return np.zeros(PIECE, dtype=np.float32)
-        phase = torch.rand(BINS, FRAMES * len(row) + 1, generator=torch.Generator().manual_seed(0))
+        phase = torch.rand(BINS, FRAMES * len(row) + 1, generator=torch.Generator().manual_seed(0)).T
         spectrum = self.log_spectrum(row).exp()
         made = griffin_lim(spectrum, phase=phase * 2 * math.pi, iterations=ITERATIONS).numpy()
         sound = faded(made, first=True, last=True)
@@ -190,7 +190,7 @@ def _levelled(samples: Float32[np.ndarray, " n"]) -> Float32[np.ndarray, " m"]:
 
 
 def _spectrum(samples: Float32[np.ndarray, " n"]) -> Float[Tensor, "frames 257"]:
-    return transformed(torch.from_numpy(samples)).abs().T[:-1]
+    return transformed(torch.from_numpy(samples)).abs()[:-1]
 
 
 def _pieces(samples: Float32[np.ndarray, " n"]) -> Float[Tensor, "pieces 320"]:

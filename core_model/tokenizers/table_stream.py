@@ -90,13 +90,13 @@ class TableStream:
         return _loud(made, first=window.done == 0, last=last)
 
 
-def _phase(start: int, count: int) -> Float[Tensor, "257 count"]:
+def _phase(start: int, count: int) -> Float[Tensor, "count 257"]:
     """What frames start from, by their number in the speech."""
     rows = [
         torch.rand(BINS, generator=torch.Generator().manual_seed(seed_of("table phase", frame)))
         for frame in range(start, start + count)
     ]
-    return torch.stack(rows, 1) * 2 * math.pi
+    return torch.stack(rows) * 2 * math.pi
 
 
 def _loud(sound: Float[Tensor, " n"], *, first: bool, last: bool) -> Float32[np.ndarray, " n"]:

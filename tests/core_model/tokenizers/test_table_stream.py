@@ -50,8 +50,8 @@ def streamed(codec: TableCodec, row: tuple[int, ...], piece: int) -> list[np.nda
 
 def missed(codec: TableCodec, row: tuple[int, ...], sound: np.ndarray) -> float:
     """The share of the wanted spectrum that a sound of any loudness does not have."""
-    wanted = codec.log_spectrum(row).exp().T
-    there = transformed(torch.from_numpy(sound)).abs()[:, : wanted.shape[1]]
+    wanted = codec.log_spectrum(row).exp()
+    there = transformed(torch.from_numpy(sound)).abs()[: len(wanted)]
     gain = (there * wanted).sum() / there.square().sum()
     return float((gain * there - wanted).norm() / wanted.norm())
 
