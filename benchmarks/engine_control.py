@@ -5,8 +5,9 @@
 On omni-tiny, as it comes. *Cancel*: a request waits for a place while drawings have all of them, one or
 sixteen; from the cancel of one to the first step of the other. *Deadlines*: a hundred mixed requests, each
 due as a draw of chance says, met as a share of those that a plan of one call each, the earliest deadline
-first, meets at costs measured just before and after; asked all at once, and as they come; beside it, what
-the plan itself, at costs one percent higher or lower, meets of its own. *Fairness*: the last one's wait of
+first, meets at costs measured just before and after; as they come, some of them with less time than one call
+takes, and all at once; beside it, what the plan itself, at costs one percent higher or lower, meets of its
+own. *Fairness*: the last one's wait of
 eight at once, against eight one after the other. *Quality*: rows of the evaluation, held out, by number of
 steps (`--questions 50` a row).
 """
@@ -35,6 +36,16 @@ from omni_agent.values import Image, Text
 
 RUNS = 5
 PARTS = ("cancel", "deadlines", "fairness", "quality")
+LOADS = {
+    "over half as long again": (2 / 3, 0.0),
+    "over as long as they take": (1.0, 0.0),
+    "the same, a quarter impatient": (1.0, 0.25),
+    "all at once": (float("inf"), 0.0),
+}
+"""When a hundred come: what they take with one step each, as a share of the time that they come in, and how
+many of them are due before one call of theirs ends.
+"""
+
 STEPS = {"drawing": (1, 2, 4, 8, 16, 32, 64), "answers": (1, 2, 3, 5, 10)}
 
 
@@ -138,12 +149,13 @@ async def deadlines() -> dict[str, Any]:
         kinds = {"answer": question(), "draw": drawing(), "speak": speaking(), "describe": describing()}
         for request in kinds.values():
             await core.generate(request)
-        for name, spread in (("all at once", 0.0), ("as they come", 6.0)):
-            rounds = []
+        for name, (load, impatient) in LOADS.items():
+            rounds, refused = [], []
             for seed in range(3):
                 before = await costs_of(core, kinds)
-                asked = hundred(before, spread, random.Random(seed))
-                met, steps, wanted = await run_hundred(core, asked, kinds)
+                asked = hundred(before, load, impatient, random.Random(seed))
+                met, told, steps, wanted = await run_hundred(core, asked, kinds)
+                refused += told
                 after = await costs_of(core, kinds)
                 costs = {kind: (before[kind] + after[kind]) / 2 for kind in kinds}
                 could, slow, quick = (
@@ -165,13 +177,20 @@ async def deadlines() -> dict[str, Any]:
                 "met_by_plan": met_all / could_be,
                 "plan_of_its_own": own / could_be,
                 "steps": steps / max(wanted, 1),
+                "refused": len(refused),
+                "refused_after": statistics.median(refused) if refused else None,
             }
             print(
-                f"  {name:<14} the plan meets {could_be} of 300; of those {both} met ({both / could_be:.1%});"
+                f"  {name}: the plan meets {could_be} of 300; of those {both} met ({both / could_be:.1%});"
                 f" {met_all} met in all ({met_all / could_be:.1%}), with {steps / max(wanted, 1):.0%} of the"
                 f" steps they asked for; the plan at costs 1 % higher or lower meets {own / could_be:.1%} of"
                 " its own"
             )
+            if refused:
+                print(
+                    f"    {len(refused)} were told DeadlineExceeded,"
+                    f" the median after {statistics.median(refused):.0%} of their time"
+                )
     return result
 
 
@@ -199,16 +218,29 @@ async def costs_of(core: Core, kinds: dict[str, Request]) -> dict[str, float]:
     return {kind: statistics.median(times) for kind, times in spent.items()}
 
 
-def hundred(costs: dict[str, float], spread: float, chance: random.Random) -> list[Asked]:
-    """A hundred requests, with from half to three times what one call takes, and a share of the queue's."""
+def hundred(costs: dict[str, float], load: float, impatient: float, chance: random.Random) -> list[Asked]:
+    """A hundred requests, with from half to three times what one call takes, and a share of the queue's.
+
+    Args:
+        costs: of each kind with one step, in seconds.
+        load: what all take so, as a share of the time in which they come.
+        impatient: the share of those that have a fifth to four fifths of what one call takes, and no more.
+        chance: what they are, and when.
+    """
     queue = 50 * statistics.mean(costs.values())
+    kinds = [chance.choice(list(costs)) for _ in range(100)]
+    spread = sum(costs[kind] for kind in kinds) / load
     return [
         Asked(
-            kind=(kind := chance.choice(list(costs))),
+            kind=kind,
             comes=chance.uniform(0, spread),
-            patience=costs[kind] * chance.uniform(0.5, 3) + chance.uniform(0, queue),
+            patience=(
+                costs[kind] * chance.uniform(0.2, 0.8)
+                if chance.random() < impatient
+                else costs[kind] * chance.uniform(0.5, 3) + chance.uniform(0, queue)
+            ),
         )
-        for _ in range(100)
+        for kind in kinds
     ]
 
 
@@ -230,9 +262,12 @@ def one_call_plan(asked: Sequence[Asked], costs: dict[str, float]) -> set[int]:
 
 async def run_hundred(
     core: Core, asked: Sequence[Asked], kinds: dict[str, Request]
-) -> tuple[set[int], int, int]:
-    """Who was in time, and how many steps those had and had asked for."""
+) -> tuple[set[int], list[float], int, int]:
+    """Who was in time, after what part of their time the others were told, and how many steps those in time
+    had and had asked for.
+    """
     met: set[int] = set()
+    refused: list[float] = []
     generations: list[Generation] = []
 
     async def one(index: int, each: Asked) -> None:
@@ -245,6 +280,7 @@ async def run_hundred(
         try:
             await generation
         except DeadlineExceeded:
+            refused.append((time.perf_counter() - begun) / each.patience)
             return
         if time.perf_counter() - begun <= each.patience:
             met.add(index)
@@ -254,6 +290,7 @@ async def run_hundred(
     schedules = [generation.schedule for generation in generations]
     return (
         met,
+        refused,
         sum(len(schedule.run) for schedule in schedules if schedule),
         sum(len(schedule.asked) for schedule in schedules if schedule),
     )

@@ -8,6 +8,7 @@ goes to more steps, for all in the same proportion.
 from __future__ import annotations
 
 import statistics
+import threading
 from collections import deque
 from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass, field
@@ -128,6 +129,7 @@ class Pace:
     _typical: dict[tuple[str, Hashable], float] = field(default_factory=dict)
     _asked: deque[tuple[float, float]] = field(default_factory=deque)
     _refused: dict[Hashable, int] = field(default_factory=dict)
+    _refusing: threading.Lock = field(default_factory=threading.Lock)
     _told: float = 0.0
     _besides: deque[float] = field(default_factory=lambda: deque(maxlen=9))
 
@@ -146,7 +148,8 @@ class Pace:
             self._note("step", kind, seconds)
 
     def _note(self, what: str, kind: Hashable, seconds: float) -> None:
-        self._refused.pop(kind, None)
+        with self._refusing:
+            self._refused.pop(kind, None)
         recent = self._seconds.pop((what, kind), None) or deque(maxlen=9)
         recent.append(seconds)
         self._seconds[what, kind] = recent
@@ -158,14 +161,17 @@ class Pace:
         self._typical[what, kind] = statistics.median_low(recent)
 
     def refused(self, kind: Hashable) -> bool:
-        """Whether one of a kind is to be tried, that by what was measured could not be in time even alone."""
-        count = self._refused.pop(kind, 0) + 1
-        if count > REFUSED:
-            return True
-        self._refused[kind] = count
-        if len(self._refused) > MOST_KINDS:
-            del self._refused[next(iter(self._refused))]
-        return False
+        """Whether one of a kind is to be tried, that by what was measured could not be in time even alone.
+        From any thread.
+        """
+        with self._refusing:
+            count = self._refused.pop(kind, 0) + 1
+            if count > REFUSED:
+                return True
+            self._refused[kind] = count
+            if len(self._refused) > MOST_KINDS:
+                del self._refused[next(iter(self._refused))]
+            return False
 
     def turned(self, turns: int, seconds: float) -> None:
         """So many turns took so long, with all that was told since the last ones."""

@@ -215,10 +215,15 @@ class Engine:
             describe = self._describe if isinstance(work, Request) else None
             ticket = Ticket(next(self._numbers), self._leave, describe)
             ticket.due = _due(work, snapshot, now)
+            job = Job(ticket=ticket, work=work, due=ticket.due, snapshot=snapshot)
+            refusal = None if job.due is None else self._hurry.refusal(job, now)
             self._unfinished[ticket.number] = ticket
-            self._queue[ticket.number] = Job(ticket=ticket, work=work, due=ticket.due, snapshot=snapshot)
-            self._news = True
-            self._condition.notify_all()
+            if refusal is None:
+                self._queue[ticket.number] = job
+                self._news = True
+                self._condition.notify_all()
+        if refusal is not None:
+            ticket.fail(refusal)
         return ticket
 
     def _requests_left(self) -> int:

@@ -19,7 +19,7 @@ __all__ = ["Hurry"]
 
 
 class Hurry:
-    """Of one engine. It belongs to the thread that owns the weights.
+    """Of one engine. It belongs to the thread that owns the weights, but for `refusal`.
 
     Attributes:
         pace: how long things take; the engine tells it.
@@ -33,6 +33,17 @@ class Hurry:
     def comes(self, job: Job, now: float) -> None:
         """A job with a deadline comes in flight beside others that have one."""
         self.pace.asked(now, self._need(job))
+
+    def refusal(self, job: Job, now: float) -> DeadlineExceeded | None:
+        """Why one that has just been asked for is refused at once: by what was measured it could not be in
+        time if it were alone. None where it could, or is tried all the same, as many of its kind were refused
+        before it. From any thread, one at a time.
+        """
+        need = self._need(job)
+        if not deadlines.hopeless(now, [need], deadlines.DOUBT):
+            return None
+        job.tried = self.pace.refused(job.kind)
+        return None if job.tried else _late(need, now)
 
     def turn(self, in_flight: Sequence[Job], now: float) -> list[Job]:
         """Whose turn it is because of a deadline, with no more steps left than there is time for; nobody,
@@ -50,22 +61,10 @@ class Hurry:
             return []
         needs = [self._need(job) for job in pressed]
         unsure = deadlines.left_out(now, needs, {at for at, job in enumerate(pressed) if job.left_out})
-        waited = [job.left_out or job.decoding is not None for job in pressed]
         for at, job in enumerate(pressed):
             job.left_out = at in unsure
         for index in unsure.intersection(deadlines.hopeless(now, needs, deadlines.DOUBT)):
-            job, need = pressed[index], needs[index]
-            left = need.due - now
-            if not waited[index] and self._is_to_be_tried(job, need):
-                job.tried = True
-                continue
-            why = (
-                f"the deadline was over before there was a turn, {-left:.3f} s ago"
-                if left <= 0
-                else f"{left:.3f} s are left until the deadline; one denoising step and decoding take"
-                f" {need.least:.3f} s, and others may be due before"
-            )
-            job.ticket.fail(DeadlineExceeded(f"{why}: give it more time, or ask when less goes on"))
+            pressed[index].ticket.fail(_late(needs[index], now))
         going = [job for index, job in enumerate(pressed) if index not in unsure]
         needs = [need for index, need in enumerate(needs) if index not in unsure]
         if not going:
@@ -108,26 +107,18 @@ class Hurry:
         of everybody, in which nobody goes first. In rounds, calls are shared.
         """
         needs = [self._need(job, shared=True) for job in pressed]
-        after = now + sum(self._need(job, shared=True).least for job in in_flight if not job.ticket.done)
-        if (
-            deadlines.share(now, needs, self.pace.load(now)) < 1
-            or deadlines.share(after, needs) < 1
-            or deadlines.hopeless(after, needs, deadlines.CAUTION)
-        ):
+        if deadlines.share(now, needs, self.pace.load(now)) < 1:
+            return False
+        others = [
+            self._need(job, shared=True) for job in in_flight if job.due is None and not job.ticket.done
+        ]
+        after = now + sum(need.least for need in [*needs, *others])
+        if deadlines.share(after, needs) < 1 or deadlines.hopeless(after, needs, deadlines.CAUTION):
             return False
         for job, need in zip(pressed, needs, strict=True):
             job.left_out = False
             _reschedule(job, 1 + need.steps)
         return True
-
-    def _is_to_be_tried(self, job: Job, need: Need) -> bool:
-        """Whether one that would be refused, however alone it were, is tried all the same, as many before it
-        were refused so.
-        """
-        asked = job.work.settings.deadline if isinstance(job.work, Request) else None
-        if asked is None or not deadlines.hopeless(need.due - asked, [need], deadlines.DOUBT):
-            return False
-        return self.pace.refused(job.kind)
 
     def _need(self, job: Job, *, shared: bool = False) -> Need:
         decoding = job.decoding
@@ -144,6 +135,17 @@ class Hurry:
         due = float("inf") if job.due is None else job.due
         begun = decoding is not None
         return self.pace.need(job.kind, job.yields, due=due, begun=begun, steps=steps, shared=shared)
+
+
+def _late(need: Need, now: float) -> DeadlineExceeded:
+    left = need.due - now
+    why = (
+        f"the deadline was over before there was a turn, {-left:.3f} s ago"
+        if left <= 0
+        else f"{left:.3f} s are left until the deadline; one denoising step and decoding take"
+        f" {need.least:.3f} s, and others may be due before"
+    )
+    return DeadlineExceeded(f"{why}: give it more time, or ask when less goes on")
 
 
 def _reschedule(job: Job, steps: int) -> None:

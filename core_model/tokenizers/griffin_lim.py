@@ -60,7 +60,8 @@ def griffin_lim(
 def transformed(sound: Float[Tensor, " n"]) -> Complex[Tensor, "frames_and_one 257"]:
     """The short-time Fourier transform of a sound, as if silence lay around it. On the CPU, in float32."""
     around = torch.nn.functional.pad(sound, (_AROUND, _AROUND))
-    return torch.fft.rfft(around.unfold(0, FFT, HOP) * _WINDOW, dim=1)
+    spectra: Tensor = torch.fft.rfft(around.unfold(0, FFT, HOP) * _WINDOW, dim=1)
+    return spectra
 
 
 class _Frames:
@@ -83,7 +84,8 @@ class _Frames:
     def transformed(self) -> Complex[Tensor, "count 257"]:
         """The Fourier transforms of its frames."""
         torch.mul(self._around.unfold(0, FFT, HOP), _WINDOW, out=self._each)
-        return torch.fft.rfft(self._each, dim=1)
+        spectra: Tensor = torch.fft.rfft(self._each, dim=1)
+        return spectra
 
     def become(self, spectra: Complex[Tensor, "count 257"]) -> None:
         """The sound whose frames come closest to these (Griffin and Lim 1984)."""
@@ -103,7 +105,7 @@ class _Frames:
 def _with_magnitudes(
     spectra: Complex[Tensor, "frames 257"], wanted: Float[Tensor, "frames 257"]
 ) -> Complex[Tensor, "frames 257"]:
-    """The same phases, in the same memory. By numpy: an absolute value of torch's takes five times as long."""
+    """The same phases, in the same memory. By numpy: torch takes an absolute value in five times as long."""
     given, size = spectra.numpy(), np.abs(spectra.numpy())
     np.maximum(size, _LEAST, out=size)
     np.divide(wanted.numpy(), size, out=size)

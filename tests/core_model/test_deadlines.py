@@ -391,9 +391,31 @@ def test_what_cannot_be_in_time_fails_at_once_and_says_what_it_takes() -> None:
         with pytest.raises(DeadlineExceeded, match=r"s are left until the deadline; one denoising step"):
             engine.submit(ask(seed=2, deadline=0.5)).result(SECONDS)
         assert time.monotonic() - before < 1.0, "no step was made for it"
-        with pytest.raises(TimeoutError, match="the deadline was over before there was a turn"):
-            engine.submit(ask(seed=2, deadline=1e-9)).result(SECONDS)
+    late = pytest.raises(TimeoutError, match="the deadline was over before there was a turn")
+    with running(model) as engine, late:  # it knows nothing yet
+        engine.submit(ask(seed=2, deadline=1e-9)).result(SECONDS)
     assert calls.of(2) == 0
+
+
+def test_what_cannot_be_in_time_is_told_so_while_a_call_of_others_goes_on() -> None:
+    model = random_model()
+    calls = Calls(model)
+    Slow(model, 0.3)
+    with running(model) as engine:
+        engine.submit(ask(seed=1, num_steps=2)).result(SECONDS)
+        calls.hold()
+        other = engine.submit(ask(seed=2))
+        calls.until(2)
+        hopeless = [engine.submit(ask(seed=3, deadline=0.1)) for _ in range(REFUSED)]
+        assert all(ticket.done for ticket in hopeless)
+        tried = engine.submit(ask(seed=4, deadline=0.1))
+        assert not tried.done, "it may be that the machine was slow"
+        assert engine.status().late == REFUSED
+        assert (engine.status().active, engine.status().queued) == (1, 1)
+        calls.release()
+        other.result(SECONDS)
+        assert tried.result(SECONDS).value
+    assert calls.of(3) == 0
 
 
 def test_what_was_slow_once_refuses_a_kind_for_a_while_only() -> None:
