@@ -116,7 +116,8 @@ def share(now: float, needs: Sequence[Need], load: float = 0.0) -> float:
 
 @dataclass(kw_only=True)
 class Pace:
-    """How long requests of each kind took to begin and to go on by a step, and values to be decoded.
+    """How long requests of each kind took to begin and to go on by a step, and values to be decoded. It is
+    told by one thread; any may ask.
 
     Attributes:
         steps: how many the last one of each kind had.
@@ -148,8 +149,7 @@ class Pace:
             self._note("step", kind, seconds)
 
     def _note(self, what: str, kind: Hashable, seconds: float) -> None:
-        with self._refusing:
-            self._refused.pop(kind, None)
+        self.tried(kind)
         recent = self._seconds.pop((what, kind), None) or deque(maxlen=9)
         recent.append(seconds)
         self._seconds[what, kind] = recent
@@ -160,18 +160,25 @@ class Pace:
         # now, as every request asks in every round; of two the less, as the first may have been slow
         self._typical[what, kind] = statistics.median_low(recent)
 
-    def refused(self, kind: Hashable) -> bool:
-        """Whether one of a kind is to be tried, that by what was measured could not be in time even alone.
-        From any thread.
+    def is_to_be_tried(self, kind: Hashable) -> bool:
+        """Whether the next of a kind is to be tried, that by what was measured could not be in time even
+        alone: as many were refused before it.
+        """
+        return self._refused.get(kind, 0) >= REFUSED
+
+    def refused(self, kind: Hashable) -> None:
+        """One of a kind was refused that by what was measured could not be in time even alone. From any
+        thread.
         """
         with self._refusing:
-            count = self._refused.pop(kind, 0) + 1
-            if count > REFUSED:
-                return True
-            self._refused[kind] = count
+            self._refused[kind] = self._refused.pop(kind, 0) + 1
             if len(self._refused) > MOST_KINDS:
                 del self._refused[next(iter(self._refused))]
-            return False
+
+    def tried(self, kind: Hashable) -> None:
+        """One of a kind is tried, and those after it are refused again."""
+        with self._refusing:
+            self._refused.pop(kind, None)
 
     def turned(self, turns: int, seconds: float) -> None:
         """So many turns took so long, with all that was told since the last ones."""

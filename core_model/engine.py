@@ -119,11 +119,11 @@ class Engine:
         self._news = False
         self._closing = False
         self._broken: BaseException | None = None
+        self._hurry = Hurry()
         # The engine thread's own.
         self._in_flight: list[Job] = []
         self._rounds = self._turns = self._turns_before = 0
         self._places = 0  # in flight, that were given
-        self._hurry = Hurry()
         self._launch: _Launch | None = None
         self._looked = 0.0
         # Not a daemon: a thread killed inside a model call takes the interpreter with it.

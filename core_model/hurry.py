@@ -36,14 +36,16 @@ class Hurry:
 
     def refusal(self, job: Job, now: float) -> DeadlineExceeded | None:
         """Why one that has just been asked for is refused at once: by what was measured it could not be in
-        time if it were alone. None where it could, or is tried all the same, as many of its kind were refused
-        before it. From any thread, one at a time.
+        time if it were alone, nor if it shared its calls. None where it could be; where it is to be tried, at
+        its turn; where it goes on from a snapshot, whose time was spent before. From any thread.
         """
-        need = self._need(job)
-        if not deadlines.hopeless(now, [need], deadlines.DOUBT):
+        need = min(self._need(job), self._need(job, shared=True), key=lambda need: need.least)
+        if job.snapshot is not None or not deadlines.hopeless(now, [need], deadlines.DOUBT):
             return None
-        job.tried = self.pace.refused(job.kind)
-        return None if job.tried else _late(need, now)
+        if self.pace.is_to_be_tried(job.kind):
+            return None
+        self.pace.refused(job.kind)
+        return _late(need, now, alone=True)
 
     def turn(self, in_flight: Sequence[Job], now: float) -> list[Job]:
         """Whose turn it is because of a deadline, with no more steps left than there is time for; nobody,
@@ -61,10 +63,15 @@ class Hurry:
             return []
         needs = [self._need(job) for job in pressed]
         unsure = deadlines.left_out(now, needs, {at for at, job in enumerate(pressed) if job.left_out})
+        waited = [job.left_out or job.decoding is not None for job in pressed]
         for at, job in enumerate(pressed):
             job.left_out = at in unsure
         for index in unsure.intersection(deadlines.hopeless(now, needs, deadlines.DOUBT)):
-            pressed[index].ticket.fail(_late(needs[index], now))
+            job, need = pressed[index], needs[index]
+            if not waited[index] and self._is_to_be_tried(job, need):
+                job.tried = True
+                continue
+            job.ticket.fail(_late(need, now))
         going = [job for index, job in enumerate(pressed) if index not in unsure]
         needs = [need for index, need in enumerate(needs) if index not in unsure]
         if not going:
@@ -120,6 +127,19 @@ class Hurry:
             _reschedule(job, 1 + need.steps)
         return True
 
+    def _is_to_be_tried(self, job: Job, need: Need) -> bool:
+        """Whether one that would be refused, however alone it were, is tried all the same, as many before it
+        were refused so.
+        """
+        asked = job.work.settings.deadline if isinstance(job.work, Request) else None
+        if asked is None or not deadlines.hopeless(need.due - asked, [need], deadlines.DOUBT):
+            return False
+        if self.pace.is_to_be_tried(job.kind):
+            self.pace.tried(job.kind)
+            return True
+        self.pace.refused(job.kind)
+        return False
+
     def _need(self, job: Job, *, shared: bool = False) -> Need:
         decoding = job.decoding
         if job.tried:
@@ -137,14 +157,16 @@ class Hurry:
         return self.pace.need(job.kind, job.yields, due=due, begun=begun, steps=steps, shared=shared)
 
 
-def _late(need: Need, now: float) -> DeadlineExceeded:
+def _late(need: Need, now: float, *, alone: bool = False) -> DeadlineExceeded:
     left = need.due - now
-    why = (
-        f"the deadline was over before there was a turn, {-left:.3f} s ago"
-        if left <= 0
-        else f"{left:.3f} s are left until the deadline; one denoising step and decoding take"
-        f" {need.least:.3f} s, and others may be due before"
-    )
+    if left <= 0:
+        why = f"the deadline was over before there was a turn, {-left:.3f} s ago"
+        return DeadlineExceeded(f"{why}: give it more time, or ask when less goes on")
+    takes = f"one denoising step and decoding take {need.least:.3f} s"
+    why = f"{left:.3f} s are left until the deadline; {takes}"
+    if alone:
+        return DeadlineExceeded(f"{why}: give it more time")
+    why = f"{why}, and others may be due before"
     return DeadlineExceeded(f"{why}: give it more time, or ask when less goes on")
 
 

@@ -258,7 +258,8 @@ class LocalCore(Core):
 
 @cache
 def _collect_garbage_once() -> None:
-    """What was imported and loaded is some 200,000 objects, and the collector looks through them all when it
-    comes to it: 0.1 to 0.2 seconds in which nothing else goes on. Done here, that does not befall a request.
+    """What comes with a first core is some 300,000 objects, and the collector looks through all there are
+    when so many are new: 0.1 to 0.2 seconds in which nothing else goes on, and here rather than amid the
+    first requests. It does so again when there are a quarter more.
     """
     gc.collect()

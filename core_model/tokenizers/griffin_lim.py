@@ -42,7 +42,7 @@ def griffin_lim(
     frames = _Frames(len(wanted))
     estimate = torch.polar(wanted, phase.contiguous())
     if said is not None and len(said):
-        there = said if guess is None else torch.cat([said, guess])
+        there = (said if guess is None else torch.cat([said, guess]))[: len(frames.sound)]
         known = max((len(there) - _AROUND) // HOP, 0)  # frames that lie within it
         estimate[:known] = _with_magnitudes(transformed(there)[:known], wanted[:known])
     rebuilt = torch.zeros_like(estimate)
