@@ -7,8 +7,8 @@ sixteen; from the cancel of one to the first step of the other. *Deadlines*: a h
 due as a draw of chance says, met as a share of those that a plan of one call each, the earliest deadline
 first, meets at costs measured just before and after; as they come, some of them with less time than one call
 takes, and all at once; beside it, what the plan itself meets of its own where the costs of each kind are two
-percent off. *Fairness*: the last one's wait of eight at once, against eight one after the other. *Quality*:
-rows of the evaluation, held out, by number of steps (`--questions 50` a row).
+percent off; `--hundreds 3` of each. *Fairness*: the last one's wait of eight at once, against eight one after
+the other. *Quality*: rows of the evaluation, held out, by number of steps (`--questions 50` a row).
 """
 
 from __future__ import annotations
@@ -56,6 +56,7 @@ async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--questions", type=int, default=50, help="a row, for quality")
+    parser.add_argument("--hundreds", type=int, default=3, help="of each load, for deadlines")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--json", type=Path, metavar="FILE")
     given = parser.parse_args()
@@ -68,8 +69,10 @@ async def main() -> None:
         if part == "quality":
             async with Core.load("omni-tiny") as core:
                 result[part] = await quality(core, given.questions)
+        elif part == "deadlines":
+            result[part] = await deadlines(given.hundreds)
         else:
-            result[part] = await {"cancel": cancel, "deadlines": deadlines, "fairness": fairness}[part]()
+            result[part] = await {"cancel": cancel, "fairness": fairness}[part]()
     if given.json is not None:
         given.json.write_text(json.dumps(result, indent=2) + "\n")
 
@@ -144,7 +147,7 @@ class Asked:
     patience: float
 
 
-async def deadlines() -> dict[str, Any]:
+async def deadlines(hundreds: int) -> dict[str, Any]:
     """The share of deadlines met, of those a plan of one call each meets."""
     result: dict[str, Any] = {}
     async with Core.load("omni-tiny") as core:
@@ -153,7 +156,7 @@ async def deadlines() -> dict[str, Any]:
             await core.generate(request)
         for name, (load, impatient) in LOADS.items():
             rounds, refused = [], []
-            for seed in range(3):
+            for seed in range(hundreds):
                 before = await costs_of(core, kinds)
                 asked = hundred(before, load, impatient, random.Random(seed))
                 met, told, steps, wanted = await run_hundred(core, asked, kinds)
@@ -168,7 +171,7 @@ async def deadlines() -> dict[str, Any]:
                 result[f"costs, {name}, {seed}"] = {"before": before, "after": after}
             both, could_be, met_all, steps, wanted, own = (sum(each) for each in zip(*rounds, strict=True))
             result[name] = {
-                "asked": 300,
+                "asked": 100 * hundreds,
                 "plan": could_be,
                 "met_of_plan": both,
                 "met": met_all,
@@ -180,10 +183,10 @@ async def deadlines() -> dict[str, Any]:
                 "refused_after": statistics.median(refused) if refused else None,
             }
             print(
-                f"  {name}: the plan meets {could_be} of 300; of those {both} met ({both / could_be:.1%});"
-                f" {met_all} met in all ({met_all / could_be:.1%}), with {steps / max(wanted, 1):.0%} of the"
-                f" steps they asked for; with costs {UNSURE:.0%} off the plan meets {own / could_be:.1%} of"
-                " its own"
+                f"  {name}: the plan meets {could_be} of {100 * hundreds}; of those {both} met"
+                f" ({both / could_be:.1%}); {met_all} met in all ({met_all / could_be:.1%}),"
+                f" with {steps / max(wanted, 1):.0%} of the steps they asked for; with costs"
+                f" {UNSURE:.0%} off the plan meets {own / could_be:.1%} of its own"
             )
             if refused:
                 print(
