@@ -176,7 +176,7 @@ class Pace:
                 del self._refused[next(iter(self._refused))]
 
     def tried(self, kind: Hashable) -> None:
-        """One of a kind is tried, and those after it are refused again."""
+        """One of a kind is tried, or was measured: as many are refused before the next is tried."""
         with self._refusing:
             self._refused.pop(kind, None)
 

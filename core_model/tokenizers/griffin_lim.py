@@ -16,7 +16,6 @@ FFT, HOP = 512, 160
 BINS = FFT // 2 + 1
 MOMENTUM = 0.99
 
-_WINDOW = torch.hann_window(FFT, dtype=torch.float32, device="cpu")
 _AROUND = FFT // 2  # samples of silence on either side, so that the outer frames are whole
 _LEAST = 1e-9  # of a magnitude that is divided by
 
@@ -59,47 +58,51 @@ def griffin_lim(
 
 def transformed(sound: Float[Tensor, " n"]) -> Complex[Tensor, "frames_and_one 257"]:
     """The short-time Fourier transform of a sound, as if silence lay around it. On the CPU, in float32."""
-    around = torch.nn.functional.pad(sound, (_AROUND, _AROUND))
-    spectra: Tensor = torch.fft.rfft(around.unfold(0, FFT, HOP) * _WINDOW, dim=1)
-    return spectra
+    return _spectra(torch.nn.functional.pad(sound, (_AROUND, _AROUND)), _window())
 
 
 class _Frames:
     """A sound that is turned into frames and back again.
 
     Attributes:
-        sound: its samples, one hop fewer than there are frames; silence at first.
+        sound: its samples, one hop fewer than there are frames; nothing of use before `become`.
     """
 
     def __init__(self, count: int) -> None:
+        self._window = _window()
         self._hops = torch.zeros(count - 1 + -(-FFT // HOP), HOP)
         self._around = self._hops.flatten()[: HOP * (count - 1) + FFT]
         self.sound = self._around[_AROUND:-_AROUND]
-        self._each = torch.empty(count, FFT)
-        self._overlap = torch.ones_like(self.sound)
-        self._lay(_WINDOW.square().expand(count, FFT))
+        self._lay(self._window.square().expand(count, FFT))
         self._overlap = self.sound.clone()
-        self.sound.zero_()
 
     def transformed(self) -> Complex[Tensor, "count 257"]:
         """The Fourier transforms of its frames."""
-        torch.mul(self._around.unfold(0, FFT, HOP), _WINDOW, out=self._each)
-        spectra: Tensor = torch.fft.rfft(self._each, dim=1)
-        return spectra
+        return _spectra(self._around, self._window)
 
     def become(self, spectra: Complex[Tensor, "count 257"]) -> None:
         """The sound whose frames come closest to these (Griffin and Lim 1984)."""
-        self._lay(torch.fft.irfft(spectra, FFT, dim=1).mul_(_WINDOW))
+        self._lay(torch.fft.irfft(spectra, FFT, dim=1).mul_(self._window))
+        self.sound.div_(self._overlap)
 
     def _lay(self, each: Float[Tensor, "count 512"]) -> None:
-        """The frames, under the window twice, one over the other."""
+        """The frames, under the window twice, one over the other, in silence."""
         self._hops.zero_()
         for hop in reversed(range(-(-FFT // HOP))):  # of each sample, the earliest frame first
             part = each[:, hop * HOP : (hop + 1) * HOP]
             self._hops[hop : hop + len(each), : part.shape[1]] += part
         self._around[:_AROUND] = 0
         self._around[-_AROUND:] = 0
-        self.sound.div_(self._overlap)
+
+
+def _window() -> Float[Tensor, " 512"]:
+    return torch.hann_window(FFT, dtype=torch.float32, device="cpu")
+
+
+def _spectra(around: Float[Tensor, " n"], window: Float[Tensor, " 512"]) -> Complex[Tensor, "frames 257"]:
+    """Of each frame that lies within a sound."""
+    spectra: Tensor = torch.fft.rfft(around.unfold(0, FFT, HOP) * window, dim=1)
+    return spectra
 
 
 def _with_magnitudes(

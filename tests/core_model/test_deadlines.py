@@ -419,25 +419,23 @@ def test_what_cannot_be_in_time_is_told_so_while_a_call_of_others_goes_on_and_ev
     assert (calls.of(3), calls.of(4)) == (0, 1)
 
 
-def asked_of(hurry: Hurry, *, snapshot: Any = None, **settings: Any) -> DeadlineExceeded | None:
-    work = ask(deadline=1.0, **settings)
-    job = Job(ticket=Ticket(1, lambda _: None), work=work, due=1.0, snapshot=snapshot)
-    return hurry.refusal(job, 0.0)
+def due_after_a_second(snapshot: Any = None) -> Job:
+    return Job(ticket=Ticket(1, lambda _: None), work=ask(deadline=1.0), due=1.0, snapshot=snapshot)
 
 
 def test_what_is_in_time_where_calls_are_shared_is_not_refused_for_a_slow_one_alone() -> None:
-    hurry, kind = Hurry(), Job(ticket=Ticket(1, lambda _: None), work=ask(deadline=1.0)).kind
-    hurry.pace.stepped(kind, 1, 8.0)
-    assert "take 8.000 s: give it more time" in str(asked_of(hurry))
-    hurry.pace.stepped(kind, 4, 0.4)
-    assert asked_of(hurry) is None
+    hurry, job = Hurry(), due_after_a_second()
+    hurry.pace.stepped(job.kind, 1, 8.0)
+    assert "take 8.000 s: give it more time" in str(hurry.refusal(job, 0.0))
+    hurry.pace.stepped(job.kind, 4, 0.4)
+    assert hurry.refusal(job, 0.0) is None
 
 
 def test_who_goes_on_from_a_snapshot_with_little_time_left_is_not_refused_before_its_turn() -> None:
-    hurry, kind = Hurry(), Job(ticket=Ticket(1, lambda _: None), work=ask(deadline=1.0)).kind
-    hurry.pace.stepped(kind, 1, 8.0)
-    assert asked_of(hurry, snapshot=object()) is None
-    assert not hurry.pace.is_to_be_tried(kind)
+    hurry, job = Hurry(), due_after_a_second(snapshot=object())
+    hurry.pace.stepped(job.kind, 1, 8.0)
+    assert hurry.refusal(job, 0.0) is None
+    assert not hurry.pace.is_to_be_tried(job.kind)
 
 
 def test_what_was_slow_once_refuses_a_kind_for_a_while_only() -> None:
