@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
+from bisect import bisect_left
 from collections import Counter, deque
+from itertools import accumulate
 
 from omni_agent.core import Modality, Status
 
@@ -13,6 +15,9 @@ __all__ = ["Counters"]
 RECENT = 10.0
 """Seconds that rates are taken over."""
 
+WITHIN = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
+"""Seconds, of `Status.finished_within`: from an answer of omni-tiny to a picture of the published model."""
+
 
 class Counters:
     """Counts of requests, model calls, denoising steps and tokens."""
@@ -20,6 +25,8 @@ class Counters:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._ended: Counter[str] = Counter()
+        self._finished_seconds = 0.0
+        self._finished_in: Counter[int] = Counter()  # by the first of `WITHIN` that is enough
         self._tokens: Counter[Modality] = Counter()
         self._batches: Counter[int] = Counter()
         self._steps = 0
@@ -40,10 +47,13 @@ class Counters:
                 self._recent.append((now, modality, tokens))
             self._forget(now)
 
-    def ended(self, how: str) -> None:
-        """A request is done, as `Ticket.how_it_ended` says, or was "refused"."""
+    def ended(self, how: str, seconds: float = 0.0) -> None:
+        """A request is done, as `Ticket.how_it_ended` says, so long after it was asked for; or was "refused"."""
         with self._lock:
             self._ended[how] += 1
+            if how == "finished":
+                self._finished_seconds += seconds
+                self._finished_in[bisect_left(WITHIN, seconds)] += 1
 
     def status(self, *, queued: int, active: int) -> Status:
         """The counts as they are now."""
@@ -51,6 +61,7 @@ class Counters:
         with self._lock:
             self._forget(now)
             lately: Counter[Modality] = Counter()
+            finished_within = accumulate(self._finished_in[at] for at in range(len(WITHIN)))
             for _, modality, tokens in self._recent:
                 lately[modality] += tokens
             return Status(
@@ -61,6 +72,8 @@ class Counters:
                 late=self._ended["late"],
                 cancelled=self._ended["cancelled"],
                 refused=self._ended["refused"],
+                finished_seconds=self._finished_seconds,
+                finished_within=dict(zip(WITHIN, finished_within, strict=True)),
                 steps=self._steps,
                 calls=sum(self._batches.values()),
                 busy_seconds=self._busy,

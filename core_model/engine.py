@@ -239,7 +239,7 @@ class Engine:
             self._news = True
             self._listeners.pop(ticket.number, None)
         if ticket.is_request:
-            self._counters.ended(ticket.how_it_ended)
+            self._counters.ended(ticket.how_it_ended, time.monotonic() - ticket.asked)
 
     # From here on: the engine's thread.
 

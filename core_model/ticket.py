@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
@@ -39,6 +40,7 @@ class Ticket:
         self, number: int, on_end: Callable[[Ticket], None], describe: Describe | None = None
     ) -> None:
         self.number = number
+        self.asked = time.monotonic()
         self.due: float | None = None
         self._on_end: Callable[[Ticket], None] | None = on_end
         self._describe = describe

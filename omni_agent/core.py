@@ -460,6 +460,10 @@ class Status:
     cancelled: int
     refused: int
     """By `Overloaded`: they were never queued."""
+    finished_seconds: float
+    """What those who finished took together, each from when it was asked for until its value was there."""
+    finished_within: Mapping[float, int]
+    """How many of them took so many seconds at most."""
     steps: int
     """Denoising steps of all requests."""
     calls: int

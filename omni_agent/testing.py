@@ -108,6 +108,8 @@ class ScriptedCore(Core):
             late=self._ended["late"],
             cancelled=len(self.cancelled),
             refused=0,
+            finished_seconds=0.0,
+            finished_within={},
             steps=self._steps,
             calls=self._steps,
             busy_seconds=0.0,

@@ -77,6 +77,15 @@ def _metrics(status: Status) -> Iterator[Metric]:
     for outcome in ("finished", "failed", "late", "cancelled", "refused"):
         ended.add_metric([outcome], getattr(status, outcome))
     yield ended
+    yield HistogramMetricFamily(
+        "omni_agent_request_seconds",
+        "What requests that finished took, from being asked for to their value.",
+        buckets=[
+            *((str(most), count) for most, count in status.finished_within.items()),
+            ("+Inf", status.finished),
+        ],
+        sum_value=status.finished_seconds,
+    )
     yield CounterMetricFamily("omni_agent_steps", "Denoising steps of all requests.", status.steps)
     yield CounterMetricFamily("omni_agent_model_calls", "Model calls that made them.", status.calls)
     yield CounterMetricFamily(
@@ -112,6 +121,8 @@ _NOTHING = Status(
     late=0,
     cancelled=0,
     refused=0,
+    finished_seconds=0.0,
+    finished_within={},
     steps=0,
     calls=0,
     busy_seconds=0.0,

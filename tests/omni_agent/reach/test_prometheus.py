@@ -59,6 +59,10 @@ async def test_a_scrape_shows_what_the_core_counts() -> None:
     assert scraped["omni_agent_batch_size_bucket{le=1}"] == status.batch_sizes[1]
     assert scraped["omni_agent_batch_size_bucket{le=+Inf}"] == scraped["omni_agent_batch_size_count"]
     assert scraped["omni_agent_batch_size_sum"] == status.steps
+    assert scraped["omni_agent_request_seconds_count"] == 2
+    assert scraped["omni_agent_request_seconds_bucket{le=300.0}"] == 2
+    assert scraped["omni_agent_request_seconds_bucket{le=0.01}"] == status.finished_within[0.01]
+    assert scraped["omni_agent_request_seconds_sum"] == status.finished_seconds > 0
 
 
 async def test_a_core_that_is_not_entered_is_down_and_comes_up() -> None:
@@ -108,6 +112,8 @@ async def test_a_scripted_core_is_shown_like_a_real_one() -> None:
     assert scraped["omni_agent_requests_total{outcome=finished}"] == 1
     assert scraped["omni_agent_steps_total"] == 4
     assert scraped["omni_agent_tokens_total{modality=text}"] == len("a dog")
+    assert scraped["omni_agent_request_seconds_count"] == 1
+    assert scraped["omni_agent_request_seconds_sum"] == 0, "it measures no time"
 
 
 def test_one_core_a_registry() -> None:
