@@ -48,7 +48,7 @@ class Counters:
             self._forget(now)
 
     def ended(self, how: str, seconds: float = 0.0) -> None:
-        """A request is done so long after it was asked for, as `Ticket.how_it_ended` says, or "refused"."""
+        """A request is done, as `Ticket.how_it_ended` says, or was "refused"; its canvas took so long."""
         with self._lock:
             self._ended[how] += 1
             if how == "finished":

@@ -1,8 +1,8 @@
 """Deadlines: who can still be in time, who goes first, and with how many steps.
 
-Pure functions of times. Earliest deadline first, which meets all deadlines of requests on one device if any
-order does (Liu and Layland, 1973). Each is counted with one denoising step at least; what time is left over
-goes to more steps, for all in the same proportion.
+Functions of times, and `Pace`, which remembers how long things took. Earliest deadline first, which meets all
+deadlines of requests on one device if any order does (Liu and Layland, 1973). Each is counted with one
+denoising step at least; what time is left over goes to more steps, for all in the same proportion.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ RECENT = 5.0
 """Seconds of which it is remembered how much time with a deadline was asked for: as much may come again."""
 
 MOST = 0.9
-"""Of the time is left for those who may come, however many came."""
+"""At most this part of the time is left for those who may come, however many came."""
 
 REFUSED = 8
 """So many of a kind are refused one after the other by what was measured, then one is tried: who is refused
@@ -36,7 +36,7 @@ is not measured, and the machine may have been busy.
 """
 
 MOST_KINDS = 1000
-"""Of so many it is known how long it takes: to begin, a step and to decode each count as one."""
+"""Of so many it is known how long it takes: to begin, a step, a shared one, to decode each count as one."""
 
 OTHERS = 0.1
 """The part of the time that those without a deadline have, however pressed others are: they do not starve."""
@@ -117,7 +117,7 @@ def share(now: float, needs: Sequence[Need], load: float = 0.0) -> float:
 @dataclass(kw_only=True)
 class Pace:
     """How long requests of each kind took to begin and to go on by a step, and values to be decoded. It is
-    told by one thread; any may ask.
+    told by one thread, but for who is refused and who is tried; any may ask.
 
     Attributes:
         steps: how many the last one of each kind had.
@@ -197,19 +197,26 @@ class Pace:
             self._asked.popleft()
         return min(sum(least for _, least in self._asked) / RECENT, MOST)
 
-    def of(self, what: str, kind: Hashable) -> float:
-        """How long it takes, in seconds: the median of the last few, as one that was held up by another
-        program says nothing. 0 where it never was seen: nobody is refused on a guess.
+    def of(self, what: str, *kinds: Hashable) -> float:
+        """How long it takes, in seconds: the median of the last few of the first kind that was seen, as one
+        that was held up by another program says nothing. 0 where none was: nobody is refused on a guess.
         """
-        return self._typical.get((what, kind), 0.0)
+        return next((self._typical[what, kind] for kind in kinds if (what, kind) in self._typical), 0.0)
 
     def need(
-        self, kind: Hashable, yields: Hashable, *, due: float, begun: bool, steps: int, shared: bool = False
+        self,
+        kind: Hashable,
+        yields: Sequence[Hashable],
+        *,
+        due: float,
+        begun: bool,
+        steps: int,
+        shared: bool = False,
     ) -> Need:
-        """What a request of a kind takes that has so many steps before it, one at least; alone or, with
-        `shared`, in calls that it shares as of late.
+        """What a request of a kind takes that has so many steps before it, one at least, and yields what the
+        first of some kinds that was seen says; alone or, with `shared`, in calls that it shares as of late.
         """
         step = (self.of("shared step", kind) if shared else 0.0) or self.of("step", kind)
         step += self.beside
-        least = (0.0 if begun else self.of("begin", kind) + self.beside) + step + self.of("decode", yields)
+        least = (0.0 if begun else self.of("begin", kind) + self.beside) + step + self.of("decode", *yields)
         return Need(due=due, least=least, step=step, steps=max(steps - 1, 0))

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
 import threading
 import time
 from collections.abc import Sequence
@@ -79,9 +80,9 @@ class _Launch:
 class Engine:
     """Owns a model and serves requests with it until `close`. Every method may be called from any thread.
 
-    Up to `in_flight` requests are advanced in turns and `queue_size` more are queued, the most urgent first,
-    equals as they came. Past that a request stands behind the queue until there is room, or is refused if it
-    says it does not wait.
+    Up to `in_flight` requests are advanced in turns, and whoever has a deadline besides; `queue_size` more
+    are queued, the most urgent first, equals as they came, but for each fourth place. Past that a request
+    stands behind the queue until there is room, or is refused if it says it does not wait.
 
     Args:
         model: what is served.
@@ -126,6 +127,7 @@ class Engine:
         self._places = 0  # in flight, that were given
         self._launch: _Launch | None = None
         self._looked = 0.0
+        self._process = os.getpid()
         # Not a daemon: a thread killed inside a model call takes the interpreter with it.
         self._thread = threading.Thread(target=self._serve, name=_THREAD, daemon=False)
         self._thread.start()
@@ -163,6 +165,7 @@ class Engine:
         Raises:
             CoreClosed: the engine is closed.
         """
+        self._check_process()
         with self._condition:
             if self._closing:
                 raise self._closed()
@@ -177,6 +180,8 @@ class Engine:
 
         Returns at once.
         """
+        if os.getpid() != self._process:
+            return  # a fork: the thread, and who waits for it, are the other process's
         with self._condition:
             self._closing = True
             left = list(self._unfinished.values())
@@ -195,6 +200,7 @@ class Engine:
         Raises:
             CoreClosed: it broke down.
         """
+        self._check_process()
         with self._condition:
             if self._broken is not None:
                 raise self._closed()
@@ -202,6 +208,7 @@ class Engine:
             return self._counters.status(queued=queued, active=self._requests_left() - queued)
 
     def _enter(self, work: Request | Value, *, wait: bool, snapshot: Snapshot | None = None) -> Ticket:
+        self._check_process()
         now = time.monotonic()
         with self._condition:
             if self._closing:
@@ -226,6 +233,14 @@ class Engine:
             ticket.fail(refusal)
         return ticket
 
+    def _check_process(self) -> None:
+        """A fork has no engine thread, and the lock may be held for ever there: nobody may wait for it."""
+        if os.getpid() != self._process:
+            raise CoreClosed(
+                f"the core was loaded in process {self._process}, and this is a fork of it, {os.getpid()}:"
+                " its engine does not run here; load the core after forking, or start processes by 'spawn'"
+            )
+
     def _requests_left(self) -> int:
         """How many requests are not done; those who have just ended are still unfinished for a moment."""
         left = self._unfinished.values()
@@ -239,7 +254,7 @@ class Engine:
             self._news = True
             self._listeners.pop(ticket.number, None)
         if ticket.is_request:
-            self._counters.ended(ticket.how_it_ended, time.monotonic() - ticket.asked)
+            self._counters.ended(ticket.how_it_ended, ticket.filled - ticket.asked)
 
     # From here on: the engine's thread.
 
@@ -297,7 +312,7 @@ class Engine:
         """One turn for each request in flight whose turn it is."""
         self._rounds += 1
         pressed = self._with_deadlines()
-        turn = pressed or jobs.for_turn(self._in_flight, self._rounds)
+        turn = pressed or jobs.for_turn(self._in_flight, self._rounds, self._in_flight_limit)
         if not pressed:
             # first those who had none in the last round, as it was broken off
             turn.sort(key=lambda job: job.last_turn > self._turns_before)
@@ -390,7 +405,7 @@ class Engine:
                     self._finish(job, decoding)
             else:
                 value = self._model.decode(job.work)
-                self._hurry.pace.took("decode", job.yields, time.monotonic() - before)
+                self._hurry.pace.took("decode", job.yields[0], time.monotonic() - before)
                 job.ticket.finish(Finished(value=value, confidence=None))
         except Exception as error:
             job.ticket.fail(without_frames(error))
@@ -493,7 +508,7 @@ class Engine:
         if job.due is not None:
             before = time.monotonic()
             value = self._model.whole(value)
-            self._hurry.pace.took("decode", job.yields, time.monotonic() - before)
+            self._hurry.pace.took("decode", job.yields[0], time.monotonic() - before)
         job.ticket.finish(Finished(value=value, confidence=decoding.confidence))
 
     def _goes_on(self, job: Job, decoding: Decoding) -> None:

@@ -12,7 +12,16 @@ from collections.abc import AsyncIterator, Callable, Generator
 from concurrent.futures import CancelledError
 from typing import Any, Self
 
-from omni_agent.core import CanvasChange, Generation, Schedule, Snapshot, VoiceSettings, Yield, observer
+from omni_agent.core import (
+    CanvasChange,
+    Generation,
+    Schedule,
+    Snapshot,
+    VoiceSettings,
+    Yield,
+    check_voice,
+    observer,
+)
 from omni_agent.core_model.decoding import Decoding, schedule_of
 from omni_agent.core_model.ticket import Finished, Ticket
 from omni_agent.values import GrowingSpeech, Image, Speech, SpeechChunk
@@ -98,6 +107,7 @@ class LocalGeneration(Generation):
 
     def speech(self, *, voice: VoiceSettings | None = None) -> GrowingSpeech:
         """The sound of its speech while it goes on; see `Generation.speech`."""
+        check_voice(voice)
         if voice not in self._speeches:
             self._speeches[voice] = _LocalGrowingSpeech(self._listen(voice), self.cancel)
         return self._speeches[voice]

@@ -6,11 +6,12 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from omni_agent.core import Request, Snapshot, Value
+from omni_agent.core import Modality, Request, Snapshot, Value
 from omni_agent.core_model.decoding import Decoding
 from omni_agent.core_model.grouping import Shape
 from omni_agent.core_model.prompting import given
 from omni_agent.core_model.ticket import Ticket
+from omni_agent.values import Image, Text
 
 __all__ = ["Job", "for_turn", "needs_room", "next_waiting", "took_its_turn"]
 
@@ -60,18 +61,37 @@ class Job:
 
     @cached_property
     def kind(self) -> Hashable:
-        """What takes about as long."""
+        """What takes about as long; of how much there is to read, to a factor of two."""
         if not isinstance(self.work, Request):
             return type(self.work)
         how = self.work.settings
         guided = None if how.guidance_scale is None else how.guidance_scale > 0
         ways = (how.length, how.mode, how.algorithm, guided, how.block_length, how.prompt_cache)
-        return (self.work.task, *given(self.work.content), *ways)
+        return (self.work.task, *given(self.work.content), *map(_size, self.work.content), *ways)
 
     @cached_property
-    def yields(self) -> Hashable:
-        """What takes about as long to decode."""
-        return self.work.blank if isinstance(self.work, Request) else given([self.work])[0]
+    def yields(self) -> tuple[Hashable, ...]:
+        """What takes about as long to decode: the first of these that was seen says it. How long speech
+        will be is told by what there is to say.
+        """
+        if not isinstance(self.work, Request):
+            return (given([self.work])[0],)
+        blank = self.work.blank
+        if blank is not Modality.SPEECH:
+            return (blank,)
+        return (blank, self.work.settings.length, *map(_size, self.work.content)), blank
+
+
+def _size(value: Value) -> int:
+    """How much of a value there is to read: the same for what is up to twice as much as other."""
+    if isinstance(value, Text):
+        return (len(value) // 16).bit_length()
+    if not value.is_decoded:
+        assert value.tokens is not None
+        return (len(value.tokens.ids) // 16).bit_length()
+    if isinstance(value, Image):
+        return (value.width * value.height // 2**20).bit_length()
+    return int(value.seconds).bit_length()
 
 
 def next_waiting(waiting: Sequence[Job], in_flight: Sequence[Job], most: int, number: int) -> Job | None:
@@ -111,12 +131,15 @@ def needs_room(job: Job) -> bool:
     return not job.is_value and job.due is None
 
 
-def for_turn(in_flight: Sequence[Job], number: int) -> list[Job]:
-    """Whose turn it is in the round of that number, deadlines aside: all of the highest priority and, each
-    `LESSER_EVERY`th round, as many of the others, those who had no turn for longest.
+def for_turn(in_flight: Sequence[Job], number: int, most: int) -> list[Job]:
+    """Whose turn it is in the round of that number, deadlines aside: those of the highest priority and, each
+    `LESSER_EVERY`th round, as many of the others. Of more than `most` there are, as whoever has a deadline
+    needs no room, those who had no turn for longest: whoever comes waits for no longer round.
     """
     highest = max((job.priority for job in in_flight if not job.is_value), default=0)
     first = [job for job in in_flight if job.priority >= highest]
+    if len(first) > most:
+        first = sorted(first, key=lambda job: (not job.is_value, job.last_turn, _came(job)))[:most]
     others = [job for job in in_flight if job.priority < highest]
     if number % LESSER_EVERY:
         return first

@@ -27,6 +27,7 @@ from omni_agent.core import (
     Task,
     VoiceSettings,
     asked,
+    check_voice,
 )
 from omni_agent.core_model import checkpoints, snapshots
 from omni_agent.core_model.acceptance import check_request, check_task, check_tokens
@@ -82,8 +83,7 @@ class LocalCore(Core):
         voice: VoiceSettings | None = None,
     ) -> LocalCore:
         """A core on a checkpoint; see `Core.load`. Nothing is read yet."""
-        if not isinstance(voice, VoiceSettings | None):
-            raise InputError(f"the voice was {type(voice).__name__}; wanted VoiceSettings(...)")
+        check_voice(voice)
         loading = checkpoints.Loading.of(device, dtype, padding)
         return LocalCore(partial(checkpoints.load, checkpoints.find(name_or_path), loading), voice=voice)
 

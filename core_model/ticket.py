@@ -34,6 +34,10 @@ class Ticket:
     """A request's place at the engine, safe to use from any thread.
 
     It ends once: with a value, with an error, or cancelled; the first of them wins.
+
+    Attributes:
+        asked: when it was made, on the clock of `time.monotonic`.
+        filled: when the canvas was, if it is.
     """
 
     def __init__(
@@ -41,6 +45,7 @@ class Ticket:
     ) -> None:
         self.number = number
         self.asked = time.monotonic()
+        self.filled = self.asked
         self.due: float | None = None
         self._on_end: Callable[[Ticket], None] | None = on_end
         self._describe = describe
@@ -175,6 +180,8 @@ class Ticket:
 
     def _become(self, state: Decoding) -> None:
         self._state = state
+        if state.done:
+            self.filled = time.monotonic()
         if self.done:
             self._let_go()
 

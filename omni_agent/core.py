@@ -46,6 +46,7 @@ __all__ = [
     "Yield",
     "asked",
     "caller",
+    "check_voice",
     "how_it_ended",
     "observer",
 ]
@@ -154,7 +155,8 @@ class Settings:
         deadline: seconds from asking to the decoded value, above 0: there will be fewer and larger steps
             rather than a late answer, and `DeadlineExceeded` where not even one step is in time. What takes
             longer than it took before can still be late, and is then given all the same.
-        priority: those of higher priority go first, -100 to 100; those of lower wait, but not for ever.
+        priority: those of higher priority go first, -100 to 100; those of lower wait, but not for ever. Among
+            those with a deadline the earliest goes first, whatever their priority.
 
     Raises:
         InputError: a setting outside its range.
@@ -280,6 +282,12 @@ class VoiceSettings:
         return replace(voice, **own)
 
 
+def check_voice(voice: object) -> None:
+    """Raises InputError where that is neither settings of a voice nor None."""
+    if not isinstance(voice, VoiceSettings | None):
+        raise InputError(f"the voice was {type(voice).__name__}; wanted VoiceSettings(...)")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Request:
     """One blank to fill: the values it depends on, what it is to hold, and how.
@@ -370,7 +378,8 @@ class Snapshot:
             where that is fixed, else -1.
         asked: the schedule as it was asked for.
         run: the steps so far, in places.
-        seconds_left: until the deadline.
+        seconds_left: until the deadline. `dataclasses.replace(snapshot, seconds_left=...)` gives it more
+            time, its settings' deadline does not.
     """
 
     weights: str
@@ -449,7 +458,8 @@ class Status:
     """What a core is doing, and what it has done since it was entered."""
 
     queued: int
-    """Requests that wait for their first turn in the queue; who has a deadline is under way at once."""
+    """Requests that wait for their first turn, in the queue or behind it; who has a deadline is under way at
+    once."""
     active: int
     """Requests under way."""
     finished: int
@@ -461,7 +471,8 @@ class Status:
     refused: int
     """By `Overloaded`: they were never queued."""
     finished_seconds: float
-    """What those who finished took together, each from when it was asked for until its value was there."""
+    """What those who finished took together, each from when it was asked for until its blank was filled: to
+    make pixels or sound of that comes after."""
     finished_within: Mapping[float, int]
     """How many of them took so many seconds at most."""
     steps: int

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from omni_agent.core import Core, Status
-from omni_agent.errors import CoreClosed, MissingExtra
+from omni_agent.errors import CoreClosed, InputError, MissingExtra
 
 try:
     from prometheus_client import REGISTRY
@@ -42,10 +42,19 @@ def register(core: Core, *, registry: CollectorRegistry = REGISTRY) -> Collector
         What `registry.unregister` takes.
 
     Raises:
+        InputError: something else than a core.
         ValueError: the registry shows a core already.
     """
+    if not isinstance(core, Core):
+        raise InputError(f"register was given {type(core).__name__}; wanted a core: Core.load(...)")
     collector = _CoreCollector(core)
-    registry.register(collector)
+    try:
+        registry.register(collector)
+    except ValueError as error:
+        raise ValueError(
+            f"the registry shows a core already ({error}): unregister that, or give this one a"
+            " registry=CollectorRegistry() of its own"
+        ) from error
     return collector
 
 
@@ -79,7 +88,7 @@ def _metrics(status: Status) -> Iterator[Metric]:
     yield ended
     yield HistogramMetricFamily(
         "omni_agent_request_seconds",
-        "What requests that finished took, from being asked for to their value.",
+        "What requests that finished took, from being asked for to their filled blank.",
         buckets=[
             *((str(most), count) for most, count in status.finished_within.items()),
             ("+Inf", status.finished),
@@ -101,7 +110,7 @@ def _metrics(status: Status) -> Iterator[Metric]:
         "omni_agent_batch_size",
         "Requests in one model call.",
         buckets=[*((str(most), _calls_up_to(status, most)) for most in _BATCHES), ("+Inf", status.calls)],
-        sum_value=status.steps,
+        sum_value=sum(rows * calls for rows, calls in status.batch_sizes.items()),
     )
 
 

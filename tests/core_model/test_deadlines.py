@@ -181,18 +181,27 @@ def test_a_share_of_the_further_steps_is_what_all_can_have_in_time(all_of_them: 
 
 def test_the_pace_follows_what_was_measured_and_guesses_nothing() -> None:
     pace = Pace()
-    assert pace.need("drawing", "image", due=1.0, begun=False, steps=32) == Need(
+    assert pace.need("drawing", ("image",), due=1.0, begun=False, steps=32) == Need(
         due=1.0, least=0.0, step=0.0, steps=31
     )
     pace.took("begin", "drawing", 2.0)
     pace.took("step", "drawing", 1.0)
     pace.took("decode", "image", 4.0)
-    assert pace.need("drawing", "image", due=9.0, begun=False, steps=3).least == 7.0
-    assert pace.need("drawing", "image", due=9.0, begun=True, steps=3).least == 5.0
-    assert pace.need("asking", "text", due=9.0, begun=True, steps=3).least == 0.0
+    assert pace.need("drawing", ("image",), due=9.0, begun=False, steps=3).least == 7.0
+    assert pace.need("drawing", ("image",), due=9.0, begun=True, steps=3).least == 5.0
+    assert pace.need("asking", ("text",), due=9.0, begun=True, steps=3).least == 0.0
     for seconds in (1.1, 60.0, 1.2):  # one was held up by another program
         pace.took("step", "drawing", seconds)
     assert 1.0 < pace.of("step", "drawing") < 1.2
+
+
+def test_what_nobody_saw_of_a_size_takes_what_others_took() -> None:
+    pace = Pace()
+    pace.took("decode", "speech", 4.0)
+    assert pace.of("decode", "long speech", "speech") == 4.0
+    pace.took("decode", "long speech", 9.0)
+    assert pace.of("decode", "long speech", "speech") == 9.0
+    assert pace.of("decode", "short speech", "speech") == 4.0
 
 
 def test_what_a_turn_takes_besides_is_counted_with_each() -> None:
@@ -201,9 +210,9 @@ def test_what_a_turn_takes_besides_is_counted_with_each() -> None:
         pace.took(what, "drawing", seconds)
     pace.turned(2, 3.5)
     assert pace.beside == 0.25
-    need = pace.need("drawing", "image", due=9.0, begun=False, steps=3)
+    need = pace.need("drawing", ("image",), due=9.0, begun=False, steps=3)
     assert (need.least, need.step) == (3.5, 1.25)
-    assert pace.need("drawing", "image", due=9.0, begun=True, steps=3).least == 1.25
+    assert pace.need("drawing", ("image",), due=9.0, begun=True, steps=3).least == 1.25
     pace.turned(0, 5.0)  # waited for somebody
     assert pace.beside == 0.25
 
@@ -519,13 +528,13 @@ def test_one_with_one_step_left_does_not_wait_for_a_round_of_all_that_takes_long
 def test_who_shared_its_calls_is_planned_alone_as_it_would_be_and_in_rounds_as_it_was() -> None:
     pace = Pace()
     pace.stepped("asking", 8, 2.0)
-    alone = pace.need("asking", "text", due=9.0, begun=True, steps=3)
-    shared = pace.need("asking", "text", due=9.0, begun=True, steps=3, shared=True)
+    alone = pace.need("asking", ("text",), due=9.0, begun=True, steps=3)
+    shared = pace.need("asking", ("text",), due=9.0, begun=True, steps=3, shared=True)
     assert (alone.step, shared.step) == (2.0, 0.25)  # never seen alone: at most as long as the call
     pace.stepped("asking", 1, 0.5)
     pace.stepped("asking", 8, 2.0)
-    assert pace.need("asking", "text", due=9.0, begun=True, steps=3).step == 0.5
-    assert pace.need("asking", "text", due=9.0, begun=True, steps=3, shared=True).step == 0.25
+    assert pace.need("asking", ("text",), due=9.0, begun=True, steps=3).step == 0.5
+    assert pace.need("asking", ("text",), due=9.0, begun=True, steps=3, shared=True).step == 0.25
 
 
 def test_one_that_has_time_for_one_step_alone_has_that() -> None:

@@ -778,6 +778,37 @@ threading.Thread(target=late).start()
     assert (ended.returncode, ended.stdout) == (0, "5\n"), ended.stderr
 
 
+def test_a_fork_is_told_at_once_that_no_engine_runs_there() -> None:
+    program = """
+import os, sys
+from tests.core_model.random_core import ask, random_model
+from omni_agent.core_model.engine import Engine
+from omni_agent.errors import CoreClosed
+engine = Engine(random_model())
+ticket = engine.submit(ask())
+engine._condition.acquire()  # as a thread may have it when another one forks
+child = os.fork()
+if not child:
+    for ask_it in (lambda: engine.submit(ask()), engine.status, lambda: engine.listen(ticket)):
+        try:
+            ask_it()
+        except CoreClosed as error:
+            print(error, flush=True)
+    engine.close()
+    os._exit(0)
+engine._condition.release()
+print(os.waitpid(child, 0)[1], ticket.result(20).confidence >= 0)
+engine.close()
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, cwd=ROOT, check=False
+    )
+    *told, last = ended.stdout.splitlines()
+    assert (ended.returncode, last) == (0, "0 True"), ended.stderr
+    assert len(told) == 3
+    assert all("this is a fork of it" in line and "load the core after forking" in line for line in told)
+
+
 def engine_threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "omni-agent engine"]
 

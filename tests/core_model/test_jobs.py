@@ -8,9 +8,11 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from omni_agent.core import Modality, Request, Task
 from omni_agent.core_model.jobs import LESSER_EVERY, Job, for_turn, next_waiting, took_its_turn
 from omni_agent.core_model.ticket import Ticket
-from tests.core_model.random_core import ask, picture
+from omni_agent.values import Text
+from tests.core_model.random_core import ask, picture, sound
 
 priorities = st.integers(-3, 3)
 
@@ -100,6 +102,23 @@ def test_what_costs_more_is_of_another_kind() -> None:
     assert len({kind(), *(kind(**other) for other in others)}) == 6
 
 
+def test_what_there_is_more_than_twice_as_much_of_is_of_another_kind() -> None:
+    def heard(seconds: float) -> Job:
+        work = Request(task=Task.TRANSCRIBE, content=(sound(seconds),), blank=Modality.TEXT)
+        return Job(ticket=Ticket(1, lambda _: None), work=work)
+
+    def said(words: int) -> Job:
+        work = Request(task=Task.SPEAK, content=(Text("dog " * words),), blank=Modality.SPEECH)
+        return Job(ticket=Ticket(1, lambda _: None), work=work)
+
+    assert heard(0.3).kind == heard(0.9).kind
+    assert len({heard(seconds).kind for seconds in (0.5, 1.5, 3, 6, 10)}) == 5
+    assert heard(0.5).yields == heard(10).yields == (Modality.TEXT,)
+    assert said(1).kind == said(2).kind != said(8).kind
+    assert said(1).yields[0] == said(2).yields[0] != said(8).yields[0]
+    assert said(1).yields[-1] == said(8).yields[-1] == Modality.SPEECH
+
+
 def test_a_value_and_a_deadline_need_no_room() -> None:
     held = [job(number, 3) for number in range(4)]
     for each in (value(9), job(9, -3, due=5.0)):
@@ -114,7 +133,7 @@ def test_everybody_has_turns_and_those_of_the_highest_priority_most(in_flight: l
     turns = dict.fromkeys(range(len(jobs)), 0)
     rounds = LESSER_EVERY * len(jobs) * 2
     for number in range(1, rounds + 1):
-        turn = for_turn(jobs, number)
+        turn = for_turn(jobs, number, 16)
         assert len(set(map(id, turn))) == len(turn)
         for each in turn:
             each.last_turn = sum(turns.values()) + 1
@@ -130,6 +149,19 @@ def test_everybody_has_turns_and_those_of_the_highest_priority_most(in_flight: l
 
 def test_a_value_is_decoded_in_every_round_and_brings_nobody_else_a_turn() -> None:
     high, low, decoded = job(1, 2), job(2, -2), value(3)
-    assert for_turn([high, low, decoded], 1) == [high, decoded]
-    assert for_turn([low, decoded], 1) == [low, decoded]
-    assert for_turn([decoded], 1) == [decoded]
+    assert for_turn([high, low, decoded], 1, 16) == [high, decoded]
+    assert for_turn([low, decoded], 1, 16) == [low, decoded]
+    assert for_turn([decoded], 1, 16) == [decoded]
+
+
+def test_a_round_is_no_longer_than_the_places_however_many_have_deadlines() -> None:
+    many = [job(number, due=1e9) for number in range(40)]
+    seen: list[int] = []
+    for number in (1, 2, 3):
+        turn = for_turn([*many, value(99)], number, 16)
+        assert len(turn) == 16
+        assert turn[0].is_value
+        for each in turn[1:]:
+            each.last_turn = len(seen) + 1
+            seen.append(each.ticket.number)
+    assert sorted(seen[:40]) == list(range(40)), "all had a turn before anybody had two"

@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from omni_agent.core import Modality, Request, Settings, Task
 from omni_agent.core_model.local_core import LocalCore
-from omni_agent.errors import CoreClosed, DeadlineExceeded
+from omni_agent.errors import CoreClosed, DeadlineExceeded, InputError
 from omni_agent.reach.prometheus import register
 from omni_agent.testing import ScriptedCore
 from omni_agent.values import Text
@@ -58,7 +58,9 @@ async def test_a_scrape_shows_what_the_core_counts() -> None:
     assert scraped["omni_agent_tokens_total{modality=speech}"] == 0
     assert scraped["omni_agent_batch_size_bucket{le=1}"] == status.batch_sizes[1]
     assert scraped["omni_agent_batch_size_bucket{le=+Inf}"] == scraped["omni_agent_batch_size_count"]
-    assert scraped["omni_agent_batch_size_sum"] == status.steps
+    assert scraped["omni_agent_batch_size_sum"] == sum(
+        rows * calls for rows, calls in status.batch_sizes.items()
+    )
     assert scraped["omni_agent_request_seconds_count"] == 2
     assert scraped["omni_agent_request_seconds_bucket{le=300.0}"] == 2
     assert scraped["omni_agent_request_seconds_bucket{le=0.01}"] == status.finished_within[0.01]
@@ -119,5 +121,13 @@ async def test_a_scripted_core_is_shown_like_a_real_one() -> None:
 def test_one_core_a_registry() -> None:
     registry = CollectorRegistry()
     register(LocalCore(random_model), registry=registry)
-    with pytest.raises(ValueError, match="omni_agent_up"):
+    with pytest.raises(ValueError, match=r"shows a core already .*omni_agent_up.* of its own"):
         register(LocalCore(random_model), registry=registry)
+
+
+def test_what_is_no_core_is_refused() -> None:
+    registry = CollectorRegistry()
+    for given in (None, 42, LocalCore):
+        with pytest.raises(InputError, match="wanted a core"):
+            register(given, registry=registry)  # type: ignore[arg-type]
+    assert shown(registry) == {}
