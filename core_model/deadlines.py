@@ -197,11 +197,18 @@ class Pace:
             self._asked.popleft()
         return min(sum(least for _, least in self._asked) / RECENT, MOST)
 
-    def of(self, what: str, *kinds: Hashable) -> float:
-        """How long it takes, in seconds: the median of the last few of the first kind that was seen, as one
-        that was held up by another program says nothing. 0 where none was: nobody is refused on a guess.
+    def of(self, what: str, kind: Hashable) -> float:
+        """How long it takes, in seconds: the median of the last few, as one that was held up by another
+        program says nothing. 0 where it never was seen: nobody is refused on a guess.
         """
-        return next((self._typical[what, kind] for kind in kinds if (what, kind) in self._typical), 0.0)
+        return self._typical.get((what, kind), 0.0)
+
+    def decoding(self, yields: Sequence[Hashable]) -> float:
+        """How long it takes to decode what is of the first of some kinds that was seen, in seconds."""
+        for kind in yields:
+            if seconds := self.of("decode", kind):
+                return seconds
+        return 0.0
 
     def need(
         self,
@@ -218,5 +225,5 @@ class Pace:
         """
         step = (self.of("shared step", kind) if shared else 0.0) or self.of("step", kind)
         step += self.beside
-        least = (0.0 if begun else self.of("begin", kind) + self.beside) + step + self.of("decode", *yields)
+        least = (0.0 if begun else self.of("begin", kind) + self.beside) + step + self.decoding(yields)
         return Need(due=due, least=least, step=step, steps=max(steps - 1, 0))

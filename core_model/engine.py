@@ -180,8 +180,8 @@ class Engine:
 
         Returns at once.
         """
-        if os.getpid() != self._process:
-            return  # a fork: the thread, and who waits for it, are the other process's
+        if self._is_fork():
+            return  # the thread, and who waits for it, are the other process's
         with self._condition:
             self._closing = True
             left = list(self._unfinished.values())
@@ -235,11 +235,14 @@ class Engine:
 
     def _check_process(self) -> None:
         """A fork has no engine thread, and the lock may be held for ever there: nobody may wait for it."""
-        if os.getpid() != self._process:
+        if self._is_fork():
             raise CoreClosed(
                 f"the core was loaded in process {self._process}, and this is a fork of it, {os.getpid()}:"
                 " its engine does not run here; load the core after forking, or start processes by 'spawn'"
             )
+
+    def _is_fork(self) -> bool:
+        return os.getpid() != self._process
 
     def _requests_left(self) -> int:
         """How many requests are not done; those who have just ended are still unfinished for a moment."""

@@ -87,7 +87,7 @@ class Hurry:
         job, need = min(zip(going, needs, strict=True), key=lambda each: each[1].due)
         steps = 1 + int(self._share * need.steps)
         _reschedule(job, steps)
-        takes = need.least if steps == 1 else need.least - self.pace.of("decode", *job.yields)
+        takes = need.least if steps == 1 else need.least - self.pace.decoding(job.yields)
         return [job, *self._owed_a_turn(in_flight, takes)]
 
     def begun(self, job: Job) -> None:

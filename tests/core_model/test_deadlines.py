@@ -198,10 +198,10 @@ def test_the_pace_follows_what_was_measured_and_guesses_nothing() -> None:
 def test_what_nobody_saw_of_a_size_takes_what_others_took() -> None:
     pace = Pace()
     pace.took("decode", "speech", 4.0)
-    assert pace.of("decode", "long speech", "speech") == 4.0
+    assert pace.decoding(("long speech", "speech")) == 4.0
     pace.took("decode", "long speech", 9.0)
-    assert pace.of("decode", "long speech", "speech") == 9.0
-    assert pace.of("decode", "short speech", "speech") == 4.0
+    assert pace.decoding(("long speech", "speech")) == 9.0
+    assert pace.decoding(("short speech", "speech")) == 4.0
 
 
 def test_what_a_turn_takes_besides_is_counted_with_each() -> None:

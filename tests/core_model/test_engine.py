@@ -780,7 +780,7 @@ threading.Thread(target=late).start()
 
 def test_a_fork_is_told_at_once_that_no_engine_runs_there() -> None:
     program = """
-import os, sys
+import os
 from tests.core_model.random_core import ask, random_model
 from omni_agent.core_model.engine import Engine
 from omni_agent.errors import CoreClosed

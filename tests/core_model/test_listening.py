@@ -213,9 +213,10 @@ async def test_a_request_is_heard_in_more_than_one_voice(published: Model) -> No
         assert generation.speech(voice=other) is not generation.speech()
         with pytest.raises(InputError, match="the speaker has 1 numbers; wanted 192"):
             generation.speech(voice=VoiceSettings(speaker=(1.0,)))
-        for given in ("loud", []):
-            with pytest.raises(InputError, match=f"the voice was {type(given).__name__}; wanted"):
-                generation.speech(voice=given)  # type: ignore[arg-type]
+        wrong: Any
+        for wrong in ("loud", []):
+            with pytest.raises(InputError, match=f"the voice was {type(wrong).__name__}; wanted"):
+                generation.speech(voice=wrong)
     assert usual == unusual, "the tokens are the same"
     assert not np.array_equal(usual.samples, unusual.samples)
 

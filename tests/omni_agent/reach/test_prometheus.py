@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
@@ -58,13 +60,20 @@ async def test_a_scrape_shows_what_the_core_counts() -> None:
     assert scraped["omni_agent_tokens_total{modality=speech}"] == 0
     assert scraped["omni_agent_batch_size_bucket{le=1}"] == status.batch_sizes[1]
     assert scraped["omni_agent_batch_size_bucket{le=+Inf}"] == scraped["omni_agent_batch_size_count"]
-    assert scraped["omni_agent_batch_size_sum"] == sum(
-        rows * calls for rows, calls in status.batch_sizes.items()
-    )
+    assert scraped["omni_agent_batch_size_sum"] == status.steps
     assert scraped["omni_agent_request_seconds_count"] == 2
     assert scraped["omni_agent_request_seconds_bucket{le=300.0}"] == 2
     assert scraped["omni_agent_request_seconds_bucket{le=0.01}"] == status.finished_within[0.01]
     assert scraped["omni_agent_request_seconds_sum"] == status.finished_seconds > 0
+
+
+async def test_a_call_counts_with_those_who_were_cancelled_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    registry = CollectorRegistry()
+    async with ScriptedCore({}) as core:
+        register(core, registry=registry)
+        status = replace(core.status(), calls=3, batch_sizes={1: 1, 4: 2}, steps=7)
+        monkeypatch.setattr(core, "status", lambda: status)
+        assert shown(registry)["omni_agent_batch_size_sum"] == 9
 
 
 async def test_a_core_that_is_not_entered_is_down_and_comes_up() -> None:
@@ -127,7 +136,8 @@ def test_one_core_a_registry() -> None:
 
 def test_what_is_no_core_is_refused() -> None:
     registry = CollectorRegistry()
-    for given in (None, 42, LocalCore):
+    wrong: Any
+    for wrong in (None, 42, LocalCore):
         with pytest.raises(InputError, match="wanted a core"):
-            register(given, registry=registry)  # type: ignore[arg-type]
+            register(wrong, registry=registry)
     assert shown(registry) == {}
