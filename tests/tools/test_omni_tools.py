@@ -103,9 +103,11 @@ async def test_speech_is_a_standard_audio_block_with_the_speech_as_its_artifact(
 
 async def test_what_one_tool_made_another_reads_by_its_name(core: ScriptedCore, tmp_path: Path) -> None:
     tools = named(core, tmp_path)
-    drawn, _ = await asyncio.gather(*(called(tools["draw"], prompt="draw a dog") for _ in range(2)))
-    assert "drawing-1.png" in str(drawn.content)
-    assert {path.name for path in tmp_path.iterdir()} == {"drawing-1.png", "drawing-2.png"}
+    drawn = await asyncio.gather(*(called(tools["draw"], prompt="draw a dog") for _ in range(2)))
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"drawing-1.png", "drawing-2.png"}
+    told = [[name for name in names if name in str(each.content)] for each in drawn]
+    assert sorted(told) == [["drawing-1.png"], ["drawing-2.png"]], "each its own, whichever is written first"
     assert (
         await called(tools["answer"], question="what is this", picture="drawing-1.png")
     ).content == "a dog"
